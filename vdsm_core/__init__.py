@@ -1,0 +1,1 @@
+"""The host: what every feature stands on. Knows no protocol and no verb."""

@@ -1,0 +1,210 @@
+"""Configuration: TOML files to typed options, every error with its file and key.
+
+`/etc/vdsm/vdsm.toml` is read first, then `/etc/vdsm/conf.d/*.toml` in name order; a later file overrides
+single keys of an earlier one. An ordinary user's files lie below the XDG folders instead.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from vdsm_core import types
+from vdsm_core.errors import ConfigError
+
+SYSTEM_FILE: Final = Path("/etc/vdsm/vdsm.toml")
+SYSTEM_STATE: Final = "/var/lib/vdsm"
+SYSTEM_RUN: Final = "/run/vdsm"
+
+Role = Literal["monitor", "operator", "admin"]
+Positive = Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "s"})]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table of options. Keys are snake_case; each has a default."""
+
+
+def _user_dir(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "vdsm"
+
+
+def default_file() -> Path:
+    """The configuration file of the user who runs this process."""
+    if os.geteuid() == 0:
+        return SYSTEM_FILE
+    return _user_dir("XDG_CONFIG_HOME", ".config") / "vdsm.toml"
+
+
+def default_state_dir() -> str:
+    """Where the state of the user who runs this process is kept."""
+    return SYSTEM_STATE if os.geteuid() == 0 else str(_user_dir("XDG_STATE_HOME", ".local/state"))
+
+
+def default_run_dir() -> str:
+    """Where the sockets of the user who runs this process lie."""
+    if os.geteuid() == 0:
+        return SYSTEM_RUN
+    if "XDG_RUNTIME_DIR" in os.environ:
+        return str(Path(os.environ["XDG_RUNTIME_DIR"]) / "vdsm")
+    return str(_user_dir("XDG_STATE_HOME", ".local/state") / "run")
+
+
+class DaemonOptions(Options):
+    """`[daemon]`: the process as a whole."""
+
+    #: SQLite: tasks, request ids, event journal.
+    state_dir: str = msgspec.field(default_factory=default_state_dir)
+    #: Sockets and other files that do not outlive the daemon.
+    run_dir: str = msgspec.field(default_factory=default_run_dir)
+    #: Refuse to start without these plugins.
+    required: tuple[str, ...] = ()
+    #: Seconds that a call may take when its caller names no deadline.
+    call_deadline: Positive = 60.0
+    #: Seconds that each binding and feature gets to stop or start.
+    grace: Positive = 4.0
+    #: Threads for tasks; further tasks wait in their queue.
+    task_workers: Annotated[int, Meta(ge=1, le=100)] = 10
+    #: Tasks kept at the most, running ones included (VDSM's limit was 500, too).
+    task_limit: Annotated[int, Meta(ge=1)] = 500
+    #: Days that finished tasks and answered request ids are remembered.
+    keep_days: Annotated[float, Meta(gt=0)] = 7.0
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+
+class HypervisorOptions(Options):
+    """`[hypervisor]`: the connection to libvirt."""
+
+    uri: str = "qemu:///system"
+    #: Seconds that one call to libvirt may take.
+    call_deadline: Positive = 30.0
+    #: Seconds between two keepalive probes; three unanswered ones break the connection.
+    keepalive: Annotated[int, Meta(ge=1, le=300)] = 5
+    #: Seconds between two attempts to connect: the first wait, doubled up to the second figure.
+    reconnect_first: Positive = 0.5
+    reconnect_most: Positive = 10.0
+    #: Seconds between two bulk statistics samples.
+    sample_interval: Positive = 2.0
+
+
+class AccessOptions(Options):
+    """`[access]`: who is let in, and with which role."""
+
+    #: Role of a caller on loopback TCP who shows no credentials; "none" refuses such callers.
+    loopback: Literal["none", "monitor", "operator", "admin"] = "admin"
+    #: Roles of local users (unix socket, peer credentials) by name. root is admin always.
+    users: dict[str, Role] = {}
+    #: Roles of local groups by name.
+    groups: dict[str, Role] = {"vdsm": "admin"}
+    #: A file with one bearer token a line: `role name sha256-of-token-in-hex`. Empty: no tokens.
+    tokens: str = ""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration. `plugin` holds each plugin's table as it stands in the files."""
+
+    daemon: DaemonOptions = DaemonOptions()
+    hypervisor: HypervisorOptions = HypervisorOptions()
+    access: AccessOptions = AccessOptions()
+    plugin: dict[str, dict[str, Any]] = {}
+    #: Which file set a key, by dotted key.
+    origin: dict[str, str] = {}
+
+    def enabled(self, plugin: str) -> bool:
+        """Whether a plugin is switched on. An installed plugin is, unless its table says otherwise."""
+        return self.plugin.get(plugin, {}).get("enabled", True) is not False
+
+    def options(self, plugin: str, type_: type[T]) -> T:
+        """The typed options of a plugin.
+
+        :raises ConfigError: an unknown key or a bad value
+        """
+        table = {key: value for key, value in self.plugin.get(plugin, {}).items() if key != "enabled"}
+        return _typed(table, type_, f"plugin.{plugin}", self.origin)
+
+
+T = TypeVar("T")
+_TABLES: Final[dict[str, type[Options]]] = {
+    "daemon": DaemonOptions,
+    "hypervisor": HypervisorOptions,
+    "access": AccessOptions,
+}
+
+
+def load(file: Path | None = None) -> Config:
+    """Read the configuration.
+
+    :param file: read only this file; without it, the default file and its `conf.d`, where present
+    :raises ConfigError: a file cannot be read, or a key or value is not acceptable
+    """
+    if file is not None:
+        return merge([(str(file), _read(file))])
+    main = default_file()
+    files = [main] if main.exists() else []
+    files += sorted((main.parent / "conf.d").glob("*.toml"))
+    return merge([(str(path), _read(path)) for path in files])
+
+
+def merge(documents: list[tuple[str, dict[str, Any]]]) -> Config:
+    """A `Config` of parsed documents, each with the name that errors shall give it.
+
+    :raises ConfigError: a key or value is not acceptable
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for name, document in documents:
+        _lay_over(merged, document, name, "", origin)
+    for key in merged:
+        if key not in _TABLES and key != "plugin":
+            raise ConfigError(file=origin[key], key=key, reason="there is no such table")
+    tables = {key: _typed(merged.get(key, {}), type_, key, origin) for key, type_ in _TABLES.items()}
+    plugins = _typed(merged.get("plugin", {}), dict[str, dict[str, Any]], "plugin", origin)
+    for name, table in plugins.items():
+        if not isinstance(table.get("enabled", True), bool):
+            key = f"plugin.{name}.enabled"
+            raise ConfigError(file=origin[key], key=key, reason="Expected `bool`")
+    return Config(**tables, plugin=plugins, origin=origin)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(file=str(path), key="(file)", reason=error.strerror or str(error)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(file=str(path), key="(syntax)", reason=str(error)) from None
+
+
+def _lay_over(
+    below: dict[str, Any], above: dict[str, Any], name: str, prefix: str, origin: dict[str, str]
+) -> None:
+    for key, value in above.items():
+        dotted = f"{prefix}{key}"
+        origin[dotted] = name
+        if isinstance(value, dict) and isinstance(below.get(key, {}), dict):
+            _lay_over(below.setdefault(key, {}), value, name, f"{dotted}.", origin)
+        else:
+            below[key] = value
+
+
+def _typed(table: Any, type_: Any, prefix: str, origin: dict[str, str]) -> Any:
+    try:
+        return types.convert(table, type_)
+    except types.TypeMismatch as mismatch:
+        key, reason = f"{prefix}.{mismatch.path}" if mismatch.path else prefix, mismatch.reason
+        if reason.startswith("Object contains unknown field `"):
+            key, reason = f"{key}.{reason.split('`')[1]}", "there is no such key"
+        raise ConfigError(file=_origin_of(key, origin), key=key, reason=reason) from None
+
+
+def _origin_of(key: str, origin: dict[str, str]) -> str:
+    parts = key.split(".")
+    while parts:
+        if (name := origin.get(".".join(parts))) is not None:
+            return name
+        parts.pop()
+    return "(defaults)"

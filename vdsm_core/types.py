@@ -1,0 +1,163 @@
+"""The vocabulary of types: records, annotated scalars, open dictionaries.
+
+Types are the schema. A scalar's annotation carries its unit, its range, and how text protocols of VDSM's
+age spell it: inside, and in JSON, numbers are numbers; on XML-RPC `memSize` of the capabilities is text,
+because VDSM sent it so (structs of VDSM's API, `string(uint)` and its kin).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+#: VDSM's blank id, for an object that is none.
+BLANK_UUID: Final = "00000000-0000-0000-0000-000000000000"
+
+#: Key in `Meta.extra`: how a text protocol spells the value. One of the `SPELL_*` values.
+SPELLING: Final = "spelling"
+SPELL_TEXT: Final = "text"  # numbers as decimal text, booleans as true/false
+SPELL_TITLE: Final = "title"  # booleans as True/False
+SPELL_2: Final = "%.2f"
+SPELL_1: Final = "%.1f"
+
+UUID = Annotated[
+    str,
+    Meta(
+        pattern=UUID_PATTERN,
+        description="UUID in its canonical text form, 8-4-4-4-12 hexadecimal digits.",
+        extra_json_schema={"format": "uuid"},
+    ),
+]
+
+TextInt = Annotated[int, Meta(extra={SPELLING: SPELL_TEXT})]
+TextUint = Annotated[int, Meta(ge=0, extra={SPELLING: SPELL_TEXT})]
+TextBool = Annotated[bool, Meta(extra={SPELLING: SPELL_TEXT})]
+TitleBool = Annotated[bool, Meta(extra={SPELLING: SPELL_TITLE})]
+#: A float that text protocols carry with two decimals (percentages, seconds of age).
+Text2f = Annotated[float, Meta(extra={SPELLING: SPELL_2})]
+#: A float that text protocols carry with one decimal (rates).
+Text1f = Annotated[float, Meta(extra={SPELLING: SPELL_1})]
+
+#: A memory size in MiB, as VDSM counts memory.
+MiB = Annotated[int, Meta(ge=0, extra_json_schema={"x-unit": "MiB"})]
+TextMiB = Annotated[int, Meta(ge=0, extra={SPELLING: SPELL_TEXT}, extra_json_schema={"x-unit": "MiB"})]
+TextKiB = Annotated[int, Meta(ge=0, extra={SPELLING: SPELL_TEXT}, extra_json_schema={"x-unit": "KiB"})]
+TextBytes = Annotated[int, Meta(ge=0, extra={SPELLING: SPELL_TEXT}, extra_json_schema={"x-unit": "B"})]
+TextPercent = Annotated[float, Meta(ge=0, extra={SPELLING: SPELL_2}, extra_json_schema={"x-unit": "%"})]
+Seconds = Annotated[float, Meta(ge=0, extra_json_schema={"x-unit": "s"})]
+TextSeconds = Annotated[int, Meta(ge=0, extra={SPELLING: SPELL_TEXT}, extra_json_schema={"x-unit": "s"})]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of results: immutable, named fields, wire names in camelCase.
+
+    A member that may be absent has the default `msgspec.UNSET` and is left out of the encoding;
+    `None` never stands for "absent", because XML-RPC has no null.
+    """
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Base of structured arguments: like `Record`, but unknown members are refused."""
+
+
+T = TypeVar("T")
+
+
+class Open(Generic[T]):
+    """A dictionary of VDSM's that keeps members it does not know.
+
+    `known` is the typed part, `unknown` the rest as it came. On the wire it is one flat object.
+    """
+
+    __slots__ = ("known", "unknown")
+
+    def __init__(self, known: T, unknown: dict[str, Any] | None = None) -> None:
+        self.known = known
+        self.unknown = unknown or {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Open) and (self.known, self.unknown) == (other.known, other.unknown)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Open({self.known!r}, {self.unknown!r})"
+
+
+_PATH = re.compile(r" - at `(?P<key>key in )?\$(?P<path>[^`]*)`")
+
+
+class TypeMismatch(ValueError):
+    """Data does not fit a type. `path` is dotted and empty at the top; `reason` is one sentence part."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+
+def convert(data: Any, type_: Any, *, text: bool = False) -> Any:
+    """Make a `type_` of plain data (dicts, lists, scalars).
+
+    :param text: the data comes from a text protocol: numbers and booleans may be spelled as text
+    :raises TypeMismatch: naming the member that does not fit and what was expected
+    """
+    try:
+        return msgspec.convert(data, type_, strict=not text, dec_hook=_text_open if text else _strict_open)
+    except msgspec.ValidationError as error:
+        raise _mismatch(error) from None
+
+
+def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
+    if get_origin(type_) is not Open:
+        raise NotImplementedError(f"no conversion to {type_}")
+    if not isinstance(data, dict):
+        raise ValueError(f"Expected `object`, got `{type(data).__name__}`")
+    inner = get_args(type_)[0]
+    names = {field.encode_name for field in msgspec.structs.fields(inner)}
+    known = {key: value for key, value in data.items() if key in names}
+    unknown = {key: value for key, value in data.items() if key not in names}
+    hook = _text_open if text else _strict_open
+    try:
+        return Open(msgspec.convert(known, inner, strict=not text, dec_hook=hook), unknown)
+    except msgspec.ValidationError as error:
+        # Only a plain ValueError gets the path outside of this object appended.
+        raise ValueError(str(error)) from None
+
+
+def _strict_open(type_: Any, data: Any) -> Any:
+    return _open_type(type_, data, text=False)
+
+
+def _text_open(type_: Any, data: Any) -> Any:
+    return _open_type(type_, data, text=True)
+
+
+def _mismatch(error: msgspec.ValidationError) -> TypeMismatch:
+    message = str(error)
+    # An `Open` inside an `Open` reports its own path first, its place in the outer one last.
+    path = "".join(match["path"] for match in reversed(list(_PATH.finditer(message))))
+    return TypeMismatch(path.lstrip("."), _PATH.sub("", message))
+
+
+def builtins(value: Any) -> Any:
+    """Plain data (dicts with wire names, lists, scalars) of any result."""
+    return msgspec.to_builtins(value, enc_hook=_close)
+
+
+_json = msgspec.json.Encoder(enc_hook=lambda value: _close(value))
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of any result, UTF-8."""
+    return _json.encode(value)
+
+
+def _close(value: Any) -> Any:
+    if isinstance(value, Open):
+        return {**value.unknown, **builtins(value.known)}
+    raise NotImplementedError(f"cannot encode a {type(value).__name__}")
