@@ -22,6 +22,7 @@ SYSTEM_STATE: Final = "/var/lib/vdsm"
 SYSTEM_RUN: Final = "/run/vdsm"
 
 Role = Literal["monitor", "operator", "admin"]
+T = TypeVar("T")
 Positive = Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "s"})]
 
 
@@ -99,7 +100,7 @@ class AccessOptions(Options):
     #: Roles of local users (unix socket, peer credentials) by name. root is admin always.
     users: dict[str, Role] = {}
     #: Roles of local groups by name.
-    groups: dict[str, Role] = {"vdsm": "admin"}
+    groups: dict[str, Role] = msgspec.field(default_factory=lambda: {"vdsm": "admin"})
     #: A file with one bearer token a line: `role name sha256-of-token-in-hex`. Empty: no tokens.
     tokens: str = ""
 
@@ -127,7 +128,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return _typed(table, type_, f"plugin.{plugin}", self.origin)
 
 
-T = TypeVar("T")
 _TABLES: Final[dict[str, type[Options]]] = {
     "daemon": DaemonOptions,
     "hypervisor": HypervisorOptions,
