@@ -1,0 +1,57 @@
+# The way in. `make` lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# The hypervisor of `make run`: libvirt's in-process test driver, or qemu:///system, qemu:///session.
+URI ?= test:///default
+# Further arguments of `make test`'s pytest, and of `make bench`.
+ARGS ?=
+
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+PACKAGES := vdsm_core vdsm_bridge $(patsubst %/py.typed,%,$(wildcard plugins/*/*/py.typed))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## install everything that running and testing need
+	@scripts/setup test
+
+.PHONY: run
+run: ## run vdsmd in the foreground (URI=qemu:///system for real machines)
+	@scripts/setup run
+	@exec scripts/run "$(URI)"
+
+.PHONY: demo
+demo: ## a tour: two machines, over XML-RPC, REST and vdsmsh
+	@scripts/setup run
+	@exec $(PYTHON) scripts/demo.py
+
+.PHONY: lint
+lint: setup ## style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(PACKAGES)
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: lint ## lint, then every test (ARGS: for pytest)
+	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: bench
+bench: setup ## measure, each figure beside its yardstick (ARGS: for bench)
+	$(PYTHON) -m bench $(ARGS)
+
+.PHONY: docs
+docs: setup ## write the generated reference
+	$(PYTHON) -m vdsm_bridge.reference docs/reference
+
+.PHONY: clean
+clean: ## remove what was built, the virtual environment included
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf *.egg-info plugins/*/*.egg-info examples/*/*.egg-info
