@@ -1,0 +1,197 @@
+"""The lab's host: a private libvirtd, started, restarted and ended by the tests."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Self
+
+KEEPER = Path(__file__).with_name("keeper.py")
+PROGRAMS = (
+    "libvirtd",
+    "virsh",
+    "qemu-system-x86_64",
+    "qemu-img",
+    "ip",
+    "unshare",
+    "busybox",
+    "cpio",
+    "apt-get",
+)
+BRIDGE = "lab0"
+
+LIBVIRTD_CONF = """\
+host_uuid = "{host_uuid}"
+unix_sock_rw_perms = "0700"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
+"""
+# A container may refuse control groups and further namespaces; the guests need neither.
+QEMU_CONF = """\
+user = "root"
+group = "root"
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+dynamic_ownership = 0
+remember_owner = 0
+"""
+
+
+class Unusable(RuntimeError):
+    """The lab did not come up: the message says why."""
+
+
+def why_unusable() -> str | None:
+    """What keeps the lab from running on this machine; None when nothing is known to."""
+    if os.geteuid() != 0:
+        return "needs root (namespaces, a bridge)"
+    if platform.machine() != "x86_64":
+        return "the lab's guest is built for x86_64"
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    if missing := [name for name in PROGRAMS if shutil.which(name, path=path) is None]:
+        return f"not installed: {', '.join(missing)} (make setup)"
+    return None
+
+
+class LabHost:
+    """A libvirtd with folders, bridge and processes of its own.
+
+    Use it as a context manager. Nothing of it outlives the block, nor the test process.
+    """
+
+    def __init__(self, root: Path, keeper: subprocess.Popen[str]) -> None:
+        self.root = root
+        self._keeper = keeper
+
+    @classmethod
+    def open(cls) -> Self:
+        """Make the namespaces and start libvirtd in them.
+
+        :raises Unusable: this machine does not allow it
+        """
+        # Not below the checkout: the path of a unix socket may have 107 characters.
+        root = Path(tempfile.mkdtemp(prefix="vdsm-lab-"))
+        for folder in ("etc", "disks"):
+            (root / folder).mkdir()
+        (root / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF.format(host_uuid=uuid.uuid4()))
+        (root / "etc/qemu.conf").write_text(QEMU_CONF)
+        with (root / "keeper.err").open("w") as errors:
+            keeper = subprocess.Popen(
+                ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 sys.executable, str(KEEPER), str(root)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                start_new_session=True,
+            )  # fmt: skip
+        host = cls(root, keeper)
+        try:
+            host._expect("ready")
+            host.start()
+        except BaseException:
+            host.close()
+            raise
+        return host
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def uri(self) -> str:
+        """How libvirt's clients outside the namespaces reach this host."""
+        return f"qemu+unix:///system?socket={self.root}/run/libvirt-sock"
+
+    def start(self, within: float = 30.0) -> None:
+        """Start libvirtd and wait until it answers.
+
+        :param within: seconds
+        :raises Unusable: it does not
+        """
+        self._tell("start")
+        deadline = time.monotonic() + within
+        while (answer := self._virsh("version")).returncode:
+            if time.monotonic() > deadline:
+                raise Unusable(f"libvirtd does not answer: {answer.stderr.strip()}\n{self.log()}")
+            time.sleep(0.1)
+
+    def stop(self, *, abruptly: bool = False) -> None:
+        """End libvirtd by SIGTERM, or `abruptly` by SIGKILL. Guests run on."""
+        self._tell("kill" if abruptly else "stop")
+
+    def virsh(self, *arguments: str) -> str:
+        """What virsh(1) prints.
+
+        :raises subprocess.CalledProcessError: libvirt refuses
+        """
+        answer = self._virsh(*arguments)
+        answer.check_returncode()
+        return answer.stdout
+
+    def statistics(self, domain: str) -> dict[str, int]:
+        """The numbers among `virsh domstats`, by libvirt's names."""
+        lines = (line.strip().partition("=") for line in self.virsh("domstats", domain).splitlines())
+        return {name: int(value) for name, _, value in lines if value.isdigit()}
+
+    def disk(self, name: str, size_mib: int = 16) -> Path:
+        """A new raw disk image, sparse."""
+        path = self.root / "disks" / f"{name}.raw"
+        with path.open("wb") as image:
+            image.truncate(size_mib * 2**20)
+        return path
+
+    def qemu_pid(self, domain_uuid: str) -> int:
+        """The process that runs a machine, by this process's count.
+
+        :raises LookupError: none does
+        """
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue  # it has just ended
+                if b"-uuid" in arguments and domain_uuid.encode() in arguments:
+                    return int(entry.name)
+        raise LookupError(domain_uuid)
+
+    def log(self) -> str:
+        """What the keeper and libvirtd had to complain about, for the message of a failed test."""
+        files = (self.root / name for name in ("keeper.err", "libvirtd.err", "log/libvirtd.log"))
+        return "\n".join(path.read_text(errors="replace")[-4000:] for path in files if path.exists())
+
+    def close(self) -> None:
+        """End everything and remove the folder."""
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        self._keeper.stdin.close()
+        self._keeper.wait(30)
+        self._keeper.stdout.close()
+        shutil.rmtree(self.root)
+
+    def _virsh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["virsh", "--quiet", "--connect", self.uri, *arguments],
+            capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+
+    def _tell(self, command: str) -> None:
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(f"{command}\n")
+        self._keeper.stdin.flush()
+        self._expect(command)
+
+    def _expect(self, answer: str) -> None:
+        assert self._keeper.stdout is not None
+        if self._keeper.stdout.readline().strip() != answer:
+            raise Unusable(f"the lab's namespaces cannot be had:\n{self.log()}")

@@ -1,0 +1,95 @@
+"""The lab itself: what the functional tests stand on is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost
+
+pytestmark = pytest.mark.functional
+
+
+@contextmanager
+def running(host: LabHost, boot: BootFiles, name: str) -> Iterator[Guest]:
+    """A guest that has booted."""
+    guest = Guest(host, name)
+    document = host.root / f"{name}.xml"
+    document.write_text(guest.xml(boot))
+    host.virsh("create", str(document))
+    try:
+        guest.wait_for_console(UP)
+        yield guest
+    finally:
+        if guest.uuid in host.virsh("list", "--uuid"):
+            host.virsh("destroy", guest.uuid)
+
+
+@pytest.fixture(scope="module")
+def guest(lab_host: LabHost, boot: BootFiles) -> Iterator[Guest]:
+    """One guest for the tests that leave it as it is."""
+    with running(lab_host, boot, "lab-check") as guest:
+        yield guest
+
+
+def eventually(what: Callable[[], bool], within: float = 20.0) -> bool:
+    """Whether `what` comes true `within` so many seconds."""
+    deadline = time.monotonic() + within
+    while not (true := what()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return true
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        ("cpu.time",),
+        ("balloon.last-update",),
+        ("net.0.rx.bytes", "net.0.tx.bytes"),
+        ("block.0.rd.bytes", "block.0.wr.bytes"),
+    ],
+    ids=["cpu", "memory", "net", "disk"],
+)
+def test_statistics_move(lab_host: LabHost, guest: Guest, group: tuple[str, ...]) -> None:
+    """A guest that runs works its processor, memory balloon, network card and disk."""
+    first = lab_host.statistics(guest.uuid)
+
+    def moved() -> bool:
+        now = lab_host.statistics(guest.uuid)
+        return all(now[name] > first[name] for name in group)
+
+    assert eventually(moved), (first, lab_host.statistics(guest.uuid))
+
+
+def test_guests_outlive_libvirtd(lab_host: LabHost, guest: Guest) -> None:
+    """libvirtd, ended either way and started again, finds the same process of the same guest running."""
+    pid = lab_host.qemu_pid(guest.uuid)
+    for abruptly in (False, True):
+        lab_host.stop(abruptly=abruptly)
+        lab_host.start()
+        assert lab_host.virsh("domstate", guest.uuid).strip() == "running"
+    assert lab_host.qemu_pid(guest.uuid) == pid
+
+
+def test_power_button(lab_host: LabHost, boot: BootFiles) -> None:
+    """The guest shuts itself down when libvirt presses its power button."""
+    with running(lab_host, boot, "lab-button") as guest:
+        lab_host.virsh("shutdown", "--mode", "acpi", guest.uuid)
+        guest.wait_for_console(POWERS_OFF)
+        assert eventually(lambda: guest.uuid not in lab_host.virsh("list", "--all", "--uuid"))
+
+
+def test_nothing_outlives_the_lab(boot: BootFiles) -> None:
+    """Closing a lab ends the guests that still run, and removes its folder."""
+    with LabHost.open() as other:
+        guest = Guest(other, "left-running")
+        document = other.root / "left-running.xml"
+        document.write_text(guest.xml(boot))
+        other.virsh("create", str(document))
+        assert other.qemu_pid(guest.uuid)
+    with pytest.raises(LookupError):
+        other.qemu_pid(guest.uuid)
+    assert not other.root.exists()
