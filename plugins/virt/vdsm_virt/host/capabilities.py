@@ -1,0 +1,293 @@
+"""The facts of the host, put together for `Host.getCapabilities` and `Host.getHardwareInfo`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypedDict, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from vdsm_core.types import Record, Text2f, TextBool, TextInt, TextMiB, TextUint, TitleBool
+
+from . import cpu, dmi, hba, hypervisor, kernel, kvm, memory, numa, software
+from .addresses import kernel_addresses
+from .cpu import CpuInfo
+from .hba import HbaInventory
+from .hypervisor import HypervisorFacts, Virtualization
+from .identity import host_uuid
+from .links import Links
+from .network import AddressSource, Inventory, NetInfoBond, NetInfoBridge, NetInfoNic, NetInfoVlan, Network
+from .numa import NumaNode
+from .software import OsVersion, SoftwarePackageInfo
+from .tree import Tree
+
+T = TypeVar("T")
+
+
+class SELinuxStatus(Record, frozen=True, kw_only=True):
+    """`mode`: 1 enforcing, 0 permissive, -1 disabled."""
+
+    mode: TextInt
+
+
+class HookScriptInfo(Record, frozen=True, kw_only=True):
+    """A hook script. 3.1 clients read `md5`, later ones `checksum`; both are the digest of its file."""
+
+    checksum: str | UnsetType = UNSET
+    md5: str | UnsetType = UNSET
+
+
+class Capabilities(Record, frozen=True, kw_only=True):
+    """What the host is and can do.
+
+    Memory is in MiB. `cpuSpeed` is in MHz, `tscFrequency` in Hz, `hugepages` are sizes in KiB.
+    `kvmEnabled`: KVM answers and libvirt offers it. `cpuFlags` are the processor's own, then `model_` and
+    each CPU model that a guest can be given. `lastClientIface` is the interface the caller is reached by.
+    `reservedMem` is what the host keeps for itself, `guestOverhead` what a guest costs beyond its own
+    memory. `kdumpStatus`: 1 ready, 0 not, -1 not known. `autoNumaBalancing`: 0 off, 1 on, 2 not known.
+    """
+
+    # Processors
+    cpu_cores: TextUint
+    cpu_flags: str
+    cpu_model: str
+    cpu_sockets: TextUint
+    cpu_speed: Text2f
+    cpu_threads: TextUint
+    cpu_topology: list[CpuInfo]
+    online_cpus: str
+    vdsm_to_cpus_affinity: list[int]
+    # Memory
+    auto_numa_balancing: TextUint
+    guest_overhead: TextMiB
+    hugepages: list[int]
+    mem_size: TextMiB
+    numa_node_distance: dict[str, list[int]]
+    numa_nodes: dict[str, NumaNode]
+    reserved_mem: TextMiB
+    # Virtualization
+    emulated_machines: list[str]
+    hostdev_passthrough: TextBool
+    kvm_enabled: TextBool
+    nested_virtualization: bool
+    rng_sources: list[str]
+    tsc_frequency: str | UnsetType = UNSET
+    tsc_scaling: bool | UnsetType = UNSET
+    vm_types: list[str]
+    vnc_encrypted: TextBool
+    # Network
+    bondings: dict[str, NetInfoBond]
+    bridges: dict[str, NetInfoBridge]
+    last_client: str
+    last_client_iface: str
+    nameservers: list[str]
+    net_config_dirty: TitleBool
+    networks: dict[str, NetInfoBridge]
+    nics: dict[str, NetInfoNic]
+    supports_ipv6: bool = msgspec.field(name="supportsIPv6")
+    vlans: dict[str, NetInfoVlan]
+    # Storage adapters
+    hba_inventory: HbaInventory = msgspec.field(name="HBAInventory")
+    iscsi_initiator_name: str = msgspec.field(name="ISCSIInitiatorName")
+    # System
+    boot_uuid: str | UnsetType = msgspec.field(default=UNSET, name="boot_uuid")
+    fips_enabled: bool
+    kdump_status: int
+    kernel_args: str | UnsetType = UNSET
+    operating_system: OsVersion
+    packages2: dict[str, SoftwarePackageInfo]
+    realtime_kernel: bool
+    selinux: SELinuxStatus
+    uuid: str | UnsetType = UNSET
+    # This software
+    additional_features: list[str]
+    cluster_levels: list[str]
+    hooks: dict[str, dict[str, HookScriptInfo]] | UnsetType = UNSET
+    hosted_engine_deployed: bool
+    software_revision: str = msgspec.field(name="software_revision")
+    software_version: str = msgspec.field(name="software_version")
+    supported_engines: list[str] = msgspec.field(name="supportedENGINEs")
+    supported_protocols: list[str]
+    supported_rhevms: list[str] = msgspec.field(name="supportedRHEVMs")
+    version_name: str = msgspec.field(name="version_name")
+
+
+@dataclass(frozen=True)
+class Promises:
+    """What an engine is told to expect: not read from the host, decided for it.
+
+    The defaults are VDSM's: 256 MiB for the host and 65 MiB for each QEMU process (options
+    `host_mem_reserve`, `extra_mem_reserve` and `guest_ram_overhead`), and the levels of the XML-RPC API
+    from 3.1 to 3.6.
+    """
+
+    host_reserve: int = 256
+    extra_reserve: int = 65
+    guest_overhead: int = 65
+    cluster_levels: tuple[str, ...] = ("3.0", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6")
+    engines: tuple[str, ...] = ("3.0", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6")
+    protocols: tuple[str, ...] = ("2.2", "2.3")
+
+
+#: A kind of machine, not whether KVM helps it: VDSM knows this one and engines insist on it.
+_VM_TYPES: Final = ("kvm",)
+
+
+class HostFacts:
+    """Reads the host below the tree's root, and the hypervisor."""
+
+    def __init__(
+        self,
+        source: HypervisorFacts,
+        tree: Tree,
+        *,
+        addresses: AddressSource = kernel_addresses,
+        fake_nics: Sequence[str] = (),
+        promises: Promises | None = None,
+    ) -> None:
+        self._source = source
+        self._tree = tree
+        self._network = Network(tree, Links(tree, fake_nics), addresses)
+        self._promises = promises or Promises()
+        self._lock = threading.Lock()
+        self._fixed: _Fixed | None = None
+
+    def refresh(self) -> None:
+        """Forget what was kept: libvirt or the emulator may be another after a reconnect or an upgrade."""
+        with self._lock:
+            self._fixed = None
+
+    def hardware(self) -> dmi.HardwareInformation:
+        """DMI identity of the host."""
+        return dmi.hardware(self._tree)
+
+    def uuid(self) -> str | UnsetType:
+        """The host's id, see `identity.host_uuid`.
+
+        :raises HypervisorUnavailable: the hypervisor was never reached
+        """
+        return self._kept().uuid
+
+    def capabilities(self, client_address: str | None = None) -> Capabilities:
+        """All facts as they are now; what libvirt, KVM and the package database say is kept until `refresh`.
+
+        :param client_address: IP address of the caller; None when it came over a unix socket
+        :raises HypervisorUnavailable: the hypervisor was never reached
+        :raises OSError: the kernel does not tell the addresses
+        """
+        tree, fixed, promises = self._tree, self._kept(), self._promises
+        inventory = self._network.inventory(client_address)
+        cpus = cpu.topology(tree)
+        processor = cpu.processor(tree)
+        version, revision = _version_parts(software.own_version())
+        return Capabilities(
+            cpu_cores=cpu.count_cores(cpus),
+            cpu_flags=",".join((*processor.flags, *(f"model_{m}" for m in fixed.virtualization.cpu_models))),
+            cpu_model=processor.model,
+            cpu_sockets=cpu.count_sockets(cpus),
+            cpu_speed=processor.mhz,
+            cpu_threads=len(cpus),
+            cpu_topology=cpus,
+            online_cpus=",".join(str(place.cpu_id) for place in cpus),
+            vdsm_to_cpus_affinity=cpu.own_affinity(),
+            auto_numa_balancing=numa.balancing(tree),
+            guest_overhead=promises.guest_overhead,
+            hugepages=numa.hugepage_sizes(tree),
+            mem_size=memory.memory(tree).total // 1024,
+            numa_node_distance=numa.distances(tree),
+            numa_nodes=numa.nodes(tree),
+            reserved_mem=promises.host_reserve + promises.extra_reserve,
+            emulated_machines=list(fixed.virtualization.machines),
+            hostdev_passthrough=kernel.iommu(tree),
+            kvm_enabled=fixed.kvm_enabled,
+            nested_virtualization=kvm.nested(tree),
+            rng_sources=kernel.random_sources(tree),
+            tsc_frequency=fixed.virtualization.tsc_frequency or UNSET,
+            tsc_scaling=_or_unset(fixed.virtualization.tsc_scaling),
+            vm_types=list(_VM_TYPES),
+            vnc_encrypted=kernel.vnc_encrypted(tree),
+            last_client=client_address or "",
+            last_client_iface=inventory.client_interface,
+            # Nothing changes the network through this API yet, so nothing is unsaved.
+            net_config_dirty=False,
+            hba_inventory=hba.inventory(tree),
+            iscsi_initiator_name=hba.initiator_name(tree),
+            boot_uuid=_or_unset(kernel.boot_id(tree)),
+            fips_enabled=kernel.fips(tree),
+            kdump_status=kernel.kdump(tree),
+            kernel_args=_or_unset(kernel.arguments(tree)),
+            operating_system=software.operating_system(tree),
+            packages2=fixed.packages,
+            realtime_kernel=kernel.realtime(tree),
+            selinux=SELinuxStatus(mode=kernel.selinux(tree)),
+            uuid=fixed.uuid,
+            additional_features=[],
+            cluster_levels=list(promises.cluster_levels),
+            hosted_engine_deployed=False,
+            software_revision=revision,
+            software_version=version,
+            supported_engines=list(promises.engines),
+            supported_protocols=list(promises.protocols),
+            supported_rhevms=list(promises.engines),
+            version_name="vdsm",
+            **_network_members(inventory),
+        )
+
+    def _kept(self) -> _Fixed:
+        with self._lock:
+            if self._fixed is None:
+                virtualization = hypervisor.read(self._source)
+                self._fixed = _Fixed(
+                    virtualization=virtualization,
+                    kvm_enabled="kvm" in virtualization.domain_types and kvm.usable(self._tree),
+                    packages=software.packages(self._tree, virtualization),
+                    uuid=host_uuid(self._tree, virtualization.uuid),
+                )
+            return self._fixed
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """What does not change while the host and libvirt stay up, and is expensive to find out."""
+
+    virtualization: Virtualization
+    kvm_enabled: bool
+    packages: dict[str, SoftwarePackageInfo]
+    uuid: str | UnsetType
+
+
+class _NetworkMembers(TypedDict):
+    nics: dict[str, NetInfoNic]
+    bridges: dict[str, NetInfoBridge]
+    bondings: dict[str, NetInfoBond]
+    vlans: dict[str, NetInfoVlan]
+    networks: dict[str, NetInfoBridge]
+    nameservers: list[str]
+    supports_ipv6: bool
+
+
+def _network_members(inventory: Inventory) -> _NetworkMembers:
+    return {
+        "nics": inventory.nics,
+        "bridges": inventory.bridges,
+        "bondings": inventory.bondings,
+        "vlans": inventory.vlans,
+        # Networks are what was set up through this API, not what was found on the host.
+        "networks": {},
+        "nameservers": inventory.nameservers,
+        "supports_ipv6": inventory.supports_ipv6,
+    }
+
+
+def _or_unset(value: T | None) -> T | UnsetType:
+    return UNSET if value is None else value
+
+
+def _version_parts(version: str) -> tuple[str, str]:
+    """VDSM's version and revision: 0.1.0 is revision 0 of version 0.1."""
+    major, _, rest = version.partition(".")
+    minor, _, revision = rest.partition(".")
+    return f"{major}.{minor}".strip("."), revision

@@ -1,0 +1,91 @@
+"""What the hypervisor says it can do: libvirt's capabilities and domain capabilities documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+from xml.etree.ElementTree import Element  # the type only; defusedxml parses
+
+from defusedxml import ElementTree
+
+from vdsm_core.errors import OperationFailed
+
+
+class HypervisorFacts(Protocol):
+    """The part of `vdsm_core.hypervisor.Hypervisor` that this package asks."""
+
+    def capabilities_xml(self) -> str: ...
+
+    def domain_capabilities_xml(self) -> str: ...
+
+    def libvirt_version(self) -> int: ...
+
+    def hypervisor_version(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Virtualization:
+    """The documents' facts.
+
+    `tsc_frequency` is in Hz. `domain_types` are those of guests of the host's own architecture; `libvirt` and
+    `emulator` are versions in dotted form.
+    """
+
+    uuid: str | None
+    domain_types: frozenset[str]
+    machines: tuple[str, ...]
+    cpu_models: tuple[str, ...]
+    tsc_frequency: str | None
+    tsc_scaling: bool | None
+    libvirt: str
+    emulator: str
+
+    @property
+    def is_qemu(self) -> bool:
+        return bool(self.domain_types & {"qemu", "kvm"})
+
+
+def read(hypervisor: HypervisorFacts) -> Virtualization:
+    """Ask the hypervisor.
+
+    :raises HypervisorUnavailable: libvirt cannot be asked
+    """
+    capabilities = ElementTree.fromstring(hypervisor.capabilities_xml())
+    guests = _own_guests(capabilities)
+    counter = capabilities.find("host/cpu/counter[@name='tsc']")
+    scaling = counter.get("scaling") if counter is not None else None
+    return Virtualization(
+        uuid=capabilities.findtext("host/uuid"),
+        domain_types=frozenset(domain.get("type", "") for guest in guests for domain in guest.iter("domain")),
+        machines=tuple(dict.fromkeys(m.text for guest in guests for m in guest.iter("machine") if m.text)),
+        cpu_models=_usable_models(hypervisor),
+        tsc_frequency=counter.get("frequency") if counter is not None else None,
+        tsc_scaling=None if scaling is None else scaling == "yes",
+        libvirt=_dotted(hypervisor.libvirt_version()),
+        emulator=_dotted(hypervisor.hypervisor_version()),
+    )
+
+
+def _own_guests(capabilities: Element) -> list[Element]:
+    arch = capabilities.findtext("host/cpu/arch")
+    return [
+        guest
+        for guest in capabilities.findall("guest")
+        if guest.findtext("os_type") == "hvm" and guest.find(f"arch[@name='{arch}']") is not None
+    ]
+
+
+def _usable_models(hypervisor: HypervisorFacts) -> tuple[str, ...]:
+    """CPU models that a guest can be given on this host."""
+    try:
+        document = hypervisor.domain_capabilities_xml()
+    except OperationFailed:
+        # libvirt's test driver, for one, has no such document.
+        return ()
+    models = ElementTree.fromstring(document).iterfind("cpu/mode[@name='custom']/model[@usable='yes']")
+    return tuple(model.text for model in models if model.text)
+
+
+def _dotted(version: int) -> str:
+    """libvirt's numbers are major * 1,000,000 + minor * 1,000 + release (virConnectGetLibVersion)."""
+    return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
