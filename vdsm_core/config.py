@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -55,7 +55,7 @@ def default_run_dir() -> str:
     return str(_user_dir("XDG_STATE_HOME", ".local/state") / "run")
 
 
-class DaemonOptions(Options):
+class DaemonOptions(Options, frozen=True):
     """`[daemon]`: the process as a whole."""
 
     #: SQLite: tasks, request ids, event journal.
@@ -77,7 +77,7 @@ class DaemonOptions(Options):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
 
-class HypervisorOptions(Options):
+class HypervisorOptions(Options, frozen=True):
     """`[hypervisor]`: the connection to libvirt."""
 
     uri: str = "qemu:///system"
@@ -92,7 +92,7 @@ class HypervisorOptions(Options):
     sample_interval: Positive = 2.0
 
 
-class AccessOptions(Options):
+class AccessOptions(Options, frozen=True):
     """`[access]`: who is let in, and with which role."""
 
     #: Role of a caller on loopback TCP who shows no credentials; "none" refuses such callers.
@@ -125,7 +125,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         :raises ConfigError: an unknown key or a bad value
         """
         table = {key: value for key, value in self.plugin.get(plugin, {}).items() if key != "enabled"}
-        return _typed(table, type_, f"plugin.{plugin}", self.origin)
+        return cast("T", _typed(table, type_, f"plugin.{plugin}", self.origin))
 
 
 _TABLES: Final[dict[str, type[Options]]] = {

@@ -8,7 +8,7 @@ because VDSM sent it so (structs of VDSM's API, `string(uint)` and its kin).
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -70,10 +70,19 @@ T = TypeVar("T")
 class Open(Generic[T]):
     """A dictionary of VDSM's that keeps members it does not know.
 
-    `known` is the typed part, `unknown` the rest as it came. On the wire it is one flat object.
+    Subclass it for use: ``class VMParams(Open[KnownVMParams]): ...``. `known` is the typed part, `unknown`
+    the rest as it came. On the wire it is one flat object.
     """
 
     __slots__ = ("known", "unknown")
+    #: The type of `known`.
+    inner: ClassVar[Any]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Open:
+                (cls.inner,) = get_args(base)
 
     def __init__(self, known: T, unknown: dict[str, Any] | None = None) -> None:
         self.known = known
@@ -85,7 +94,7 @@ class Open(Generic[T]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Open({self.known!r}, {self.unknown!r})"
+        return f"{type(self).__name__}({self.known!r}, {self.unknown!r})"
 
 
 _PATH = re.compile(r" - at `(?P<key>key in )?\$(?P<path>[^`]*)`")
@@ -113,17 +122,18 @@ def convert(data: Any, type_: Any, *, text: bool = False) -> Any:
 
 
 def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
-    if get_origin(type_) is not Open:
+    if not (isinstance(type_, type) and issubclass(type_, Open)):
         raise NotImplementedError(f"no conversion to {type_}")
     if not isinstance(data, dict):
-        raise ValueError(f"Expected `object`, got `{type(data).__name__}`")
-    inner = get_args(type_)[0]
+        # msgspec adds the path to a ValueError, as it does to its own errors
+        raise ValueError(f"Expected `object`, got `{type(data).__name__}`")  # noqa: TRY004
+    inner = type_.inner
     names = {field.encode_name for field in msgspec.structs.fields(inner)}
     known = {key: value for key, value in data.items() if key in names}
     unknown = {key: value for key, value in data.items() if key not in names}
     hook = _text_open if text else _strict_open
     try:
-        return Open(msgspec.convert(known, inner, strict=not text, dec_hook=hook), unknown)
+        return type_(msgspec.convert(known, inner, strict=not text, dec_hook=hook), unknown)
     except msgspec.ValidationError as error:
         # Only a plain ValueError gets the path outside of this object appended.
         raise ValueError(str(error)) from None

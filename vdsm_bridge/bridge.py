@@ -1,0 +1,205 @@
+"""The bridge: the one way to call a verb, for every binding and for the daemon itself.
+
+A request goes: find the verb, check access, convert the arguments, (an action on an object: take its lane),
+run the function, give the typed result back. A verb's errors pass through; anything else it raises becomes
+an `UnexpectedError` with an id that the log has, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from vdsm_bridge import context as calls
+from vdsm_bridge.access import Access, Proof
+from vdsm_bridge.context import Context, Identity
+from vdsm_bridge.ledger import Answer, Ledger, refused, replay
+from vdsm_bridge.registry import Registry
+from vdsm_bridge.verb import Kind, TaskRef, Verb, access_level
+from vdsm_core import types
+from vdsm_core.errors import Forbidden, InvalidArgument, MissingArgument, UnexpectedError, VdsmError
+from vdsm_core.events import EventBus, Subscription
+from vdsm_core.lanes import Lanes
+from vdsm_core.tasks import Job, Progress, Tasks
+from vdsm_core.types import TypeMismatch
+
+log = logging.getLogger(__name__)
+
+
+class Bridge:
+    """Everything a binding may use.
+
+    :param call_deadline: seconds that a call may take when its caller names no deadline
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        access: Access,
+        lanes: Lanes,
+        tasks: Tasks,
+        events: EventBus,
+        ledger: Ledger,
+        call_deadline: float,
+    ) -> None:
+        self._registry = registry
+        self._access = access
+        self._lanes = lanes
+        self._tasks = tasks
+        self._events = events
+        self._ledger = ledger
+        self._call_deadline = call_deadline
+
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """Every verb that can be called now, by full name, sorted."""
+        return self._registry.verbs
+
+    @property
+    def revision(self) -> str:
+        """Changes exactly when the API changes."""
+        return self._registry.revision
+
+    def identify(self, proof: Proof) -> Identity:
+        """Who a caller is.
+
+        :raises Unauthenticated: the proof is wrong, or does not suffice
+        """
+        return self._access.identify(proof)
+
+    def subscribe(self, pattern: str = "", after: int | None = None, limit: int = 1_000) -> Subscription:
+        """Subscribe to events; see `EventBus.subscribe`."""
+        return self._events.subscribe(pattern, after, limit)
+
+    def call(self, name: str, arguments: Mapping[str, Any], context: Context, *, text: bool = False) -> Any:
+        """Call a verb.
+
+        :param name: full name, `VM.pause`
+        :param arguments: plain data by wire name
+        :param text: the arguments come from a text protocol: numbers and booleans may be spelled as text
+        :returns: the typed result; for a task verb its `TaskRef`
+        :raises VdsmError: of any kind, `UnexpectedError` for a bug in the verb
+        """
+        verb = self._registry.find(name)
+        if context.identity.level < access_level(verb.access):
+            raise Forbidden(verb=name, identity=context.identity.name, needed=verb.access)
+        values = self._convert(verb, arguments, text=text)
+        token = calls.enter(context)
+        try:
+            if verb.declaration.kind is Kind.QUERY:
+                return self._run(verb, values, context)
+            if context.request_id:
+                return self._once(verb, values, context)
+            return self._carry_out(verb, values, context)
+        finally:
+            calls.leave(token)
+
+    def job(self, name: str, arguments: str) -> Job | None:
+        """The job of a task verb, to start it again after a restart; None if the verb is gone or changed.
+
+        :param arguments: JSON, as the task remembers them
+        """
+        verb = self._registry.verbs.get(name)
+        if verb is None or verb.kind is not Kind.TASK:
+            return None
+        try:
+            values = self._convert(verb, msgspec.json.decode(arguments), text=False)
+        except (VdsmError, msgspec.DecodeError):
+            return None
+        return self._job(verb, values, calls.Context())
+
+    @staticmethod
+    def _convert(verb: Verb, arguments: Mapping[str, Any], *, text: bool) -> dict[str, Any]:
+        try:
+            struct = types.convert(arguments, verb.arguments, text=text)
+        except TypeMismatch as mismatch:
+            raise _argument_error(mismatch) from None
+        return {param.python_name: getattr(struct, param.python_name) for param in verb.params}
+
+    def _once(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
+        timeout = context.remaining(self._call_deadline)
+        first = self._ledger.begin(context.request_id, verb.name, types.to_json(values), timeout)
+        if first is not None:
+            if first.error:
+                raise replay(first)
+            return types.convert(msgspec.json.decode(first.result), verb.reply)
+        answer = None
+        try:
+            result = self._carry_out(verb, values, context)
+            answer = Answer(result=types.to_json(result).decode())
+        except VdsmError as error:
+            answer = refused(error)
+            raise
+        finally:
+            self._ledger.end(context.request_id, answer)
+        return result
+
+    def _carry_out(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
+        log.info("%s by %s", verb.name, context.identity.name)
+        if verb.kind is Kind.TASK:
+            return self._start_task(verb, values, context)
+        if not (verb.declaration.lane and verb.on_object):
+            return self._run(verb, values, context)
+        lane = f"{verb.namespace.name} {next(iter(values.values()))}".lower()
+        deadline = context.deadline
+        if deadline is None:
+            deadline = time.monotonic() + self._call_deadline
+        with self._lanes.turn(lane, verb.name, deadline=deadline, overtake=verb.declaration.overtakes):
+            return self._run(verb, values, context)
+
+    def _run(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
+        if verb.context_param:
+            values[verb.context_param] = context
+        try:
+            return verb.function(**values)
+        except VdsmError:
+            raise
+        except Exception:
+            # A bug of one verb ends this call only; the caller gets an id instead of a traceback.
+            incident = uuid.uuid4().hex[:12]
+            log.exception("%s failed unexpectedly, incident %s", verb.name, incident)
+            raise UnexpectedError(verb=verb.name, incident=incident) from None
+
+    def _start_task(self, verb: Verb, values: dict[str, Any], context: Context) -> TaskRef:
+        by_wire_name = {param.name: values[param.python_name] for param in verb.params}
+        arguments = types.to_json(by_wire_name).decode()
+        job = self._job(verb, values, context)
+        return TaskRef(task_id=self._tasks.submit(verb.name, context.identity.name, arguments, job))
+
+    def _job(self, verb: Verb, values: dict[str, Any], context: Context) -> Job:
+        def run(progress: Progress) -> str:
+            token = calls.enter(context)
+            try:
+                injected = {verb.context_param: context, verb.progress_param: progress}
+                injected.pop("", None)
+                return types.to_json(verb.function(**values, **injected)).decode()
+            finally:
+                calls.leave(token)
+
+        revert: Callable[[], None] | None = None
+        if verb.declaration.revert:
+            method = getattr(verb.function.__self__, verb.declaration.revert)  # type: ignore[attr-defined]
+            revert = lambda: method(**values)  # noqa: E731 - a def would need the same two lines and a name
+        return Job(run=run, revert=revert, resumable=verb.declaration.resumable)
+
+
+_MISSING = "Object missing required field `"
+_UNKNOWN = "Object contains unknown field `"
+
+
+def _argument_error(mismatch: TypeMismatch) -> VdsmError:
+    reason = mismatch.reason
+    for prefix in (_MISSING, _UNKNOWN):
+        if reason.startswith(prefix):
+            field = reason[len(prefix) :].rstrip("`")
+            argument = f"{mismatch.path}.{field}" if mismatch.path else field
+            if prefix is _MISSING:
+                return MissingArgument(argument=argument)
+            return InvalidArgument(argument=argument, reason="there is no such argument")
+    return InvalidArgument(argument=mismatch.path or "(all)", reason=reason)

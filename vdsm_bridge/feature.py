@@ -1,0 +1,80 @@
+"""The contract of a feature area: what a class named in the entry-point group `vdsm.verbs` must be.
+
+::
+
+    class Lights(Feature):
+        def namespaces(self) -> list[Namespace]:
+            return [Light(self.runtime)]
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from vdsm_bridge.binding import Health
+from vdsm_bridge.registry import Registry
+from vdsm_bridge.verb import Namespace
+from vdsm_core.config import Config, Options
+from vdsm_core.events import EventBus
+from vdsm_core.hooks import Hooks
+from vdsm_core.hypervisor import Hypervisor
+from vdsm_core.lanes import Lanes
+from vdsm_core.tasks import Tasks
+from vdsm_core.types import Record
+
+
+class PluginInfo(Record, frozen=True):
+    """One plugin, as `Host.getPlugins` shows it."""
+
+    name: str
+    group: str
+    state: str
+    distribution: str = ""
+    version: str = ""
+    error: str = ""
+    address: list[str] = []
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of the host that a feature stands on."""
+
+    config: Config
+    hypervisor: Hypervisor
+    events: EventBus
+    lanes: Lanes
+    tasks: Tasks
+    hooks: Hooks
+    registry: Registry
+    #: What `Host.getPlugins` answers.
+    plugins: Callable[[], list[PluginInfo]]
+    #: Where the files of the host are; tests put a made-up tree here.
+    root: Path = Path("/")
+
+
+class Feature(ABC):
+    """A feature area. `Config` is the type of its table. The constructor keeps what it is given."""
+
+    Config: ClassVar[type[Options]] = Options
+
+    def __init__(self, runtime: Runtime, config: Any) -> None:
+        self.runtime = runtime
+        self.config = config
+
+    @abstractmethod
+    def namespaces(self) -> Sequence[Namespace]:
+        """The objects whose decorated methods are the verbs. Called once, before `start`."""
+
+    def start(self) -> None:  # noqa: B027 - most features have no work in the background
+        """Begin work in the background. The verbs can be called once this has returned."""
+
+    def stop(self, grace: float) -> None:  # noqa: B027 - as above
+        """End the work in the background within `grace` seconds. The verbs are gone already."""
+
+    def health(self) -> Health:
+        """How it is."""
+        return Health()

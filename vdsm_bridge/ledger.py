@@ -1,0 +1,136 @@
+"""The ledger of request ids: the same request sent again gets the first answer, over any binding, also
+after a restart, and is not carried out twice."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from vdsm_core import errors
+from vdsm_core.errors import DeadlineExceeded, OutcomeUnknown, RequestIdReused, Unavailable, VdsmError
+from vdsm_core.state import StateStore
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request ended: JSON of the result, or the error's slug and facts."""
+
+    result: str = ""
+    error: str = ""
+    facts: dict[str, Any] = {}
+
+
+class Replayed(VdsmError):
+    """The first call with this request id failed. Facts: those of its error, and `message`."""
+
+    template = "{message}"
+
+    def __init__(self, slug: str, code: int, facts: dict[str, Any]) -> None:
+        super().__init__(**facts)
+        self.slug = slug  # type: ignore[misc]
+        self.code = code  # type: ignore[misc]
+
+
+class _Running:
+    __slots__ = ("ended", "fingerprint", "verb")
+
+    def __init__(self, verb: str, fingerprint: str) -> None:
+        self.verb = verb
+        self.fingerprint = fingerprint
+        self.ended = threading.Event()
+
+
+class Ledger:
+    """Remembers each request id of actions and tasks with its answer.
+
+    :param keep: seconds that an answer is remembered
+    """
+
+    def __init__(self, state: StateStore, keep: float) -> None:
+        self._state = state
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._running: dict[str, _Running] = {}
+
+    def start(self) -> None:
+        """Make the table where absent, and forget answers that are too old."""
+        self._state.migrate(
+            "requests",
+            [
+                (
+                    "CREATE TABLE requests (id TEXT PRIMARY KEY, verb TEXT NOT NULL, "
+                    "fingerprint TEXT NOT NULL, begun REAL NOT NULL, answer BLOB)"
+                ),
+                "CREATE INDEX requests_begun ON requests (begun)",
+            ],
+        )
+        self._state.write("DELETE FROM requests WHERE begun < ?", time.time() - self._keep)
+
+    def begin(self, request_id: str, verb: str, arguments: bytes, timeout: float) -> Answer | None:
+        """Take a request id into use. None: carry the request out, then call `end`. Else: the first answer.
+
+        :param timeout: seconds to wait for the first call, if it still runs
+        :raises RequestIdReused: the id belongs to another verb or other arguments
+        :raises OutcomeUnknown: the daemon ended while the first call ran
+        """
+        fingerprint = hashlib.sha256(arguments).hexdigest()
+        with self._lock:
+            running = self._running.get(request_id)
+            if running is None:
+                answer = self._remembered(request_id, verb, fingerprint)
+                if answer is not None:
+                    return answer
+                self._running[request_id] = _Running(verb, fingerprint)
+                return None
+        if (running.verb, running.fingerprint) != (verb, fingerprint):
+            raise RequestIdReused(request_id=request_id, verb=running.verb)
+        if not running.ended.wait(timeout):
+            raise DeadlineExceeded(reason=f"the first call with request id '{request_id}' still runs")
+        return self.begin(request_id, verb, arguments, timeout)
+
+    def end(self, request_id: str, answer: Answer | None) -> None:
+        """The request is answered. None: it changed nothing, so the id may be used again."""
+        if answer is None:
+            self._state.write("DELETE FROM requests WHERE id = ?", request_id)
+        else:
+            self._state.write(
+                "UPDATE requests SET answer = ? WHERE id = ?", msgspec.json.encode(answer), request_id
+            )
+        with self._lock:
+            self._running.pop(request_id).ended.set()
+
+    def _remembered(self, request_id: str, verb: str, fingerprint: str) -> Answer | None:
+        rows = self._state.rows("SELECT verb, fingerprint, answer FROM requests WHERE id = ?", request_id)
+        if not rows:
+            sql = "INSERT INTO requests (id, verb, fingerprint, begun) VALUES (?, ?, ?, ?)"
+            self._state.write(sql, request_id, verb, fingerprint, time.time())
+            return None
+        first_verb, first_fingerprint, blob = rows[0]
+        if (first_verb, first_fingerprint) != (verb, fingerprint):
+            raise RequestIdReused(request_id=request_id, verb=first_verb)
+        if blob is None:
+            raise OutcomeUnknown(request_id=request_id, verb=verb)
+        return msgspec.json.decode(blob, type=Answer)
+
+
+def refused(error: VdsmError) -> Answer | None:
+    """What the ledger remembers of an error: nothing if the same request may succeed later."""
+    if isinstance(error, (Unavailable, DeadlineExceeded)):
+        return None
+    return Answer(error=error.slug, facts={**_plain(error.facts), "message": str(error)})
+
+
+def replay(answer: Answer) -> VdsmError:
+    """The error that a remembered answer stands for, of its own class where that is still known."""
+    for cls in errors.tree():
+        if cls.slug == answer.error and "__init__" not in vars(cls):
+            return cls(**answer.facts)
+    return Replayed(answer.error, VdsmError.code, answer.facts)
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    plain = (str, int, float, bool, type(None))
+    return {name: value if isinstance(value, plain) else str(value) for name, value in facts.items()}

@@ -1,0 +1,84 @@
+"""The registry: every verb that can be called now. Changed as a whole, read without a lock."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from vdsm_bridge.verb import Verb
+from vdsm_core.errors import NoSuchVerb, VdsmError
+
+
+class VerbConflict(VdsmError):
+    """Two plugins offer the same verb, or disagree on a namespace. Facts: `what`, `first`, `second`."""
+
+    slug = "verb-conflict"
+    template = "{what} is offered by the plugins '{first}' and '{second}'"
+
+
+class Registry:
+    """Verbs by full name, from every plugin that is switched on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._verbs: Mapping[str, Verb] = MappingProxyType({})
+        self._revision = ""
+
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """All verbs by full name (`VM.pause`), sorted. The mapping never changes; a new one replaces it."""
+        return self._verbs
+
+    @property
+    def revision(self) -> str:
+        """Changes exactly when the set of verbs or a declaration changes."""
+        return self._revision
+
+    def find(self, name: str) -> Verb:
+        """One verb.
+
+        :raises NoSuchVerb: no plugin that is switched on offers it
+        """
+        try:
+            return self._verbs[name]
+        except KeyError:
+            raise NoSuchVerb(verb=name) from None
+
+    def add(self, verbs: Iterable[Verb]) -> None:
+        """Add the verbs of one plugin, all or none.
+
+        :raises VerbConflict: another plugin offers one of them, or gives the namespace another key or plural
+        """
+        with self._lock:
+            merged = dict(self._verbs)
+            for verb in verbs:
+                if verb.name in merged:
+                    raise VerbConflict(what=verb.name, first=merged[verb.name].plugin, second=verb.plugin)
+                self._check_namespace(verb, merged)
+                merged[verb.name] = verb
+            self._replace(merged)
+
+    def remove(self, plugin: str) -> None:
+        """Take all verbs of one plugin away."""
+        with self._lock:
+            self._replace({name: verb for name, verb in self._verbs.items() if verb.plugin != plugin})
+
+    @staticmethod
+    def _check_namespace(verb: Verb, merged: Mapping[str, Verb]) -> None:
+        mine = verb.namespace
+        for other in merged.values():
+            theirs = other.namespace
+            same_name, same_plural = mine.name == theirs.name, mine.plural == theirs.plural
+            if same_name != same_plural or (same_name and mine.key != theirs.key):
+                what = f"the namespace {mine.name} (key '{mine.key}', plural '{mine.plural}')"
+                raise VerbConflict(what=what, first=other.plugin, second=verb.plugin)
+
+    def _replace(self, verbs: dict[str, Verb]) -> None:
+        ordered = dict(sorted(verbs.items()))
+        text = repr(
+            [(v.name, v.plugin, v.declaration, v.params, v.result, v.summary) for v in ordered.values()]
+        )
+        self._revision = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._verbs = MappingProxyType(ordered)

@@ -1,0 +1,133 @@
+"""The composition root: builds every part from the configuration and passes it down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vdsm_bridge.access import Access
+from vdsm_bridge.bridge import Bridge
+from vdsm_bridge.feature import PluginInfo, Runtime
+from vdsm_bridge.ledger import Ledger
+from vdsm_bridge.lifecycle import Lifecycle
+from vdsm_bridge.registry import Registry
+from vdsm_core import plugins
+from vdsm_core.config import Config
+from vdsm_core.errors import VdsmError
+from vdsm_core.events import EventBus
+from vdsm_core.hooks import Hooks
+from vdsm_core.hypervisor import Hypervisor
+from vdsm_core.lanes import Lanes
+from vdsm_core.plugins import Found
+from vdsm_core.state import MEMORY, StateStore
+from vdsm_core.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+_SECONDS_A_DAY = 86_400.0
+
+
+class Server:
+    """All parts of one host, put together. `start`, then `stop`; in between, `reload`.
+
+    :param discover: how the plugins of an entry-point group are found
+    :param connect: how the hypervisor is connected to; the seam for tests
+    :param root: where the files of the host are
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        discover: Callable[[str], Sequence[Found]] = plugins.discover,
+        connect: Callable[[str], Any] | None = None,
+        root: Path = Path("/"),
+    ) -> None:
+        self.config = config
+        daemon = config.daemon
+        keep = daemon.keep_days * _SECONDS_A_DAY
+        path = MEMORY if daemon.state_dir == MEMORY else str(Path(daemon.state_dir) / "state.sqlite")
+        self._state = StateStore(path)
+        self._events = EventBus(self._state)
+        self._lanes = Lanes()
+        self._tasks = Tasks(
+            self._state, self._events, workers=daemon.task_workers, limit=daemon.task_limit, keep=keep
+        )
+        self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
+        self._ledger = Ledger(self._state, keep)
+        self._access = Access(config.access)
+        self._lifecycle = Lifecycle(discover, grace=daemon.grace)
+        registry = Registry()
+        self.bridge = Bridge(
+            registry=registry,
+            access=self._access,
+            lanes=self._lanes,
+            tasks=self._tasks,
+            events=self._events,
+            ledger=self._ledger,
+            call_deadline=daemon.call_deadline,
+        )
+        self.runtime = Runtime(
+            config=config,
+            hypervisor=self._hypervisor,
+            events=self._events,
+            lanes=self._lanes,
+            tasks=self._tasks,
+            hooks=Hooks(),
+            registry=registry,
+            plugins=self.plugins,
+            root=root,
+        )
+
+    def plugins(self) -> list[PluginInfo]:
+        """Every plugin with its state."""
+        return self._lifecycle.info()
+
+    def start(self) -> None:
+        """Bring everything up.
+
+        :raises ConfigError: the configuration cannot be used
+        :raises PluginsMissing: a required plugin does not run
+        """
+        try:
+            self._state.open()
+            self._events.start()
+            self._ledger.start()
+            self._access.load()
+            self._lifecycle.find()
+            self._lifecycle.check(self.config)
+            self._hypervisor.start()
+            self._lifecycle.apply(self.config, self.runtime, self.bridge)
+            self._tasks.start(self.bridge.job)
+            self._lifecycle.require(self.config.daemon.required)
+        except BaseException:
+            self.stop()
+            raise
+
+    def reload(self, config: Config) -> None:
+        """Apply the plugin tables of a changed configuration; what has not changed serves on.
+
+        :raises ConfigError: an option is not acceptable; then nothing has changed
+        """
+        self._lifecycle.find()
+        self._lifecycle.apply(config, self.runtime, self.bridge)
+        for table in ("daemon", "hypervisor", "access"):
+            if getattr(config, table) != getattr(self.config, table):
+                log.warning("The new options of [%s] come into force at the next start", table)
+        self.config = config
+
+    def stop(self) -> None:
+        """Take everything down: bindings first, so that no call finds half a host."""
+        self._lifecycle.stop(self.runtime)
+        for what, stop in (
+            ("tasks", self._tasks.stop),
+            ("lanes", self._lanes.close),
+            ("hypervisor", lambda: self._hypervisor.stop(self.config.daemon.grace)),
+            ("state", self._state.close),
+        ):
+            try:
+                stop()
+            except VdsmError as error:
+                log.warning("%s did not stop cleanly: %s", what, error)

@@ -1,0 +1,96 @@
+"""A whole host within the test process, on libvirt's own test driver, with its state in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from vdsm_bridge.base import Base
+from vdsm_bridge.context import INTERNAL, Context, Identity
+from vdsm_bridge.server import Server
+from vdsm_bridge.testing.sample import Sample
+from vdsm_core import config as configuration
+from vdsm_core.plugins import BINDINGS, GROUPS, HOOKS, VERBS, Found, discover
+from vdsm_core.state import MEMORY
+
+
+def found(group: str, name: str, loaded: Any) -> Found:
+    """What discovery would say of a plugin that is only an object of the test."""
+    return Found(group=group, name=name, target="test", distribution="test", version="0", loaded=loaded)
+
+
+class TestHost(AbstractContextManager["TestHost"]):
+    """A started host. By default it has the `base` verbs and `Sample`.
+
+    ::
+
+        with TestHost(verbs={"lights": Lights}) as host:
+            host.call("Light.dim", lightID="...", percent=10)
+
+    :param verbs: features by name, added to the default ones
+    :param bindings: bindings by name
+    :param hooks: hook implementations by name
+    :param installed: also use the plugins that are installed here
+    :param config: tables of the configuration, over the defaults of a test
+    :param connect: how the hypervisor is connected to
+    """
+
+    __test__ = False  # the name begins like a test's
+
+    def __init__(
+        self,
+        *,
+        verbs: Mapping[str, Any] | None = None,
+        bindings: Mapping[str, Any] | None = None,
+        hooks: Mapping[str, Any] | None = None,
+        installed: bool = False,
+        config: dict[str, Any] | None = None,
+        connect: Callable[[str], Any] | None = None,
+    ) -> None:
+        given = {
+            VERBS: {"base": Base, "sample": Sample, **(verbs or {})},
+            BINDINGS: bindings or {},
+            HOOKS: hooks or {},
+        }
+        self._plugins = {
+            group: [found(group, name, loaded) for name, loaded in given[group].items()] for group in GROUPS
+        }
+        self._installed = installed
+        document = {
+            "daemon": {"state_dir": MEMORY, "run_dir": "", "grace": 10.0},
+            "hypervisor": {"uri": "test:///default", "sample_interval": 0.2},
+        }
+        self.server = Server(
+            configuration.merge([("test defaults", document), ("test", config or {})]),
+            discover=self._discover,
+            connect=connect,
+        )
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.server.stop()
+
+    @property
+    def bridge(self) -> Any:
+        """The bridge of this host."""
+        return self.server.bridge
+
+    def call(
+        self, verb: str, /, *, identity: Identity = INTERNAL, request_id: str = "", **arguments: Any
+    ) -> Any:
+        """Call a verb as the daemon itself, with arguments by wire name."""
+        context = Context(identity=identity, binding="test", request_id=request_id)
+        return self.server.bridge.call(verb, arguments, context)
+
+    def _discover(self, group: str) -> list[Found]:
+        mine = self._plugins[group]
+        names = {plugin.name for plugin in mine}
+        theirs = discover(group) if self._installed else []
+        return [*mine, *(plugin for plugin in theirs if plugin.name not in names)]

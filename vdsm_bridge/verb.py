@@ -1,0 +1,373 @@
+"""Declaring verbs: a namespace is a class, a verb is a decorated, typed method of it.
+
+::
+
+    class Light(Namespace, key="lightID", plural="lights"):
+        \"\"\"A lamp in the machine room.\"\"\"
+
+        @action(access="operator", since="1.0")
+        def dim(self, light_id: UUID, percent: Annotated[int, Meta(ge=0, le=100)] = 50) -> None:
+            \"\"\"Set the brightness.
+
+            :param percent: of full brightness
+            :raises NoSuchLight: no lamp has this id
+            \"\"\"
+
+From this one declaration come the check of the arguments, the wire names of every binding, the schema and
+the documentation. Wire names are derived (`light_id` -> `lightID`, `dim`); an irregular one is given with
+``name=`` or ``names=``. A parameter annotated `Context` gets the context of the call, one annotated
+`Progress` the handle of the task; neither is part of the API.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Literal, ParamSpec, TypeVar
+
+import msgspec
+
+from vdsm_bridge.context import ROLES, Context, Role
+from vdsm_core import types
+from vdsm_core.errors import VdsmError, tree
+from vdsm_core.tasks import Progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: What a verb does to the collection or item that its namespace stands for.
+Part = Literal["list", "get", "create", "delete", ""]
+_ATTRIBUTE: Final = "__vdsm_verb__"
+_ABSENT: Final = object()
+
+
+class Kind(StrEnum):
+    """What calling a verb means."""
+
+    QUERY = "query"  # safe and repeatable
+    ACTION = "action"  # changes something; on one object, one after the other
+    TASK = "task"  # starts long work and returns its id at once
+
+
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decorator says of a verb."""
+
+    kind: Kind
+    access: Role
+    since: str
+    name: str = ""
+    names: Mapping[str, str] = {}
+    part: Part = ""
+    lane: bool = True
+    overtakes: bool = False
+    done: str = ""
+    resumable: bool = False
+    revert: str = ""
+
+
+class Param(msgspec.Struct, frozen=True, kw_only=True):
+    """One argument. `default` is meaningful only if it is not required."""
+
+    name: str
+    python_name: str
+    type: Any
+    required: bool
+    default: Any = None
+    doc: str = ""
+
+
+class TaskRef(types.Record, frozen=True):
+    """The reply of a task verb: the id under which its progress can be asked for."""
+
+    task_id: types.UUID = msgspec.field(name="taskID")
+
+
+class Verb(msgspec.Struct, frozen=True, kw_only=True):
+    """One verb of the API, complete: everything a binding, the schema and the reference page need."""
+
+    name: str
+    namespace: type[Namespace]
+    method: str
+    declaration: Declaration
+    summary: str
+    description: str
+    params: tuple[Param, ...]
+    result: Any
+    result_doc: str
+    errors: tuple[type[VdsmError], ...]
+    #: The arguments as one type; converting to it is the check at the door.
+    arguments: type[msgspec.Struct]
+    function: Callable[..., Any]
+    #: Names, in Python, of the injected parameters.
+    context_param: str = ""
+    progress_param: str = ""
+    plugin: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What calling it means."""
+        return self.declaration.kind
+
+    @property
+    def access(self) -> Role:
+        """The least role that may call it."""
+        return self.declaration.access
+
+    @property
+    def on_object(self) -> bool:
+        """Whether its first parameter is the id of one object of its namespace."""
+        key = self.namespace.key
+        return bool(key) and bool(self.params) and self.params[0].name == key
+
+    @property
+    def reply(self) -> Any:
+        """The type that a caller gets: the result, or for a task its reference."""
+        return TaskRef if self.kind is Kind.TASK else self.result
+
+
+class Namespace:
+    """A noun of the API: verbs on one kind of object, or on the host itself.
+
+    Class keywords: `name` (wire name, default the class name), `key` (wire name of the parameter that
+    names one object; empty for a singleton), `plural` (name of the collection in paths, default lower-case
+    name + "s"), `listed_by` (full name of the query that lists the objects of this kind).
+    """
+
+    name: ClassVar[str] = ""
+    key: ClassVar[str] = ""
+    plural: ClassVar[str] = ""
+    listed_by: ClassVar[str] = ""
+
+    def __init_subclass__(
+        cls, *, name: str = "", key: str = "", plural: str = "", listed_by: str = "", **kwargs: Any
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.name = name or cls.name or cls.__name__
+        cls.key = key or cls.key
+        cls.plural = plural or cls.plural or (cls.name.lower() + ("s" if cls.key else ""))
+        cls.listed_by = listed_by or cls.listed_by
+
+
+def query(
+    *,
+    access: Role = "monitor",
+    since: str,
+    name: str = "",
+    names: Mapping[str, str] | None = None,
+    part: Part = "",
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare a verb that changes nothing. `names` maps Python parameter names to irregular wire names."""
+    return _mark(
+        Declaration(kind=Kind.QUERY, access=access, since=since, name=name, names=names or {}, part=part)
+    )
+
+
+def action(
+    *,
+    access: Role = "operator",
+    since: str,
+    name: str = "",
+    names: Mapping[str, str] | None = None,
+    part: Part = "",
+    lane: bool = True,
+    overtakes: bool = False,
+    done: str = "",
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare a verb that changes something.
+
+    :param lane: calls on one object wait for each other; only for verbs whose first parameter is the key
+    :param overtakes: goes ahead of waiting calls, and does not wait for the one that runs
+    :param done: the sentence that VDSM's envelope carries on success, if it is not the usual one
+    """
+    return _mark(
+        Declaration(
+            kind=Kind.ACTION,
+            access=access,
+            since=since,
+            name=name,
+            names=names or {},
+            part=part,
+            lane=lane,
+            overtakes=overtakes,
+            done=done,
+        )
+    )
+
+
+def task(
+    *,
+    access: Role = "operator",
+    since: str,
+    name: str = "",
+    names: Mapping[str, str] | None = None,
+    part: Part = "",
+    resumable: bool = False,
+    revert: str = "",
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare a verb that starts long work; the function runs in the background.
+
+    :param resumable: after a crash it may simply be started again with the same arguments
+    :param revert: name of the method that rolls back what a finished run did; it takes the same arguments
+    """
+    return _mark(
+        Declaration(
+            kind=Kind.TASK,
+            access=access,
+            since=since,
+            name=name,
+            names=names or {},
+            part=part,
+            resumable=resumable,
+            revert=revert,
+        )
+    )
+
+
+def _mark(declaration: Declaration) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        setattr(function, _ATTRIBUTE, declaration)
+        return function
+
+    return decorate
+
+
+def collect(namespace: Namespace, plugin: str = "") -> list[Verb]:
+    """The verbs that a namespace object declares, in the order of their definition.
+
+    :raises TypeError: a declaration cannot work (no type, no docstring, unknown error); names the method
+    """
+    cls = type(namespace)
+    verbs = []
+    for attribute in dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)):
+        declaration = getattr(getattr(cls, attribute), _ATTRIBUTE, None)
+        if declaration is not None:
+            try:
+                verbs.append(_verb(namespace, attribute, declaration, plugin))
+            except TypeError as error:
+                raise TypeError(f"{cls.__module__}.{cls.__qualname__}.{attribute}: {error}") from None
+    return verbs
+
+
+def _verb(namespace: Namespace, attribute: str, declaration: Declaration, plugin: str) -> Verb:
+    cls = type(namespace)
+    function = getattr(namespace, attribute)
+    hints = typing.get_type_hints(function, include_extras=True)
+    doc = _parse_docstring(inspect.getdoc(function) or "")
+    if not doc.summary:
+        raise TypeError("a verb needs a docstring")
+    if "return" not in hints:
+        raise TypeError("the result needs a type")
+    params = []
+    injected = {Context: "", Progress: ""}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name not in hints:
+            raise TypeError(f"parameter '{parameter.name}' needs a type")
+        if hints[parameter.name] in injected:
+            injected[hints[parameter.name]] = parameter.name
+        else:
+            params.append(_param(parameter, hints[parameter.name], declaration, doc))
+    method = declaration.name or camel(attribute)
+    return Verb(
+        name=f"{cls.name}.{method}",
+        namespace=cls,
+        method=method,
+        declaration=declaration,
+        summary=doc.summary,
+        description=doc.body,
+        params=tuple(params),
+        result=hints["return"],
+        result_doc=doc.returns,
+        errors=tuple(_error(name) for name in doc.raises),
+        arguments=_arguments_type(f"{cls.name}_{method}", params),
+        function=function,
+        context_param=injected[Context],
+        progress_param=injected[Progress],
+        plugin=plugin,
+    )
+
+
+def _param(parameter: inspect.Parameter, type_: Any, declaration: Declaration, doc: _Doc) -> Param:
+    name = declaration.names.get(parameter.name) or camel(parameter.name)
+    required = parameter.default is inspect.Parameter.empty
+    return Param(
+        name=name,
+        python_name=parameter.name,
+        type=type_,
+        required=required,
+        default=None if required else parameter.default,
+        doc=doc.params.get(parameter.name, ""),
+    )
+
+
+def _arguments_type(name: str, params: list[Param]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for param in params:
+        if param.required:
+            fields.append((param.python_name, param.type))
+        elif isinstance(param.default, (list, dict, set)):
+            fields.append((param.python_name, param.type, msgspec.field(default_factory=type(param.default))))
+        else:
+            fields.append((param.python_name, param.type, param.default))
+    rename = {param.python_name: param.name for param in params}
+    return msgspec.defstruct(name, fields, kw_only=True, rename=rename, forbid_unknown_fields=True, gc=False)
+
+
+def camel(name: str) -> str:
+    """The wire name of a Python name: `vm_id` -> `vmID`, `full_status` -> `fullStatus`."""
+    first, *rest = name.split("_")
+    return first + "".join(part.upper() if part in _ACRONYMS else part.capitalize() for part in rest)
+
+
+_ACRONYMS: Final = frozenset({"id", "uuid", "cpu", "ip", "mac", "cd", "uri"})
+
+
+class _Doc(msgspec.Struct):
+    summary: str
+    body: str
+    params: dict[str, str]
+    returns: str
+    raises: dict[str, str]
+
+
+_FIELD: Final = re.compile(r"^:(param|returns?|raises)\s*([^:]*):\s*(.*)$")
+
+
+def _parse_docstring(text: str) -> _Doc:
+    doc = _Doc("", "", {}, "", {})
+    lines = text.splitlines()
+    prose: list[str] = []
+    fields: list[list[str]] = []
+    for line in lines:
+        if match := _FIELD.match(line):
+            fields.append(list(match.groups()))
+        elif fields and line.strip():
+            fields[-1][2] += f" {line.strip()}"
+        elif not fields:
+            prose.append(line)
+    doc.summary = " ".join(" ".join(prose).split("  ")[0].split()) if prose else ""
+    summary, _, body = "\n".join(prose).partition("\n\n")
+    doc.summary = " ".join(summary.split())
+    doc.body = body.strip()
+    for kind, name, rest in fields:
+        if kind == "param":
+            doc.params[name.strip()] = rest.strip()
+        elif kind == "raises":
+            doc.raises[name.strip()] = rest.strip()
+        else:
+            doc.returns = rest.strip()
+    return doc
+
+
+def _error(name: str) -> type[VdsmError]:
+    for error in tree():
+        if error.__name__ == name:
+            return error
+    raise TypeError(f"the docstring raises '{name}', which is no VdsmError")
+
+
+def access_level(role: Role) -> int:
+    """A role as a number, to compare."""
+    return ROLES.index(role)
