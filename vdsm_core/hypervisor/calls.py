@@ -1,0 +1,229 @@
+"""Calls with a deadline: worker threads that may be left behind in a call that does not return."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from vdsm_core.errors import HypervisorDeadline, NotResponding, ResourceExhausted
+from vdsm_core.hypervisor.records import UnfinishedCall
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds after which a worker without work ends.
+IDLE_SECONDS: Final = 15.0
+#: Calls under way at once, those that are stuck included.
+MOST_CALLS: Final = 256
+
+
+class _Call:
+    """One call: what to do, and what came of it."""
+
+    __slots__ = (
+        "done",
+        "error",
+        "finished",
+        "function",
+        "operation",
+        "overdue",
+        "result",
+        "started",
+        "target",
+    )
+
+    def __init__(self, function: Callable[[], Any], operation: str, target: str) -> None:
+        self.function = function
+        self.operation = operation
+        self.target = target
+        self.started = time.monotonic()
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.finished = False
+        self.overdue = False
+        # A bare lock is the cheapest thing to wait for with a timeout: an Event allocates one for each wait.
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+class _Worker:
+    """One thread and the call that it is to do next. Without a call when woken, it ends."""
+
+    __slots__ = ("call", "thread", "wake")
+
+    def __init__(self) -> None:
+        self.call: _Call | None = None
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.thread: threading.Thread | None = None
+
+
+class Calls:
+    """Runs functions in worker threads and waits for each no longer than its deadline.
+
+    A function that does not return in time keeps its thread, and its target is remembered as stuck: further
+    calls on the target are refused until it returns. The threads are daemon threads, so that a stuck one
+    does not keep the process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._workers: set[_Worker] = set()
+        self._stuck: dict[str, list[_Call]] = {}
+        self._numbers = itertools.count(1)
+        self._stopped = False
+
+    def run(
+        self,
+        function: Callable[[], T],
+        *,
+        operation: str,
+        target: str,
+        timeout: float,
+        overtakes: bool = False,
+    ) -> T:
+        """What `function` returns or raises.
+
+        :param target: the domain's uuid, or what else the call is about
+        :param timeout: seconds
+        :param overtakes: go on although an earlier call on the target is stuck
+        :raises HypervisorDeadline: the function did not return in time; it goes on, and nobody waits for it
+        :raises NotResponding: an earlier call on the target is stuck
+        :raises ResourceExhausted: too many calls are under way
+        """
+        if self._stuck and not overtakes:
+            self._refuse_stuck(target)
+        call = _Call(function, operation, target)
+        self._hand_over(call)
+        if not call.done.acquire(timeout=timeout):
+            self._give_up(call, timeout)
+        error, call.error = call.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # The traceback holds this frame: a cycle, and with it domains and connections, would stay.
+                del error
+        return call.result  # type: ignore[no-any-return]  # the result of `function`, kept as Any
+
+    def overdue(self) -> list[UnfinishedCall]:
+        """Calls that have outlived their deadline, the oldest first."""
+        with self._lock:
+            calls = [call for stuck in self._stuck.values() for call in stuck]
+        calls.sort(key=lambda call: call.started)
+        return [
+            UnfinishedCall(object=call.target, operation=call.operation, seconds=call.seconds())
+            for call in calls
+        ]
+
+    def overdue_on(self, target: str) -> int:
+        """How many calls on a target have outlived their deadline."""
+        with self._lock:
+            return len(self._stuck.get(target, ()))
+
+    def stop(self, timeout: float) -> int:
+        """End the threads; return how many are left behind in calls that do not return."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._stopped = True
+            idle, self._idle = self._idle, []
+            workers = list(self._workers)
+        for worker in idle:
+            worker.wake.release()
+        for worker in workers:
+            if worker.thread is not None:
+                worker.thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(worker.thread is not None and worker.thread.is_alive() for worker in workers)
+
+    def _refuse_stuck(self, target: str) -> None:
+        with self._lock:
+            stuck = self._stuck.get(target)
+            call = stuck[0] if stuck else None
+        if call is not None:
+            raise NotResponding(object=target, operation=call.operation, seconds=call.seconds())
+
+    def _hand_over(self, call: _Call) -> None:
+        with self._lock:
+            # The last one to fall idle is the one whose stack is in the processor's cache.
+            worker = self._idle.pop() if self._idle else self._new_worker()
+            worker.call = call
+        if worker.thread is None:
+            number = next(self._numbers)
+            worker.thread = threading.Thread(
+                target=self._work, args=(worker,), name=f"libvirt-call-{number}", daemon=True
+            )
+            worker.thread.start()
+        else:
+            worker.wake.release()
+
+    def _new_worker(self) -> _Worker:
+        if self._stopped:
+            raise ResourceExhausted(reason="the connection to the hypervisor is being closed")
+        if len(self._workers) >= MOST_CALLS:
+            raise ResourceExhausted(reason=f"{MOST_CALLS} calls to the hypervisor are under way")
+        worker = _Worker()
+        self._workers.add(worker)
+        return worker
+
+    def _give_up(self, call: _Call, timeout: float) -> None:
+        with self._lock:
+            if call.finished:
+                return
+            call.overdue = True
+            self._stuck.setdefault(call.target, []).append(call)
+        log.warning("%s on %s has not returned after %.1f s", call.operation, call.target, timeout)
+        raise HypervisorDeadline(operation=call.operation, object=call.target, seconds=timeout)
+
+    def _work(self, worker: _Worker) -> None:
+        while (call := worker.call) is not None:
+            try:
+                call.result = call.function()
+            except Exception as error:  # noqa: BLE001  # raised in the thread that called
+                call.error = error
+            worker.call = None
+            stays = self._finish(call, worker)
+            call.done.release()
+            # What the call refers to must not live on until this thread's next call.
+            del call
+            if not stays:
+                return
+            if not worker.wake.acquire(timeout=IDLE_SECONDS) and self._expire(worker):
+                return
+        with self._lock:
+            self._workers.discard(worker)
+
+    def _finish(self, call: _Call, worker: _Worker) -> bool:
+        with self._lock:
+            call.finished = True
+            if call.overdue:
+                remaining = [other for other in self._stuck.pop(call.target, ()) if other is not call]
+                if remaining:
+                    self._stuck[call.target] = remaining
+            stays = not self._stopped
+            if stays:
+                # Before the caller is woken, so that its next call finds this worker.
+                self._idle.append(worker)
+            else:
+                self._workers.discard(worker)
+        if call.overdue:
+            log.warning("%s on %s returned after %.1f s", call.operation, call.target, call.seconds())
+            call.result = call.error = None
+        return stays
+
+    def _expire(self, worker: _Worker) -> bool:
+        with self._lock:
+            if worker in self._idle:
+                self._idle.remove(worker)
+                self._workers.discard(worker)
+                return True
+        # A call was handed over at the last moment: the wake-up is on its way.
+        worker.wake.acquire()
+        return False

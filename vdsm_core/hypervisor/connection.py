@@ -1,0 +1,213 @@
+"""Staying connected: open, watch, notice the loss, open again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import libvirt
+import msgspec
+
+from vdsm_core.config import HypervisorOptions
+from vdsm_core.errors import HypervisorUnavailable, VdsmError
+from vdsm_core.hypervisor import domain_events, spelling
+from vdsm_core.hypervisor.calls import Calls
+from vdsm_core.hypervisor.error_mapping import is_disconnect, translate
+from vdsm_core.hypervisor.events import ConnectionBack, ConnectionLost, HypervisorEvent
+from vdsm_core.hypervisor.links import Links, close
+from vdsm_core.hypervisor.records import ConnectionStatus
+
+log = logging.getLogger(__name__)
+
+#: Unanswered keepalive probes that break a connection.
+KEEPALIVE_COUNT: Final = 3
+#: Seconds that taking leave of libvirt may take.
+FAREWELL: Final = 1.0
+
+
+def open_libvirt(uri: str) -> Any:
+    """A connection of libvirt's."""
+    return libvirt.open(uri)
+
+
+class Connection:
+    """One connection that only listens and is watched; beside it the `Links` that calls use."""
+
+    def __init__(
+        self,
+        options: HypervisorOptions,
+        connect: Callable[[str], Any],
+        calls: Calls,
+        announce: Callable[[HypervisorEvent], None],
+    ) -> None:
+        self._options = options
+        self._connect = connect
+        self._calls = calls
+        self._announce = announce
+        self._status = ConnectionStatus(state="down", since=time.time(), reason="not connected yet")
+        self._listening: Any = None
+        self._registered: list[int] = []
+        self._lost_because = ""
+        self._look = threading.Event()
+        self._tried = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        #: For ordinary calls, for those that must come through whatever happens, for bulk statistics.
+        self.ordinary = Links(self._open)
+        self.urgent = Links(self._open)
+        self.statistics = Links(self._open, calls_each=1)
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """Up or down, since when, and why."""
+        return self._status
+
+    @property
+    def up(self) -> bool:
+        """Whether libvirt is reached, as far as is known."""
+        return self._status.state == "up"
+
+    def start(self, wait: float) -> None:
+        """Start to connect; return when the first attempt has ended, after `wait` seconds at the latest."""
+        self._thread = threading.Thread(target=self._supervise, name="libvirt-supervisor", daemon=True)
+        self._thread.start()
+        self._tried.wait(wait)
+
+    def stop(self, timeout: float) -> bool:
+        """Close everything. Return whether that was done within `timeout` seconds."""
+        if self._thread is None:
+            return True
+        self._stopping = True
+        self._look.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @contextlib.contextmanager
+    def lease(self, links: Links) -> Iterator[Any]:
+        """A connection for one call. To be used in a worker: it may have to be opened first.
+
+        :raises HypervisorUnavailable: libvirt is not reached
+        :raises libvirtError: what the caller's block raised, or a further connection could not be opened
+        """
+        if not self.up:
+            raise HypervisorUnavailable(uri=self._options.uri, reason=self._status.reason)
+        try:
+            with links.lease() as connection:
+                yield connection
+        except libvirt.libvirtError as error:
+            if is_disconnect(error):
+                self._look.set()
+            raise
+
+    def _open(self) -> Any:
+        connection = self._connect(self._options.uri)
+        try:
+            connection.setKeepAlive(self._options.keepalive, KEEPALIVE_COUNT)
+        except libvirt.libvirtError as error:
+            # Drivers inside this process have nothing to keep alive.
+            log.debug("No keepalive: %s", error)
+        return connection
+
+    def _supervise(self) -> None:
+        wait = self._options.reconnect_first
+        while not self._stopping:
+            if self._establish():
+                wait = self._options.reconnect_first
+                self._watch()
+                continue
+            self._tried.set()
+            self._look.wait(wait)
+            self._look.clear()
+            wait = min(2 * wait, self._options.reconnect_most)
+        self._leave("closed")
+
+    def _establish(self) -> bool:
+        try:
+            self._calls.run(
+                self._introduce,
+                operation="connect",
+                target="(connection)",
+                timeout=self._options.call_deadline,
+            )
+        except VdsmError as error:
+            reason = str(error.facts.get("reason") or error)
+            if reason != self._status.reason:
+                log.warning("%s", error)
+            self._status = msgspec.structs.replace(self._status, reason=reason)
+            return False
+        return True
+
+    def _introduce(self) -> None:
+        """Connect, and ask for events before anybody can make any."""
+        connection = None
+        try:
+            connection = self._open()
+            self._register_close(connection)
+            registered = domain_events.register(connection, self._announce)
+            status = ConnectionStatus(
+                state="up",
+                since=time.time(),
+                libvirt_version=spelling.version(connection.getLibVersion()),
+                hypervisor_version=spelling.version(connection.getVersion()),
+                driver=connection.getType(),
+            )
+        except libvirt.libvirtError as error:
+            if connection is not None:
+                close(connection)
+            mapped = translate(
+                error, uri=self._options.uri, operation="connect", target="(connection)", seconds=0.0
+            )
+        else:
+            self._listening, self._registered, self._lost_because = connection, registered, ""
+            self._status = status
+            self._tried.set()
+            log.info("Connected to %s, libvirt %s", self._options.uri, status.libvirt_version)
+            self._announce(ConnectionBack())
+            return
+        raise mapped
+
+    def _register_close(self, connection: Any) -> None:
+        def closed(_connection: Any, reason: int, _opaque: Any) -> None:
+            self._lost_because = spelling.word(spelling.CLOSE_REASON, reason)
+            self._look.set()
+
+        try:
+            connection.registerCloseCallback(closed, None)
+        except libvirt.libvirtError as error:
+            log.debug("No close callback: %s", error)
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            self._look.wait(self._options.keepalive)
+            self._look.clear()
+            if self._stopping:
+                return
+            if self._lost_because or not self._listening.isAlive():
+                reason = self._lost_because or "the connection is broken"
+                log.warning("Lost %s: %s", self._options.uri, reason)
+                self._leave(reason)
+                self._announce(ConnectionLost(reason))
+                return
+
+    def _leave(self, reason: str) -> None:
+        self._status = msgspec.structs.replace(self._status, state="down", since=time.time(), reason=reason)
+        listening, self._listening = self._listening, None
+        registered, self._registered = self._registered, []
+
+        def farewell() -> None:
+            for links in (self.ordinary, self.urgent, self.statistics):
+                links.retire()
+            if listening is not None:
+                domain_events.deregister(listening, registered)
+                with contextlib.suppress(libvirt.libvirtError):
+                    listening.unregisterCloseCallback()
+                close(listening)
+
+        try:
+            self._calls.run(farewell, operation="disconnect", target="(connection)", timeout=FAREWELL)
+        except VdsmError as error:
+            log.warning("%s", error)

@@ -1,0 +1,90 @@
+"""Listeners, and the thread that calls them."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from vdsm_core.hypervisor.events import EventsLost, HypervisorEvent
+
+log = logging.getLogger(__name__)
+Listener = Callable[[HypervisorEvent], None]
+
+#: Events that wait for slow listeners at the most. Thousands of machines that stop at once fit.
+MOST_WAITING: Final = 20_000
+
+
+class Dispatcher:
+    """Hands events to listeners, in order, on a thread of its own, so that libvirt's loop never waits."""
+
+    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+        self._most_waiting = most_waiting
+        self._waiting: queue.SimpleQueue[HypervisorEvent | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._listeners: tuple[Listener, ...] = ()
+        self._thread: threading.Thread | None = None
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with each event from now on, until the returned function is called."""
+        entry = _Entry(listener)
+        with self._lock:
+            self._listeners = (*self._listeners, entry)
+
+        def stop_listening() -> None:
+            with self._lock:
+                self._listeners = tuple(other for other in self._listeners if other is not entry)
+
+        return stop_listening
+
+    def announce(self, event: HypervisorEvent) -> None:
+        """Queue an event. Never blocks."""
+        if self._lost or self._waiting.qsize() >= self._most_waiting:
+            with self._lock:
+                self._lost += 1
+            return
+        self._waiting.put(event)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="libvirt-dispatcher", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread after what is queued. Return whether it ended within `timeout` seconds."""
+        if self._thread is None:
+            return True
+        self._waiting.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (event := self._waiting.get()) is not None:
+            self._tell(event)
+            if self._lost and self._waiting.empty():
+                with self._lock:
+                    lost, self._lost = self._lost, 0
+                log.error("Listeners are too slow: %d events of the hypervisor were dropped", lost)
+                self._tell(EventsLost(lost))
+
+    def _tell(self, event: HypervisorEvent) -> None:
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("A listener failed at %r", event)
+
+
+class _Entry:
+    """Makes each registration distinct, the same function registered twice included."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __call__(self, event: HypervisorEvent) -> None:
+        self._listener(event)

@@ -1,0 +1,97 @@
+"""What libvirt says about the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libvirt
+from defusedxml import ElementTree
+
+from vdsm_core.hypervisor import spelling
+from vdsm_core.hypervisor.caller import Caller
+from vdsm_core.hypervisor.records import NodeInfo, NumaNode
+
+
+class HostCalls(Caller):
+    """Calls about the host. `timeout` is in seconds; without it, the configured `call_deadline` holds."""
+
+    def capabilities_xml(self, *, timeout: float | None = None) -> str:
+        """What the host can do."""
+        return self._call(
+            lambda connection: str(connection.getCapabilities()), "capabilities", timeout=timeout
+        )
+
+    def domain_capabilities_xml(
+        self,
+        *,
+        arch: str | None = None,
+        machine: str | None = None,
+        virttype: str | None = None,
+        emulator: str | None = None,
+        timeout: float | None = None,
+    ) -> str:
+        """What a domain of some kind can have; parts that are not named are libvirt's choice.
+
+        :raises OperationUnsupported: the driver does not tell (libvirt's test driver)
+        """
+        return self._call(
+            lambda connection: str(connection.getDomainCapabilities(emulator, arch, machine, virttype, 0)),
+            "domain_capabilities",
+            timeout=timeout,
+        )
+
+    def node_info(self, *, timeout: float | None = None) -> NodeInfo:
+        """The host's processors and memory."""
+        return self._call(_node_info, "node_info", timeout=timeout)
+
+    def libvirt_version(self, *, timeout: float | None = None) -> str:
+        """Version of libvirt at the other end, as "x.y.z"."""
+        return self._call(
+            lambda connection: spelling.version(connection.getLibVersion()),
+            "libvirt_version",
+            timeout=timeout,
+        )
+
+    def hypervisor_version(self, *, timeout: float | None = None) -> str:
+        """Version of the hypervisor below libvirt, as "x.y.z"."""
+        return self._call(
+            lambda connection: spelling.version(connection.getVersion()),
+            "hypervisor_version",
+            timeout=timeout,
+        )
+
+
+def _node_info(connection: Any) -> NodeInfo:
+    model, memory_mib, cpus, mhz, _nodes, sockets, cores, threads = connection.getInfo()
+    return NodeInfo(
+        model=model,
+        cpus=cpus,
+        mhz=mhz,
+        sockets=sockets,
+        cores=cores,
+        threads=threads,
+        memory_kib=_memory_kib(connection) or memory_mib * 1024,
+        numa_nodes=_numa_nodes(connection.getCapabilities()),
+    )
+
+
+def _memory_kib(connection: Any) -> int:
+    try:
+        # The binding rounds the figure of getInfo down to MiB.
+        return int(connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)["total"])
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
+        return 0
+
+
+def _numa_nodes(capabilities: str) -> tuple[NumaNode, ...]:
+    cells = ElementTree.fromstring(capabilities).iterfind("./host/topology/cells/cell")
+    return tuple(
+        NumaNode(
+            id=int(cell.get("id", "0")),
+            memory_kib=int(cell.findtext("memory", "0")),
+            cpus=tuple(int(cpu.get("id", "0")) for cpu in cell.iterfind("./cpus/cpu")),
+        )
+        for cell in cells
+    )
