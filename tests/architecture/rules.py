@@ -1,0 +1,104 @@
+"""The rules of the house, each a function from source text to what is wrong with it.
+
+Kept apart from the tests so that each rule is tried on a bad sample, too: a rule that cannot fail guards
+nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+MODULE_LINES = 500
+PUBLIC_METHODS = 20
+
+#: Drawers: names that do not tell what lives there.
+DRAWERS = {"common", "helper", "helpers", "lib", "misc", "tools", "util", "utils"}
+
+# The slashes stand apart so that this file keeps its own rule.
+_PLACES = re.compile("(?<![" + r"\w.~:-])/" + r"(home/\w|root/|work/|Users/\w)[\w./-]*")
+_PACKAGE_HOSTS = re.compile(
+    r"pypi\." + r"org|python" + r"hosted\.org|deb\." + r"debian\.org|(extra-)?index" + "-url"
+)
+
+Node = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def too_long(source: str) -> str | None:
+    """A module has at most 500 lines."""
+    lines = len(source.splitlines())
+    return f"{lines} lines, {MODULE_LINES} allowed" if lines > MODULE_LINES else None
+
+
+def wide_classes(source: str) -> Iterator[str]:
+    """A class has at most 20 public methods, tests of a contract suite not counted."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef):
+            methods = {
+                item.name for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+            public = [name for name in methods if not name.startswith(("_", "test_"))]
+            if len(public) > PUBLIC_METHODS:
+                yield f"{node.name} has {len(public)} public methods, {PUBLIC_METHODS} allowed"
+
+
+def imported(source: str) -> set[str]:
+    """The top-level names of what a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def undocumented(source: str) -> Iterator[str]:
+    """Every public module, class, function and method says what it is for."""
+    tree = ast.parse(source)
+    if tree.body and ast.get_docstring(tree) is None:
+        yield "(module)"
+    yield from _undocumented_members(tree, "")
+
+
+def _undocumented_members(parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
+    for node in parent.body:
+        if isinstance(node, Node) and not node.name.startswith("_") and not _speaks_for_another(node):
+            if ast.get_docstring(node) is None:
+                yield f"{prefix}{node.name}"
+            if isinstance(node, ast.ClassDef):
+                yield from _undocumented_members(node, f"{prefix}{node.name}.")
+
+
+def _speaks_for_another(node: Node) -> bool:
+    """Overloads and setters are documented where the one they belong to is."""
+    names = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+    return bool(names & {"overload", "setter", "deleter"})
+
+
+def unsorted_exports(source: str) -> Iterator[str]:
+    """`__all__` is sorted: constants, classes, the rest; and names each thing once."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            if names != (right := sorted(set(names), key=_export_order)):
+                yield f"__all__ should be {right}"
+
+
+def _export_order(name: str) -> tuple[int, str]:
+    kind = 0 if name.isupper() else 1 if name[0].isupper() else 2
+    return kind, name
+
+
+def drawers(parts: tuple[str, ...]) -> Iterator[str]:
+    """A module's or package's name tells what lives there."""
+    for part in parts:
+        if part.removesuffix(".py").strip("_") in DRAWERS:
+            yield f"'{part}' does not tell what lives there"
+
+
+def private_facts(text: str) -> Iterator[str]:
+    """No file tells where somebody works, or where packages come from."""
+    for pattern in (_PLACES, _PACKAGE_HOSTS):
+        yield from (match[0] for match in pattern.finditer(text))

@@ -1,0 +1,115 @@
+"""Each rule finds what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.architecture import rules
+
+CLASS = "class Wide:\n" + "".join(f"    def verb{number}(self): ...\n" for number in range(20))
+
+
+def test_too_long() -> None:
+    """The five hundred and first line is one too many."""
+    assert rules.too_long("\n" * 500) is None
+    assert rules.too_long("\n" * 501) == "501 lines, 500 allowed"
+
+
+@pytest.mark.parametrize(
+    "extra", ["    def _more(self): ...\n", "    def test_more(self): ...\n", "    def verb1(self): ...\n"]
+)
+def test_wide_classes_spare(extra: str) -> None:
+    """Private methods, tests and a property's setter are not counted."""
+    assert list(rules.wide_classes(CLASS + extra)) == []
+
+
+def test_wide_classes() -> None:
+    """The twenty-first public method is one too many, in a nested class, too."""
+    found = list(rules.wide_classes(CLASS + "    async def more(self): ...\n    class Inner: pass\n"))
+    assert found == ["Wide has 21 public methods, 20 allowed"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import libvirt",
+        "import libvirt.x as y",
+        "from libvirt import open",
+        "def f():\n    import os, libvirt",
+    ],
+)
+def test_imported(source: str) -> None:
+    """An import is found however it is written."""
+    assert "libvirt" in rules.imported(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["from . import libvirt", "from .libvirt import x", "name = 'import libvirt'"]
+)
+def test_imported_is_not_mentioned(source: str) -> None:
+    """A relative import and a text are no import of the library."""
+    assert "libvirt" not in rules.imported(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [
+        ("x = 1", ["(module)"]),
+        ("'''Doc.'''\ndef f(): ...\ndef _g(): ...", ["f"]),
+        ("'''Doc.'''\nclass C:\n    def m(self): ...\n    def _n(self): ...", ["C", "C.m"]),
+        ("'''Doc.'''\nclass C:\n    '''Doc.'''\n    @x.setter\n    def x(self, y): ...", []),
+        ("", []),
+    ],
+)
+def test_undocumented(source: str, missing: list[str]) -> None:
+    """What is public and without docstring is named; what is private, empty or an addition is not."""
+    assert list(rules.undocumented(source)) == missing
+
+
+@pytest.mark.parametrize(
+    ("names", "wrong"),
+    [
+        (["LOW", "Apple", "Bee", "act"], False),
+        (["Bee", "Apple"], True),
+        (["act", "act"], True),
+        (["act", "Bee"], True),
+    ],
+)
+def test_unsorted_exports(names: list[str], wrong: bool) -> None:
+    """Order and doubles are seen."""
+    assert bool(list(rules.unsorted_exports(f"__all__ = {names}"))) == wrong
+
+
+def test_drawers() -> None:
+    """Drawers are found as module and as package, private ones too."""
+    assert len(list(rules.drawers(("vdsm_core", "utils", "_helpers.py", "common.py", "commons.py")))) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/" + "home/jane/vdsm",
+        "see '/" + "work/main'",
+        "/" + "root/.cache",
+        "https://pypi" + ".org/simple",
+        "--index" + "-url=x",
+    ],
+)
+def test_private_facts(text: str) -> None:
+    """A home, a place of work and a package host are found."""
+    assert list(rules.private_facts(text))
+
+
+@pytest.mark.parametrize("text", ["/var/lib/vdsm", "network/work/", "https://host/api/root", "~/.cache"])
+def test_private_facts_spare(text: str) -> None:
+    """A path that every machine has is none of these."""
+    assert list(rules.private_facts(text)) == []
+
+
+@pytest.mark.parametrize("rule", [rules.wide_classes, rules.undocumented, rules.unsorted_exports])
+def test_rules_accept_good_code(rule: Callable[[str], Iterator[str]]) -> None:
+    """A module as it should be passes."""
+    good = "'''Doc.'''\n__all__ = ['A', 'f']\nclass A:\n    '''Doc.'''\ndef f():\n    '''Doc.'''\n"
+    assert list(rule(good)) == []
