@@ -40,7 +40,6 @@ def discover(group: str) -> list[Found]:
         group,
         invoke_on_load=False,
         on_load_failure_callback=lambda _, entry_point, error: failures.update({entry_point: error}),
-        warn_on_missing_entrypoint=False,
     )
     found = [_found(group, extension.entry_point, extension.plugin) for extension in manager]
     for entry_point, error in failures.items():
