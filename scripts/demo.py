@@ -52,8 +52,8 @@ def addresses(sock: Path, process: subprocess.Popen[bytes]) -> tuple[str, str, s
             sys.exit(f"demo: the daemon does not answer: {asked.stderr.strip()}")
         time.sleep(0.1)
     where = {plugin["name"]: plugin["address"] for plugin in json.loads(asked.stdout)}
-    rest = next(address for address in where["rest"] if address.startswith("http"))
-    return where["xmlrpc"][0], rest, f"unix://{sock}"
+    rest = next(address for address in where["rest"] if address.startswith("http")).rstrip("/")
+    return where["xmlrpc"][0], rest if rest.endswith("/api") else f"{rest}/api", f"unix://{sock}"
 
 
 def rest_call(url: str, method: str = "GET", body: Any = None) -> Any:
@@ -71,8 +71,6 @@ def rest_call(url: str, method: str = "GET", body: Any = None) -> Any:
 def main() -> int:
     """The tour."""
     with tempfile.TemporaryDirectory() as folder, daemon(Path(folder)) as (xml, rest, sock):
-        rest = rest.rstrip("/")
-        rest = rest if rest.endswith("/api") else f"{rest}/api"
         host = xmlrpc.client.ServerProxy(xml)
 
         def shell(*arguments: str) -> None:
