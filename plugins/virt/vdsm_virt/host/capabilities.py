@@ -176,6 +176,7 @@ class HostFacts:
 
         :param client_address: IP address of the caller; None when it came over a unix socket
         :raises HypervisorUnavailable: the hypervisor was never reached
+        :raises HypervisorDeadline: it does not answer
         :raises OSError: the kernel does not tell the addresses
         """
         tree, fixed, promises = self._tree, self._kept(), self._promises

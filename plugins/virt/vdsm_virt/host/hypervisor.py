@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from xml.etree.ElementTree import Element  # the type only; defusedxml parses
 
 from defusedxml import ElementTree
@@ -14,20 +14,25 @@ from vdsm_core.errors import OperationFailed
 class HypervisorFacts(Protocol):
     """The part of `vdsm_core.hypervisor.Hypervisor` that this package asks."""
 
-    def capabilities_xml(self) -> str: ...
+    def capabilities_xml(self, *, timeout: float | None = None) -> str: ...
 
-    def domain_capabilities_xml(self) -> str: ...
+    def domain_capabilities_xml(self, *, timeout: float | None = None) -> str: ...
 
-    def libvirt_version(self) -> int: ...
+    def libvirt_version(self) -> str: ...
 
-    def hypervisor_version(self) -> int: ...
+    def hypervisor_version(self) -> str: ...
+
+
+#: Seconds for libvirt to answer. Asked for the first time, it starts each emulator to see what that can do;
+#: on a host where KVM answers badly this was seen to take 16 s.
+_PROBE_DEADLINE: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Virtualization:
     """The documents' facts.
 
-    `tsc_frequency` is in Hz. `domain_types` are those of guests of the host's own architecture; `libvirt` and
+    `tsc_frequency` is in Hz. `domain_types` are those of guests of the host's own architecture. `libvirt` and
     `emulator` are versions in dotted form.
     """
 
@@ -38,7 +43,7 @@ class Virtualization:
     tsc_frequency: str | None
     tsc_scaling: bool | None
     libvirt: str
-    emulator: str
+    emulator: str | None
 
     @property
     def is_qemu(self) -> bool:
@@ -48,9 +53,10 @@ class Virtualization:
 def read(hypervisor: HypervisorFacts) -> Virtualization:
     """Ask the hypervisor.
 
-    :raises HypervisorUnavailable: libvirt cannot be asked
+    :raises HypervisorUnavailable: libvirt is not there to be asked
+    :raises HypervisorDeadline: libvirt does not answer
     """
-    capabilities = ElementTree.fromstring(hypervisor.capabilities_xml())
+    capabilities = ElementTree.fromstring(hypervisor.capabilities_xml(timeout=_PROBE_DEADLINE))
     guests = _own_guests(capabilities)
     counter = capabilities.find("host/cpu/counter[@name='tsc']")
     scaling = counter.get("scaling") if counter is not None else None
@@ -61,8 +67,8 @@ def read(hypervisor: HypervisorFacts) -> Virtualization:
         cpu_models=_usable_models(hypervisor),
         tsc_frequency=counter.get("frequency") if counter is not None else None,
         tsc_scaling=None if scaling is None else scaling == "yes",
-        libvirt=_dotted(hypervisor.libvirt_version()),
-        emulator=_dotted(hypervisor.hypervisor_version()),
+        libvirt=hypervisor.libvirt_version(),
+        emulator=_emulator_version(hypervisor),
     )
 
 
@@ -78,7 +84,7 @@ def _own_guests(capabilities: Element) -> list[Element]:
 def _usable_models(hypervisor: HypervisorFacts) -> tuple[str, ...]:
     """CPU models that a guest can be given on this host."""
     try:
-        document = hypervisor.domain_capabilities_xml()
+        document = hypervisor.domain_capabilities_xml(timeout=_PROBE_DEADLINE)
     except OperationFailed:
         # libvirt's test driver, for one, has no such document.
         return ()
@@ -86,6 +92,9 @@ def _usable_models(hypervisor: HypervisorFacts) -> tuple[str, ...]:
     return tuple(model.text for model in models if model.text)
 
 
-def _dotted(version: int) -> str:
-    """libvirt's numbers are major * 1,000,000 + minor * 1,000 + release (virConnectGetLibVersion)."""
-    return f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
+def _emulator_version(hypervisor: HypervisorFacts) -> str | None:
+    try:
+        return hypervisor.hypervisor_version()
+    except OperationFailed:
+        # libvirt's QEMU driver without any QEMU installed.
+        return None

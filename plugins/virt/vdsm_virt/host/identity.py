@@ -30,7 +30,7 @@ def host_uuid(tree: Tree, libvirt_uuid: str | None) -> str | UnsetType:
     1. `/etc/vdsm/vdsm.id`, the id somebody chose;
     2. libvirt's host id, if its configuration sets `host_uuid`: a choice as well;
     3. the firmware's id, unless it is a placeholder of one repeated digit;
-    4. an id derived (RFC 9562, version 5) from `/etc/machine-id`, which is not meant to be shown as it stands;
+    4. an id derived (RFC 9562, version 5) from `/etc/machine-id`, which systemd asks not to show;
     5. libvirt's host id. It comes last: without the firmware's id, libvirt draws another at each start.
     """
     candidates = (

@@ -67,11 +67,14 @@ class HostSampler:
         self._thread = threading.Thread(target=self._run, name="host-sampler", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread. The last values stay, and age."""
+    def stop(self, grace: float = 2.0) -> None:
+        """End the thread, waiting `grace` seconds at most. The last values stay, and age.
+
+        A hanging file system of `paths` can hold the thread longer; it does not keep the process from ending.
+        """
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(grace)
             self._thread = None
 
     def sample(self) -> None:

@@ -78,7 +78,7 @@ def packages(tree: Tree, virtualization: Virtualization) -> dict[str, SoftwarePa
     file, adds the releases and the other packages; where there is none, what remains unknown is left out.
     """
     found = {"kernel": _split(os.uname().release), "libvirt": _split(virtualization.libvirt)}
-    if virtualization.is_qemu:
+    if virtualization.is_qemu and virtualization.emulator:
         found["qemu-kvm"] = _split(virtualization.emulator)
     if version := own_version():
         found["vdsm"] = _split(version)
