@@ -1,13 +1,22 @@
-"""The door: the API of the host, declared, collected, checked and called; and what a plugin may import."""
+"""The door: the API of the host, declared, collected, checked and called; and what a plugin may import.
 
-from vdsm_bridge.access import Proof
-from vdsm_bridge.binding import Binding, Health
-from vdsm_bridge.bridge import Bridge
-from vdsm_bridge.context import Context, Identity
-from vdsm_bridge.feature import Feature, Runtime
-from vdsm_bridge.verb import Kind, Namespace, Param, TaskRef, Verb, action, query, task
-from vdsm_core.config import Options
-from vdsm_core.tasks import Progress
+A name is loaded at its first use: a client that needs only `vdsm_bridge.transport` does not pay for a host.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from vdsm_bridge.access import Proof
+    from vdsm_bridge.binding import Binding, Health
+    from vdsm_bridge.bridge import Bridge
+    from vdsm_bridge.context import Context, Identity
+    from vdsm_bridge.feature import Feature, Runtime
+    from vdsm_bridge.verb import Kind, Namespace, Param, TaskRef, Verb, action, query, task
+    from vdsm_core.config import Options
+    from vdsm_core.tasks import Progress
 
 __all__ = [
     "Binding",
@@ -29,3 +38,30 @@ __all__ = [
     "query",
     "task",
 ]
+
+_HOMES: Final = {
+    "Binding": "vdsm_bridge.binding",
+    "Bridge": "vdsm_bridge.bridge",
+    "Context": "vdsm_bridge.context",
+    "Feature": "vdsm_bridge.feature",
+    "Health": "vdsm_bridge.binding",
+    "Identity": "vdsm_bridge.context",
+    "Kind": "vdsm_bridge.verb",
+    "Namespace": "vdsm_bridge.verb",
+    "Options": "vdsm_core.config",
+    "Param": "vdsm_bridge.verb",
+    "Progress": "vdsm_core.tasks",
+    "Proof": "vdsm_bridge.access",
+    "Runtime": "vdsm_bridge.feature",
+    "TaskRef": "vdsm_bridge.verb",
+    "Verb": "vdsm_bridge.verb",
+    "action": "vdsm_bridge.verb",
+    "query": "vdsm_bridge.verb",
+    "task": "vdsm_bridge.verb",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
