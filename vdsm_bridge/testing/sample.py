@@ -6,6 +6,7 @@ It is what a third party would write: nothing in the bridge or in a binding know
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -71,6 +72,7 @@ class Lamp(Record, frozen=True):
     lit: bool
     hours: int
     note: str | msgspec.UnsetType = msgspec.UNSET
+    marks: list[str] = []
     custom: dict[str, Any] = {}
 
 
@@ -169,6 +171,31 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
             self._lamps[lamp_id] = lamp
         self._runtime.events.publish(LampSwitched(lit=lit), lamp_id)
         return lamp
+
+    @action(since="1.0")
+    def engrave(self, lamp_id: UUID, text: str, pause: Annotated[float, Meta(ge=0, le=10)] = 0.0) -> Lamp:
+        """Write a mark on a lamp, below those that it has.
+
+        :param pause: seconds that it takes
+        :raises NoSuchLamp: none has this id, or it was smashed meanwhile
+        """
+        self._get(lamp_id)
+        time.sleep(pause)
+        with self._lock:
+            lamp = self._get(lamp_id)
+            lamp = msgspec.structs.replace(lamp, marks=[*lamp.marks, text])
+            self._lamps[lamp_id] = lamp
+            return lamp
+
+    @action(since="1.0", overtakes=True)
+    def smash(self, lamp_id: UUID) -> None:
+        """Break a lamp at once, whatever is done with it meanwhile.
+
+        :raises NoSuchLamp: none has this id
+        """
+        with self._lock:
+            self._get(lamp_id)
+            del self._lamps[lamp_id]
 
     @task(since="1.0", revert="unburn")
     def burn(

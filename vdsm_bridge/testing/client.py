@@ -1,0 +1,92 @@
+"""What the contract suite calls a host through: the bridge itself, or a client of a binding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from vdsm_bridge.access import Proof
+from vdsm_bridge.bridge import Bridge
+from vdsm_bridge.context import Context
+from vdsm_core import types
+from vdsm_core.errors import VdsmError
+
+
+class ContractError(Exception):
+    """A verb was refused or failed, as the client of a binding sees it.
+
+    `slug` is empty if the protocol carries none.
+    """
+
+    def __init__(self, slug: str, code: int, message: str) -> None:
+        super().__init__(slug, code, message)
+        self.slug = slug
+        self.code = code
+        self.message = message
+
+
+class Client(Protocol):
+    """The client of a binding that its contract test provides. One thread uses it at a time."""
+
+    def call(
+        self,
+        verb: str,
+        arguments: Mapping[str, Any],
+        *,
+        token: str = "",
+        request_id: str = "",
+        timeout: float | None = None,
+    ) -> Any:
+        """Call a verb by its full name, with plain arguments by wire name; the decoded result, None for none.
+
+        :param token: a bearer token; without one the caller is an unknown on loopback, or the peer
+        :param timeout: seconds; sent to the host as the call's deadline
+        :raises ContractError: every refusal and failure
+        """
+
+    def verbs(self) -> set[str]:
+        """The full name of each verb that the binding offers, by the means that its protocol has."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+class BridgeClient:
+    """Calls the bridge as a binding does: the yardstick that clients of bindings are held against.
+
+    :param text: convert arguments as for a text protocol
+    """
+
+    def __init__(self, bridge: Bridge, *, text: bool = False) -> None:
+        self._bridge = bridge
+        self._text = text
+
+    def call(
+        self,
+        verb: str,
+        arguments: Mapping[str, Any],
+        *,
+        token: str = "",
+        request_id: str = "",
+        timeout: float | None = None,
+    ) -> Any:
+        """See `Client.call`."""
+        try:
+            context = Context(
+                identity=self._bridge.identify(Proof(address="127.0.0.1", token=token)),
+                binding="contract",
+                address="127.0.0.1",
+                request_id=request_id,
+                deadline=None if timeout is None else time.monotonic() + timeout,
+            )
+            return types.builtins(self._bridge.call(verb, arguments, context, text=self._text))
+        except VdsmError as error:
+            raise ContractError(error.slug, error.code, str(error)) from None
+
+    def verbs(self) -> set[str]:
+        """See `Client.verbs`."""
+        return set(self._bridge.verbs)
+
+    def close(self) -> None:
+        """Nothing to free."""

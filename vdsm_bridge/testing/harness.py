@@ -1,0 +1,173 @@
+"""What the contract suite stands on: a host with one binding, its clients, and ways to compare."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar, Final, NamedTuple
+
+import pytest
+
+from vdsm_bridge.testing.canonical import canonical
+from vdsm_bridge.testing.client import BridgeClient, Client, ContractError
+from vdsm_bridge.testing.host import TestHost
+from vdsm_bridge.testing.tokens import write_tokens
+from vdsm_core.plugins import BINDINGS, discover
+
+SLUG: Final = "slug"
+TOKEN: Final = "token"  # noqa: S105 - the name of a capability
+REQUEST_ID: Final = "request id"
+DEADLINE: Final = "deadline"
+#: What a protocol may be able to carry beside verbs, arguments, results, codes and messages.
+EVERYTHING: Final = frozenset({SLUG, TOKEN, REQUEST_ID, DEADLINE})
+#: Seconds that the suite waits for something that is about to happen.
+PATIENCE: Final = 20.0
+
+
+class Failure(NamedTuple):
+    """A refused call, to compare."""
+
+    slug: str
+    code: int
+    message: str
+
+
+class Harness:
+    """A host that serves one binding. Fixtures and helpers only; the tests are in `BindingContract`."""
+
+    #: The binding's plugin name and class. Without a class nothing is served (the bridge's own run).
+    name: ClassVar[str] = ""
+    binding: ClassVar[Any] = None
+    #: Its table of the configuration.
+    options: ClassVar[Mapping[str, Any]] = {"port": 0}
+    #: Whether its protocol carries numbers and booleans as text.
+    text: ClassVar[bool] = False
+    #: What its protocol can carry.
+    carries: ClassVar[frozenset[str]] = EVERYTHING
+
+    def connect(self, host: TestHost) -> Client:
+        """A new client of the binding, which serves on `self.address_of(host)`."""
+        raise NotImplementedError
+
+    def address_of(self, host: TestHost) -> str:
+        """The first URL of the binding."""
+        (info,) = (plugin for plugin in host.server.plugins() if (plugin.name, plugin.group) == self._key)
+        assert info.state == "running", info.error
+        return str(info.address[0])
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self.name, BINDINGS
+
+    @pytest.fixture
+    def host(self, tmp_path: Path) -> Iterator[TestHost]:
+        """A host with the sample, all installed features, and this binding alone."""
+        others: dict[str, dict[str, Any]] = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
+        config = {
+            "plugin": {**others, **({self.name: dict(self.options)} if self.binding is not None else {})},
+            "access": {"tokens": str(write_tokens(tmp_path))},
+        }
+        bindings = {self.name: self.binding} if self.binding is not None else {}
+        with TestHost(bindings=bindings, installed=True, config=config) as host:
+            yield host
+
+    @pytest.fixture
+    def connection(self, host: TestHost) -> Iterator[Callable[[], Client]]:
+        """A function that makes clients, for a test that needs several."""
+        with ExitStack() as stack:
+
+            def make() -> Client:
+                client = self.connect(host)
+                stack.callback(client.close)
+                return client
+
+            yield make
+
+    @pytest.fixture
+    def client(self, connection: Callable[[], Client]) -> Client:
+        """A client of the binding."""
+        return connection()
+
+    @pytest.fixture
+    def bridge(self, host: TestHost) -> BridgeClient:
+        """The yardstick."""
+        return BridgeClient(host.bridge, text=self.text)
+
+    @pytest.fixture
+    def lamp(self, host: TestHost) -> str:
+        """The id of a new lamp."""
+        lamp_id = str(uuid.uuid4())
+        host.call("Lamp.create", lamp={"lampID": lamp_id, "name": "test"})
+        return lamp_id
+
+    def needs(self, capability: str) -> None:
+        """Skip the test if the protocol cannot carry this."""
+        if capability not in self.carries:
+            pytest.skip(f"this protocol carries no {capability}")
+
+    def failure(
+        self, client: Client, verb: str, arguments: Mapping[str, Any], **circumstances: Any
+    ) -> Failure:
+        """The error of a call that must fail, without its slug where the protocol has none."""
+        with pytest.raises(ContractError) as caught:
+            client.call(verb, arguments, **circumstances)
+        error = caught.value
+        return Failure(error.slug if SLUG in self.carries else "", error.code, error.message)
+
+    def outcome(
+        self,
+        client: Client,
+        host: TestHost,
+        verb: str,
+        arguments: Mapping[str, Any],
+        *,
+        text: bool = False,
+        **circumstances: Any,
+    ) -> Any:
+        """The result of a call in its canonical form, or its `Failure`."""
+        try:
+            result = client.call(verb, arguments, **circumstances)
+        except ContractError as error:
+            return Failure(error.slug if SLUG in self.carries else "", error.code, error.message)
+        return canonical(result, self.reply(host, verb), text=text)
+
+    def same_result(
+        self, client: Client, bridge: BridgeClient, host: TestHost, verb: str, arguments: Mapping[str, Any]
+    ) -> Any:
+        """The result of a query, once it was shown to be what the bridge gives."""
+        theirs = self.outcome(client, host, verb, arguments, text=self.text)
+        assert theirs == self.outcome(bridge, host, verb, arguments)
+        return theirs
+
+    def slugs(self, slug: str) -> tuple[str, ...]:
+        return (slug,) if SLUG in self.carries else ("",)
+
+    @staticmethod
+    def reply(host: TestHost, verb: str) -> Any:
+        return host.bridge.verbs[verb].reply
+
+    def ended(self, client: Client, host: TestHost, task_id: dict[str, str]) -> dict[str, Any]:
+        status: dict[str, Any] = {}
+
+        def over() -> bool:
+            status.update(self.outcome(client, host, "Task.getStatus", task_id, text=self.text))
+            return bool(status["taskState"] == "finished")
+
+        until(over)
+        return status
+
+
+def queue(host: TestHost, lamp: str) -> list[Any]:
+    """The calls that run or wait on one lamp."""
+    return [call for call in host.call("Host.getQueues") if call.lane.endswith(lamp)]
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Wait for a condition that is about to be true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "what the test waits for has not happened"
+        time.sleep(0.01)
