@@ -261,4 +261,5 @@ def tree(root: type[VdsmError] = VdsmError) -> list[type[VdsmError]]:
     found = [root]
     for child in sorted(root.__subclasses__(), key=lambda cls: cls.__name__):
         found += tree(child)
-    return found
+    # A class with two parents is found below both: its last place is after both of them.
+    return list(dict.fromkeys(reversed(found)))[::-1]

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import libvirt
@@ -18,7 +19,7 @@ from vdsm_core.hypervisor import domain_events, spelling
 from vdsm_core.hypervisor.calls import Calls
 from vdsm_core.hypervisor.error_mapping import is_disconnect, translate
 from vdsm_core.hypervisor.events import ConnectionBack, ConnectionLost, HypervisorEvent
-from vdsm_core.hypervisor.links import Links, close
+from vdsm_core.hypervisor.links import Links, alive, close
 from vdsm_core.hypervisor.records import ConnectionStatus
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,24 @@ FAREWELL: Final = 1.0
 def open_libvirt(uri: str) -> Any:
     """A connection of libvirt's."""
     return libvirt.open(uri)
+
+
+@dataclass
+class _Listening:
+    """The connection that events come on."""
+
+    connection: Any
+    registered: list[int] = field(default_factory=list)
+    lost_because: str = ""
+
+    def close(self) -> None:
+        """Leave nothing of it. A broken connection is no error."""
+        if self.connection is None:
+            return
+        domain_events.deregister(self.connection, self.registered)
+        with contextlib.suppress(libvirt.libvirtError):
+            self.connection.unregisterCloseCallback()
+        close(self.connection)
 
 
 class Connection:
@@ -49,9 +68,9 @@ class Connection:
         self._calls = calls
         self._announce = announce
         self._status = ConnectionStatus(state="down", since=time.time(), reason="not connected yet")
-        self._listening: Any = None
-        self._registered: list[int] = []
-        self._lost_because = ""
+        self._listening: _Listening | None = None
+        self._lock = threading.Lock()
+        self._attempt = 0
         self._look = threading.Event()
         self._tried = threading.Event()
         self._stopping = False
@@ -126,14 +145,20 @@ class Connection:
         self._leave("closed")
 
     def _establish(self) -> bool:
+        with self._lock:
+            self._attempt += 1
+            attempt = self._attempt
         try:
             self._calls.run(
-                self._introduce,
+                lambda: self._introduce(attempt),
                 operation="connect",
                 target="(connection)",
                 timeout=self._options.call_deadline,
+                overtakes=True,
             )
         except VdsmError as error:
+            with self._lock:
+                self._attempt += 1
             reason = str(error.facts.get("reason") or error)
             if reason != self._status.reason:
                 log.warning("%s", error)
@@ -141,42 +166,43 @@ class Connection:
             return False
         return True
 
-    def _introduce(self) -> None:
+    def _introduce(self, attempt: int) -> None:
         """Connect, and ask for events before anybody can make any."""
-        connection = None
+        listening = _Listening(connection=None)
         try:
-            connection = self._open()
-            self._register_close(connection)
-            registered = domain_events.register(connection, self._announce)
-            status = ConnectionStatus(
-                state="up",
-                since=time.time(),
-                libvirt_version=spelling.version(connection.getLibVersion()),
-                hypervisor_version=spelling.version(connection.getVersion()),
-                driver=connection.getType(),
-            )
+            listening.connection = self._open()
+            self._register_close(listening)
+            listening.registered = domain_events.register(listening.connection, self._announce)
+            status = _status_of(listening.connection)
         except libvirt.libvirtError as error:
-            if connection is not None:
-                close(connection)
             mapped = translate(
                 error, uri=self._options.uri, operation="connect", target="(connection)", seconds=0.0
             )
         else:
-            self._listening, self._registered, self._lost_because = connection, registered, ""
-            self._status = status
-            self._tried.set()
-            log.info("Connected to %s, libvirt %s", self._options.uri, status.libvirt_version)
-            self._announce(ConnectionBack())
+            self._adopt(attempt, listening, status)
             return
+        listening.close()
         raise mapped
 
-    def _register_close(self, connection: Any) -> None:
+    def _adopt(self, attempt: int, listening: _Listening, status: ConnectionStatus) -> None:
+        with self._lock:
+            given_up = attempt != self._attempt
+            if not given_up:
+                self._listening, self._status = listening, status
+        if given_up:
+            listening.close()
+            return
+        log.info("Connected to %s, libvirt %s", self._options.uri, status.libvirt_version)
+        self._announce(ConnectionBack())
+        self._tried.set()
+
+    def _register_close(self, listening: _Listening) -> None:
         def closed(_connection: Any, reason: int, _opaque: Any) -> None:
-            self._lost_because = spelling.word(spelling.CLOSE_REASON, reason)
+            listening.lost_because = spelling.word(spelling.CLOSE_REASON, reason)
             self._look.set()
 
         try:
-            connection.registerCloseCallback(closed, None)
+            listening.connection.registerCloseCallback(closed, None)
         except libvirt.libvirtError as error:
             log.debug("No close callback: %s", error)
 
@@ -184,30 +210,43 @@ class Connection:
         while not self._stopping:
             self._look.wait(self._options.keepalive)
             self._look.clear()
-            if self._stopping:
+            listening = self._listening
+            if self._stopping or listening is None:
                 return
-            if self._lost_because or not self._listening.isAlive():
-                reason = self._lost_because or "the connection is broken"
+            if listening.lost_because or not alive(listening.connection):
+                reason = listening.lost_because or "the connection is broken"
                 log.warning("Lost %s: %s", self._options.uri, reason)
                 self._leave(reason)
                 self._announce(ConnectionLost(reason))
                 return
 
     def _leave(self, reason: str) -> None:
-        self._status = msgspec.structs.replace(self._status, state="down", since=time.time(), reason=reason)
-        listening, self._listening = self._listening, None
-        registered, self._registered = self._registered, []
+        with self._lock:
+            self._attempt += 1
+            self._status = msgspec.structs.replace(
+                self._status, state="down", since=time.time(), reason=reason
+            )
+            listening, self._listening = self._listening, None
 
         def farewell() -> None:
             for links in (self.ordinary, self.urgent, self.statistics):
                 links.retire()
             if listening is not None:
-                domain_events.deregister(listening, registered)
-                with contextlib.suppress(libvirt.libvirtError):
-                    listening.unregisterCloseCallback()
-                close(listening)
+                listening.close()
 
         try:
-            self._calls.run(farewell, operation="disconnect", target="(connection)", timeout=FAREWELL)
+            self._calls.run(
+                farewell, operation="disconnect", target="(connection)", timeout=FAREWELL, overtakes=True
+            )
         except VdsmError as error:
             log.warning("%s", error)
+
+
+def _status_of(connection: Any) -> ConnectionStatus:
+    return ConnectionStatus(
+        state="up",
+        since=time.time(),
+        libvirt_version=spelling.version(connection.getLibVersion()),
+        hypervisor_version=spelling.version(connection.getVersion()),
+        driver=connection.getType(),
+    )

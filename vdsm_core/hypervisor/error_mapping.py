@@ -70,6 +70,8 @@ _DOCUMENT_CODES: Final = frozenset(
         libvirt.VIR_ERR_OVERFLOW,
     }
 )
+# The parser reports some malformed values (a uuid, a MAC address) as internal errors of its own.
+_PARSER: Final = frozenset({libvirt.VIR_FROM_DOMAIN, libvirt.VIR_FROM_XML, libvirt.VIR_FROM_CPU})
 # virDomainObjListAddLocked words it so, with VIR_ERR_OPERATION_FAILED.
 _EXISTS: Final = re.compile(r"already (exists|defined|active)|is already (defined|active)")
 # The test driver reports a wrong state as an internal error.
@@ -112,7 +114,9 @@ def translate(error: Any, *, uri: str, operation: str, target: str, seconds: flo
 def _refusal(error: Any, operation: str, reason: str) -> type[HypervisorError]:
     code = error.get_error_code()
     if operation in (DEFINE, SET_METADATA):
-        if code in _DOCUMENT_CODES:
+        if code in _DOCUMENT_CODES or (
+            code == libvirt.VIR_ERR_INTERNAL_ERROR and error.get_error_domain() in _PARSER
+        ):
             return XMLRefused
         if code == libvirt.VIR_ERR_OPERATION_FAILED and _EXISTS.search(reason):
             return DomainExists

@@ -38,6 +38,7 @@ class Links:
         self._calls_each = calls_each
         self._lock = threading.Lock()
         self._links: list[_Link] = []
+        self._generation = 0
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Any]:
@@ -54,6 +55,7 @@ class Links:
     def retire(self) -> None:
         """Use none of the present connections again; each is closed when its last call has returned."""
         with self._lock:
+            self._generation += 1
             links, self._links = self._links, []
             for link in links:
                 link.retired = True
@@ -68,7 +70,7 @@ class Links:
                 for link in list(self._links):
                     if link.calls >= self._calls_each:
                         continue
-                    if link.connection.isAlive():
+                    if alive(link.connection):
                         link.calls += 1
                         return link
                     self._links.remove(link)
@@ -81,9 +83,13 @@ class Links:
                 close(link.connection)
 
     def _open(self) -> _Link:
+        generation = self._generation
         link = _Link(self._connect())
         with self._lock:
-            self._links.append(link)
+            # One that took so long that its like were retired meanwhile serves this call only.
+            link.retired = generation != self._generation
+            if not link.retired:
+                self._links.append(link)
         return link
 
     def _release(self, link: _Link) -> None:
@@ -92,6 +98,14 @@ class Links:
             unused = link.retired and link.calls == 0
         if unused:
             close(link.connection)
+
+
+def alive(connection: Any) -> bool:
+    """Whether a connection can still be used, as far as is known on this side."""
+    try:
+        return bool(connection.isAlive())
+    except libvirt.libvirtError:
+        return False
 
 
 def close(connection: Any) -> None:

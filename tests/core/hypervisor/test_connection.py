@@ -1,0 +1,165 @@
+"""Connecting, losing the connection, and finding it again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, Listener, until, xml
+from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_core.errors import HypervisorUnavailable
+from vdsm_core.hypervisor import ConnectionBack, ConnectionLost, DomainLifecycle, Hypervisor
+
+NOWHERE = msgspec.structs.replace(OPTIONS, uri="qemu+unix:///system?socket=/nonexistent/libvirt-sock")
+
+
+def test_up(hypervisor: Hypervisor) -> None:
+    """After `start`, calls work."""
+    assert hypervisor.connected
+    assert (hypervisor.uri, hypervisor.status().state) == ("test:///default", "up")
+    assert abs(hypervisor.status().since - time.time()) < 5
+
+
+def test_down() -> None:
+    """A hypervisor that is not there keeps nobody from starting or stopping; calls say why they cannot be."""
+    hypervisor = Hypervisor(NOWHERE)
+    hypervisor.start()
+    try:
+        assert not hypervisor.connected
+        assert "/nonexistent/libvirt-sock" in hypervisor.status().reason
+        for call in (hypervisor.domains, hypervisor.sample, hypervisor.refresh):
+            with pytest.raises(HypervisorUnavailable) as caught:
+                call()
+            assert caught.value.facts["uri"] == NOWHERE.uri
+    finally:
+        assert hypervisor.stop(2.0) == 0
+
+
+def test_comes_up_later(driver: BlockingDriver) -> None:
+    """What is not there at the start is connected to when it comes, and listeners are told."""
+    driver.break_connections(refuse=True)
+    hypervisor, listener = Hypervisor(OPTIONS, connect=driver.connect), Listener()
+    hypervisor.listen(listener)
+    hypervisor.start()
+    assert (hypervisor.connected, listener.events) == (False, [])
+    driver.accept()
+    until(lambda: listener.events)
+    assert ([ConnectionBack()], True) == (listener.events, hypervisor.connected)
+    assert hypervisor.stop(2.0) == 0
+
+
+def test_reconnect(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """A connection that breaks is told, opened again and told again; then events and statistics flow."""
+    listener = Listener()
+    blocking.listen(listener)
+    blocking.refresh()
+    driver.break_connections()
+    until(lambda: len(listener.events) == 2)
+    assert [ConnectionLost("libvirt closed the connection"), ConnectionBack()] == listener.events
+    blocking.suspend(TEST_DOMAIN)
+    until(lambda: listener.of(DomainLifecycle))
+    assert len(listener.of(DomainLifecycle)) == 1
+    assert blocking.refresh().domains[TEST_DOMAIN].state == "paused"
+
+
+def test_while_down(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """While libvirt is away calls fail at once; the last statistics stay."""
+    before = blocking.refresh()
+    driver.break_connections(refuse=True)
+    until(lambda: not blocking.connected)
+    with pytest.raises(HypervisorUnavailable):
+        blocking.suspend(TEST_DOMAIN)
+    assert before.domains.keys() == blocking.sample().domains.keys()
+    driver.accept()
+    until(lambda: blocking.connected)
+    blocking.suspend(TEST_DOMAIN)
+
+
+def test_unnoticed_loss(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """A loss of which no callback tells is noticed all the same."""
+    listener = Listener()
+    blocking.listen(listener)
+    driver.break_connections(tell=False)
+    until(lambda: listener.of(ConnectionBack))
+    assert len(listener.of(ConnectionLost)) == 1
+
+
+def test_connecting_hangs(driver: BlockingDriver) -> None:
+    """A connection that takes for ever to open is given up; neither start nor stop waits for it."""
+    gate = threading.Event()
+
+    def connect(uri: str) -> Any:
+        gate.wait()
+        return driver.connect(uri)
+
+    hypervisor = Hypervisor(msgspec.structs.replace(OPTIONS, call_deadline=0.05), connect=connect)
+    hypervisor.start()
+    assert not hypervisor.connected
+    assert hypervisor.stop(1.0) >= 1
+    gate.set()
+
+
+def test_two_at_once(hypervisor: Hypervisor) -> None:
+    """Two of them in one process both see everything; ending one leaves the other its events."""
+    other, listener = Hypervisor(OPTIONS), Listener()
+    other.start()
+    uuid = hypervisor.define(xml("shared"))
+    assert other.domain(uuid).name == "shared"
+    hypervisor.listen(listener)
+    assert other.stop(2.0) == 0
+    hypervisor.start_domain(uuid)
+    until(lambda: listener.of(DomainLifecycle))
+
+
+def test_one_after_another() -> None:
+    """Each is closed to the last reference: the test driver's state begins anew each time."""
+    for _ in range(5):
+        hypervisor = Hypervisor(OPTIONS)
+        hypervisor.start()
+        assert [state.uuid for state in hypervisor.domains()] == [TEST_DOMAIN]
+        hypervisor.define(xml("gone with the last connection"))
+        assert hypervisor.stop(2.0) == 0
+
+
+def test_listeners(hypervisor: Hypervisor) -> None:
+    """A listener that raises does not harm the next one; one that has left is not called."""
+
+    def broken(_event: object) -> None:
+        raise ValueError("on purpose")
+
+    left, stays = Listener(), Listener()
+    hypervisor.listen(broken)
+    leave = hypervisor.listen(left)
+    hypervisor.listen(stays)
+    leave()
+    hypervisor.suspend(TEST_DOMAIN)
+    until(lambda: stays.events)
+    assert left.events == []
+
+
+def test_slow_listener(hypervisor: Hypervisor) -> None:
+    """A listener that hangs delays events, never calls."""
+    gate, listener = threading.Event(), Listener()
+
+    def slow(_event: object) -> None:
+        gate.wait()
+
+    hypervisor.listen(slow)
+    hypervisor.listen(listener)
+    for _ in range(10):
+        hypervisor.suspend(TEST_DOMAIN)
+        hypervisor.resume(TEST_DOMAIN)
+    assert listener.events == []
+    gate.set()
+    until(lambda: len(listener.events) == 20)
+
+
+def test_quiet(hypervisor: Hypervisor, capfd: pytest.CaptureFixture[str]) -> None:
+    """libvirt prints no error of its own."""
+    with pytest.raises(Exception, match="no domain"):
+        hypervisor.domain("11111111-1111-4111-8111-111111111111")
+    assert capfd.readouterr() == ("", "")

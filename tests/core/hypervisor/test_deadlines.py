@@ -1,0 +1,139 @@
+"""One machine that hangs costs nobody else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, until, xml
+from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_core.errors import HypervisorDeadline, HypervisorError, NotResponding
+from vdsm_core.hypervisor import Hypervisor
+
+QUICK = 0.05
+
+
+def test_deadline(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """A call that does not return in time is given up, and shown until it returns."""
+    driver.block(TEST_DOMAIN)
+    began = time.monotonic()
+    with pytest.raises(HypervisorDeadline) as caught:
+        blocking.suspend(TEST_DOMAIN, timeout=QUICK)
+    assert QUICK <= time.monotonic() - began < 1
+    assert caught.value.facts == {"operation": "suspend", "object": TEST_DOMAIN, "seconds": QUICK}
+    (call,) = blocking.calls()
+    assert (call.object, call.operation) == (TEST_DOMAIN, "suspend")
+    assert call.seconds >= QUICK
+    driver.release(TEST_DOMAIN)
+    until(lambda: not blocking.calls())
+    assert blocking.domain(TEST_DOMAIN).state == "paused"
+
+
+def test_further_calls_are_refused(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """While a call is stuck, further ones on its domain are refused at once and reach nobody."""
+    driver.block(TEST_DOMAIN)
+    with pytest.raises(HypervisorDeadline):
+        blocking.suspend(TEST_DOMAIN, timeout=QUICK)
+    began = time.monotonic()
+    with pytest.raises(NotResponding) as caught:
+        blocking.domain_xml(TEST_DOMAIN.upper())
+    assert time.monotonic() - began < QUICK
+    assert caught.value.facts["operation"] == "suspend"
+    assert driver.waiting() == [(TEST_DOMAIN, "suspend")]
+    driver.release(TEST_DOMAIN)
+    until(lambda: not blocking.calls())
+    assert blocking.domain_xml(TEST_DOMAIN)
+
+
+def test_destroy_overtakes(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """A domain with a stuck call can be destroyed, which makes the stuck call return."""
+    driver.block(TEST_DOMAIN)
+    with pytest.raises(HypervisorDeadline):
+        blocking.reset(TEST_DOMAIN, timeout=QUICK)
+    blocking.destroy(TEST_DOMAIN)
+    until(lambda: not blocking.calls())
+    assert not blocking.domain(TEST_DOMAIN).active
+
+
+def test_others_go_on(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """With twelve machines stuck, more than one connection of libvirtd's would carry, others' calls go on."""
+    stuck = [blocking.define(xml(f"stuck{number}")) for number in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        for uuid in stuck:
+            blocking.start_domain(uuid)
+            driver.block(uuid)
+        results = [pool.submit(blocking.suspend, uuid, timeout=QUICK) for uuid in stuck]
+        errors = [result.exception() for result in results]
+    assert {HypervisorDeadline} == {type(error) for error in errors}
+    assert sorted(stuck) == sorted(call.object for call in blocking.calls())
+    began = time.monotonic()
+    for _ in range(50):
+        blocking.suspend(TEST_DOMAIN)
+        blocking.resume(TEST_DOMAIN)
+    assert len(blocking.domains()) == 13
+    assert time.monotonic() - began < 1
+
+
+def test_calls_on_a_connection(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """No connection carries more than four calls at once: libvirtd would leave the sixth unread."""
+    for number in range(9):
+        uuid = blocking.define(xml(f"busy{number}"))
+        blocking.start_domain(uuid)
+        driver.block(uuid)
+        with pytest.raises(HypervisorDeadline):
+            blocking.suspend(uuid, timeout=0.01)
+    until(lambda: len(driver.waiting()) == 9)
+    assert sum(count > 0 for count in driver.waiting_by_connection()) >= 3
+    assert max(driver.waiting_by_connection()) <= 4
+
+
+def test_stop_leaves_stuck_calls_behind(driver: BlockingDriver) -> None:
+    """Stopping does not wait for a stuck call; it says how many threads are left behind."""
+    hypervisor = Hypervisor(OPTIONS, connect=driver.connect)
+    hypervisor.start()
+    driver.block(TEST_DOMAIN)
+    with pytest.raises(HypervisorDeadline):
+        hypervisor.suspend(TEST_DOMAIN, timeout=QUICK)
+    began = time.monotonic()
+    assert hypervisor.stop(0.3) == 1
+    assert time.monotonic() - began < 1.5
+    assert [thread.daemon for thread in threading.enumerate() if "libvirt-call" in thread.name] == [True]
+    driver.release(TEST_DOMAIN)
+
+
+def test_threads_are_reused(hypervisor: Hypervisor) -> None:
+    """Calls one after another do not make threads."""
+    hypervisor.domain(TEST_DOMAIN)
+    before = set(threading.enumerate())
+    for _ in range(200):
+        hypervisor.domain(TEST_DOMAIN)
+    assert len(set(threading.enumerate()) - before) <= 1
+
+
+def test_many_at_once(hypervisor: Hypervisor) -> None:
+    """Fifty threads that create and destroy at once all get their answers."""
+
+    def life(number: int) -> str:
+        uuid = hypervisor.define(xml(f"many{number}"))
+        hypervisor.start_domain(uuid)
+        hypervisor.destroy(uuid)
+        hypervisor.undefine(uuid)
+        return uuid
+
+    with ThreadPoolExecutor(50) as pool:
+        assert len(set(pool.map(life, range(50)))) == 50
+    assert [state.uuid for state in hypervisor.domains()] == [TEST_DOMAIN]
+
+
+def test_error_after_the_deadline(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """What a call that was given up comes to is nobody's error any more."""
+    driver.block(TEST_DOMAIN)
+    with pytest.raises(HypervisorDeadline):
+        blocking.resume(TEST_DOMAIN, timeout=QUICK)
+    driver.release(TEST_DOMAIN)
+    until(lambda: not blocking.calls())
+    with pytest.raises(HypervisorError, match="not paused"):
+        blocking.resume(TEST_DOMAIN)
