@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from tests.architecture.tree import Plugin, Tree, is_source
+from vdsm_bridge import transport
 from vdsm_core import plugins as finding
-
-TRANSPORTS = "vdsm.transports"
 
 
 def declared(document: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -70,7 +69,7 @@ def test_packages_are_typed(tree: Tree) -> None:
 def test_entry_point_groups(tree: Tree) -> None:
     """The groups that somebody declares are those that the core and vdsmsh load."""
     groups = {group for document in documents(tree) for group in declared(document)}
-    assert groups <= {*finding.GROUPS, TRANSPORTS}
+    assert groups <= {*finding.GROUPS, transport.GROUP}
 
 
 def test_entry_points_load(tree: Tree) -> None:
