@@ -93,6 +93,48 @@ def test_documents_are_read_once_until_refreshed(tree, documents):
     assert facts.capabilities().emulated_machines == ["pc", "pc-q35-8.0"]
 
 
+def test_old_facts_serve_while_libvirt_is_slow(tree, documents):
+    """A refresh that takes its time holds up nobody."""
+
+    class Slow(documents):
+        entered = threading.Event()
+        answer = threading.Event()
+
+        def libvirt_version(self):
+            if self.asked > 1:
+                self.entered.set()
+                self.answer.wait(10)
+            return super().libvirt_version()
+
+    source = Slow()
+    facts = HostFacts(source, tree({}), addresses=dict)
+    old = facts.capabilities()
+    source.capabilities = source.capabilities.replace("pc-q35-7.2", "pc-q35-8.0")
+    refresh = threading.Thread(target=facts.refresh)
+    refresh.start()
+    assert source.entered.wait(10)
+    assert facts.capabilities().emulated_machines == old.emulated_machines
+    source.answer.set()
+    refresh.join()
+    assert facts.capabilities().emulated_machines == ["pc", "pc-q35-8.0"]
+
+
+def test_old_facts_stay_when_libvirt_is_away(tree, documents):
+    """A failed refresh tells so and costs nothing."""
+
+    class Gone(documents):
+        def libvirt_version(self):
+            if self.asked > 1:
+                raise HypervisorUnavailable(reason="stopped")
+            return super().libvirt_version()
+
+    facts = HostFacts(Gone(), tree({}), addresses=dict)
+    old = facts.capabilities()
+    with pytest.raises(HypervisorUnavailable):
+        facts.refresh()
+    assert facts.capabilities() == old
+
+
 def test_what_changes_is_read_anew(facts, tree):
     """Memory and processors can be plugged in."""
     assert facts.capabilities().cpu_threads == 1

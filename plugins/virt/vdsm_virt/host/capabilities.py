@@ -156,9 +156,16 @@ class HostFacts:
         self._fixed: _Fixed | None = None
 
     def refresh(self) -> None:
-        """Forget what was kept: libvirt or the emulator may be another after a reconnect or an upgrade."""
+        """Read anew what is kept: libvirt or the emulator may be another after a reconnect or an upgrade.
+
+        libvirt can take many seconds to look at its emulators. Callers are served with the old facts
+        meanwhile, and afterwards, too, if this fails. Called at start, it spares the first caller the wait.
+
+        :raises HypervisorUnavailable: libvirt is not there to be asked
+        :raises HypervisorDeadline: libvirt does not answer
+        """
         with self._lock:
-            self._fixed = None
+            self._fixed = self._read()
 
     def hardware(self) -> dmi.HardwareInformation:
         """DMI identity of the host."""
@@ -238,16 +245,21 @@ class HostFacts:
         )
 
     def _kept(self) -> _Fixed:
+        if self._fixed is not None:
+            return self._fixed
         with self._lock:
             if self._fixed is None:
-                virtualization = hypervisor.read(self._source)
-                self._fixed = _Fixed(
-                    virtualization=virtualization,
-                    kvm_enabled="kvm" in virtualization.domain_types and kvm.usable(self._tree),
-                    packages=software.packages(self._tree, virtualization),
-                    uuid=host_uuid(self._tree, virtualization.uuid),
-                )
+                self._fixed = self._read()
             return self._fixed
+
+    def _read(self) -> _Fixed:
+        virtualization = hypervisor.read(self._source)
+        return _Fixed(
+            virtualization=virtualization,
+            kvm_enabled="kvm" in virtualization.domain_types and kvm.usable(self._tree),
+            packages=software.packages(self._tree, virtualization),
+            uuid=host_uuid(self._tree, virtualization.uuid),
+        )
 
 
 @dataclass(frozen=True)
