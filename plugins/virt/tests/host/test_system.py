@@ -7,6 +7,7 @@ import pytest
 
 from vdsm_core.types import builtins
 from vdsm_virt.host import hba, hypervisor, kernel, kvm, software
+from vdsm_virt.host.emulator_user import may_open
 from vdsm_virt.host.tree import Tree
 
 
@@ -146,9 +147,39 @@ def test_device_node_alone_is_no_kvm(tree):
     assert not kvm.usable(Tree(tree({}).root / "elsewhere"))
 
 
+PASSWD = "root:x:0:0::/root:/bin/sh\nlibvirt-qemu:x:64055:107::/:/bin/false\nme:x:1000:1000::/:/bin/sh\n"
+GROUP = "kvm:x:107:\ndisk:x:6:me,libvirt-qemu\nother:x:993:me\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes owners, and the question is root's")
+@pytest.mark.parametrize(
+    ("mode", "group", "config", "expected"),
+    [
+        (0o600, 0, "", False),
+        (0o660, 107, "", True),
+        (0o640, 107, "", False),
+        (0o660, 6, "", True),
+        (0o660, 993, "", False),
+        (0o660, 993, 'user = "me"\n', True),
+        (0o660, 993, 'user = "+1000"\n', True),
+        (0o666, 993, "", True),
+        (0o600, 0, 'user = "root"  # lab\n', True),
+        (0o600, 0, '#user = "root"\n', False),
+        (0o600, 0, 'user = "nobody-here"\n', True),
+    ],
+)
+def test_device_must_be_open_to_emulators(tree, mode, group, config, expected):
+    """libvirt runs QEMU as a user of its own, who needs both reading and writing, by the class that fits."""
+    host = tree({"dev/kvm": "", "etc/libvirt/qemu.conf": config, "etc/passwd": PASSWD, "etc/group": GROUP})
+    (host.root / "dev/kvm").chmod(mode)
+    os.chown(host.root / "dev/kvm", 0, group)
+    assert may_open(host, "dev/kvm") is expected
+
+
 def test_no_device_is_left_open(tree):
     """Asked often, the check keeps no descriptors."""
-    host = Tree() if os.access("/dev/kvm", os.W_OK) else tree({"dev/kvm": ""})
+    host = tree({"etc/libvirt/qemu.conf": 'user = "root"'})
+    (host.root / "dev").symlink_to("/dev")
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         kvm.usable(host)

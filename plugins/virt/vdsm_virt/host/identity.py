@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from vdsm_core.types import UUID_PATTERN
 
+from .libvirt_config import setting
 from .tree import Tree
 
 #: Where VDSM's deployment keeps an id that somebody chose for the host.
@@ -44,8 +45,7 @@ def host_uuid(tree: Tree, libvirt_uuid: str | None) -> str | UnsetType:
 
 
 def _libvirt_is_told(tree: Tree) -> bool:
-    lines = (line for config in _LIBVIRT_CONFIGS for line in tree.lines(config))
-    return any(line.partition("=")[0].strip() == "host_uuid" for line in lines)
+    return any(setting(tree, config, "host_uuid") is not None for config in _LIBVIRT_CONFIGS)
 
 
 def _derived(tree: Tree) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .libvirt_config import setting
 from .tree import Tree
 
 
@@ -61,8 +62,4 @@ def load_average(tree: Tree) -> float | None:
 
 def vnc_encrypted(tree: Tree) -> bool:
     """Whether QEMU's VNC servers use TLS (`vnc_tls` of libvirt's qemu.conf, off by default)."""
-    for line in tree.lines("etc/libvirt/qemu.conf"):
-        key, _, value = line.partition("=")
-        if key.strip() == "vnc_tls":
-            return value.split("#")[0].strip() == "1"
-    return False
+    return setting(tree, "etc/libvirt/qemu.conf", "vnc_tls") == "1"

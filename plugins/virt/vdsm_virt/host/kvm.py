@@ -6,6 +6,7 @@ import fcntl
 import os
 from typing import Final
 
+from .emulator_user import may_open
 from .tree import Tree
 
 # linux/kvm.h: _IO(KVMIO, 0x00) and _IO(KVMIO, 0x01), KVMIO being 0xAE.
@@ -17,13 +18,15 @@ _DEFAULT_MACHINE_TYPE: Final = 0
 
 
 def usable(tree: Tree) -> bool:
-    """Whether this process can open `/dev/kvm`, the API has the known version, and a machine can be created.
+    """Whether KVM answers: emulators and this process can open it, its API is known, it creates a machine.
 
     This tells a device node without a driver, without hardware support (switched off in the firmware), or
     without permission from one that answers. It runs no guest code, so it cannot tell whether guests will
     run: below another hypervisor that emulates virtualization badly, the machine is created and
     the guest's kernel fails later. Costs a system call that allocates a machine (some milliseconds).
     """
+    if not may_open(tree, "dev/kvm"):
+        return False
     try:
         device = os.open(tree.root / "dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
