@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost
+from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost, eventually
 
 pytestmark = pytest.mark.functional
 
@@ -33,14 +32,6 @@ def guest(lab_host: LabHost, boot: BootFiles) -> Iterator[Guest]:
     """One guest for the tests that leave it as it is."""
     with running(lab_host, boot, "lab-check") as guest:
         yield guest
-
-
-def eventually(what: Callable[[], bool], within: float = 20.0) -> bool:
-    """Whether `what` comes true `within` so many seconds."""
-    deadline = time.monotonic() + within
-    while not (true := what()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return true
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from tests.functional.lab.boot import BootFiles, boot_files
 from tests.functional.lab.guest import POWERS_OFF, UP, Guest
 from tests.functional.lab.host import BRIDGE, LabHost, Unusable, why_unusable
+from tests.functional.lab.waiting import eventually
 
 __all__ = [
     "BRIDGE",
@@ -13,5 +14,6 @@ __all__ = [
     "LabHost",
     "Unusable",
     "boot_files",
+    "eventually",
     "why_unusable",
 ]

@@ -1,0 +1,145 @@
+"""`vdsmd` as a child process, and its three clients, each as its users have it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Self
+from xmlrpc.client import ServerProxy
+
+BIN = Path(sys.executable).parent
+CONFIG = """\
+[daemon]
+state_dir = "{folder}/state"
+run_dir = "{folder}"
+required = ["virt", "xmlrpc", "rest"]
+[hypervisor]
+uri = "{uri}"
+sample_interval = 0.5
+[plugin.xmlrpc]
+port = 0
+[plugin.rest]
+port = 0
+socket = "{folder}/api.sock"
+"""
+
+
+class Refused(Exception):
+    """REST answered with an error: its status and its document."""
+
+
+class Daemon:
+    """One host's daemon over several lives: its state stays in `folder`."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder = folder
+        self._log = folder / "vdsmd.log"
+        self._config = folder / "vdsm.toml"
+        self._config.write_text(CONFIG.format(folder=folder, uri=uri))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._xmlrpc_url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, within: float = 30.0) -> None:
+        """Start it and wait until it answers.
+
+        :param within: seconds
+        """
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [BIN / "vdsmd", "--config", self._config], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                plugins = self.rest("GET", "/api/host/plugins")
+            except OSError:
+                assert self._process.poll() is None, f"vdsmd has ended:\n{self.log()}"
+                assert time.monotonic() < deadline, f"vdsmd does not answer:\n{self.log()}"
+                time.sleep(0.05)
+            else:
+                break
+        (self._xmlrpc_url,) = next(plugin["address"] for plugin in plugins if plugin["name"] == "xmlrpc")
+
+    def stop(self) -> int:
+        """End it as a service manager does; its exit code. It has 5 s."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as the kernel does when memory is short."""
+        self._end(signal.SIGKILL)
+
+    def xmlrpc(self, method: str, *arguments: Any) -> dict[str, Any]:
+        """Call a method as VDSM's clients do; the reply, without its status, which must be of success."""
+        with ServerProxy(self._xmlrpc_url) as proxy:
+            reply = getattr(proxy, method)(*arguments)
+        assert isinstance(reply, dict)
+        status = reply.pop("status")
+        assert status["code"] == 0, (method, status)
+        return reply
+
+    def rest(self, method: str, path: str, body: Any = None) -> Any:
+        """One request over the unix socket; the decoded body.
+
+        :raises Refused: the status is not 2xx
+        """
+        connection = _UnixConnection(self.folder / "api.sock")
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        document = json.loads(content) if content else None
+        if answer.status >= 300:
+            raise Refused(answer.status, document)
+        return document
+
+    def vdsmsh(self, *arguments: str) -> str:
+        """Run the command line; what it prints."""
+        command = [BIN / "vdsmsh", "--url", f"unix://{self.folder}/api.sock", *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert answer.returncode == 0, (arguments, answer.returncode, answer.stderr)
+        return answer.stdout
+
+    def log(self) -> str:
+        """The end of what it has logged, for the message of a failed test."""
+        return self._log.read_text(errors="replace")[-6000:]
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(how)
+        try:
+            return self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"vdsmd did not stop in 5 s:\n{self.log()}") from None
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = os.fspath(path)
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a host and port."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

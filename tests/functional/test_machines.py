@@ -1,0 +1,227 @@
+"""The daemon drives real QEMU guests, through every binding, and through everybody's restarts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.daemon import Daemon, Refused
+from tests.functional.lab import BRIDGE, BootFiles, LabHost, eventually
+
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
+
+BOOT = 60.0  # seconds that a guest may take under TCG on a busy machine
+
+
+class Site:
+    """A daemon on the lab's host, and machines on it. Names and ids are the test's own."""
+
+    def __init__(self, host: LabHost, boot: BootFiles, daemon: Daemon) -> None:
+        self.host = host
+        self.daemon = daemon
+        self._boot = boot
+        self._machines: list[str] = []
+
+    def create(self, name: str, **extra: Any) -> str:
+        """Create a machine over XML-RPC, as an engine does; its id."""
+        vm_id = str(uuid.uuid4())
+        self._machines.append(vm_id)
+        parameters = {
+            "vmId": vm_id,
+            "vmName": name,
+            "memSize": 128,
+            "smp": "1",
+            "kvmEnable": "false",
+            "emulatedMachine": "q35",
+            "display": "vnc",
+            "kernel": str(self._boot.kernel),
+            "initrd": str(self._boot.initrd),
+            "kernelArgs": self._boot.cmdline,
+            "custom": {"purpose": "lab"},
+            "devices": [
+                {
+                    "type": "disk",
+                    "device": "disk",
+                    "iface": "virtio",
+                    "format": "raw",
+                    "path": str(self.host.disk(vm_id)),
+                },
+                {"type": "interface", "device": "bridge", "network": BRIDGE, "nicModel": "pv"},
+            ],
+            **extra,
+        }
+        created = self.daemon.xmlrpc("create", parameters)["vmList"]
+        assert created["vmId"] == vm_id
+        return vm_id
+
+    def stats(self, vm_id: str) -> dict[str, Any]:
+        """A machine's statistics over REST."""
+        found = self.daemon.rest("GET", f"/api/vms/{vm_id}/stats")
+        assert isinstance(found, dict)
+        return found
+
+    def status(self, vm_id: str) -> str:
+        """A machine's status over REST."""
+        return str(self.stats(vm_id)["status"])
+
+    def wait_for(self, vm_id: str, *statuses: str, within: float = 20.0) -> None:
+        """Wait until a machine has one of these statuses."""
+        assert eventually(lambda: self.status(vm_id) in statuses, within), (statuses, self.stats(vm_id))
+
+    def wait_until_booted(self, vm_id: str) -> None:
+        """Wait until the guest's own programs write to its disk."""
+        self.wait_for(vm_id, "Up", "Powering up", within=BOOT)
+        assert eventually(lambda: self.host.statistics(vm_id).get("block.0.wr.bytes"), BOOT), (
+            self.daemon.log()
+        )
+
+    def clean(self) -> None:
+        """End what a test has left, past the daemon."""
+        for vm_id in self._machines:
+            if vm_id in self.host.virsh("list", "--uuid"):
+                self.host.virsh("destroy", vm_id)
+            if vm_id in self.host.virsh("list", "--all", "--uuid"):
+                self.host.virsh("undefine", vm_id)
+
+
+@pytest.fixture
+def site(lab_host: LabHost, boot: BootFiles, tmp_path: Path) -> Iterator[Site]:
+    """A daemon of the test's own."""
+    with Daemon(tmp_path, lab_host.uri) as daemon:
+        site = Site(lab_host, boot, daemon)
+        try:
+            yield site
+        finally:
+            site.clean()
+
+
+def moving(first: dict[str, Any], now: dict[str, Any]) -> set[str]:
+    """Which kinds of statistics show work."""
+    (disk,), (nic,) = now["disks"].values(), now["network"].values()
+    kinds = {
+        "cpu": float(now["cpuUser"]) + float(now["cpuSys"]) > 0,
+        "memory": float(now["memUsage"]) > 0,
+        "disk": float(disk["readRate"]) > 0 and float(disk["writeRate"]) > 0,
+        "net": float(nic["txRate"]) >= 0
+        and int(nic["tx"]) > int(next(iter(first["network"].values()))["tx"]),
+    }
+    return {kind for kind, moves in kinds.items() if moves}
+
+
+def test_a_life(site: Site) -> None:
+    """Created over XML-RPC, watched over REST, paused, resumed, measured, shut down, ended with vdsmsh."""
+    vm_id = site.create("life")
+    assert vm_id in {vm["vmId"] for vm in site.daemon.rest("GET", "/api/vms")}
+    site.wait_until_booted(vm_id)
+
+    first = site.stats(vm_id)
+    seen: set[str] = set()
+    wanted = {"cpu", "memory", "disk", "net"}
+    assert eventually(lambda: seen.update(moving(first, site.stats(vm_id))) or seen == wanted), site.stats(
+        vm_id
+    )
+
+    site.daemon.xmlrpc("pause", vm_id)
+    assert site.status(vm_id) == "Paused"
+    assert site.host.virsh("domstate", vm_id).strip() == "paused"
+    site.daemon.xmlrpc("cont", vm_id)
+    assert eventually(lambda: site.status(vm_id) in ("Up", "Powering up"))
+    assert site.host.virsh("domstate", vm_id).strip() == "running"
+
+    site.daemon.xmlrpc("shutdown", vm_id, "0", "the test is over")
+    site.wait_for(vm_id, "Down")
+    assert site.stats(vm_id)["exitCode"] == 0
+    assert "life" in site.daemon.vdsmsh("vm", "list")
+
+    site.daemon.vdsmsh("vm", "destroy", "life")
+    with pytest.raises(Refused) as refused:
+        site.stats(vm_id)
+    assert refused.value.args[0] == 404
+    assert vm_id not in site.host.virsh("list", "--all", "--uuid")
+
+
+def test_the_daemon_is_killed(site: Site) -> None:
+    """`kill -9` of the daemon leaves the guest running, and the next daemon finds it as it was."""
+    vm_id = site.create("kept")
+    site.wait_until_booted(vm_id)
+    before = site.host.qemu_pid(vm_id)
+
+    site.daemon.kill()
+    assert site.host.virsh("domstate", vm_id).strip() == "running"
+    site.daemon.start()
+
+    (found,) = site.daemon.xmlrpc("list", True, [vm_id])["vmList"]
+    assert (found["vmName"], found["memSize"], found["custom"]) == ("kept", 128, {"purpose": "lab"})
+    site.wait_for(vm_id, "Up")
+    site.daemon.xmlrpc("pause", vm_id)
+    assert site.host.virsh("domstate", vm_id).strip() == "paused"
+    assert site.host.qemu_pid(vm_id) == before
+    site.daemon.xmlrpc("destroy", vm_id)
+    assert vm_id not in site.host.virsh("list", "--all", "--uuid")
+
+
+@pytest.mark.parametrize("abruptly", [False, True], ids=["stopped", "killed"])
+def test_libvirtd_is_restarted(site: Site, abruptly: bool) -> None:
+    """Without libvirtd the daemon still answers; with it again, the same daemon rules the same guest."""
+    vm_id = site.create("through", launchPaused="true")
+    site.wait_for(vm_id, "Paused")
+    before = site.host.qemu_pid(vm_id)
+
+    site.host.stop(abruptly=abruptly)
+    try:
+        assert vm_id in {vm["vmId"] for vm in site.daemon.rest("GET", "/api/vms")}
+        assert float(site.stats(vm_id)["statsAge"]) >= 0
+    finally:
+        site.host.start()
+
+    def resumed() -> bool:
+        try:
+            site.daemon.rest("POST", f"/api/vms/{vm_id}/cont", {})
+        except Refused as refused:
+            if refused.args[0] != 503:  # libvirtd is not there yet
+                raise
+            return False
+        return True
+
+    assert eventually(resumed), site.daemon.log()
+    assert site.host.virsh("domstate", vm_id).strip() == "running"
+    # An event of libvirt's tells it, not a call of ours.
+    site.host.virsh("suspend", vm_id)
+    site.wait_for(vm_id, "Paused")
+    assert site.host.qemu_pid(vm_id) == before
+    site.daemon.xmlrpc("destroy", vm_id)
+
+
+def test_one_machine_is_stuck(site: Site) -> None:
+    """A QEMU that hangs is shown as such; lists, statistics and verbs of the others go on at full speed."""
+    stuck, *others = (site.create(name, launchPaused="true") for name in ("stuck", "free-1", "free-2"))
+    for vm_id in (stuck, *others):
+        site.wait_for(vm_id, "Paused")
+    pid = site.host.qemu_pid(stuck)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert eventually(lambda: site.stats(stuck)["monitorResponse"] in ("-1", -1), 60), site.stats(stuck)
+        age = float(site.stats(stuck)["statsAge"])
+        started = time.monotonic()
+        for vm_id in others:
+            site.daemon.xmlrpc("cont", vm_id)
+            assert eventually(lambda vm_id=vm_id: site.status(vm_id) in ("Up", "Powering up"))
+            site.daemon.xmlrpc("pause", vm_id)
+            assert float(site.stats(vm_id)["statsAge"]) < 5
+        assert len(site.daemon.xmlrpc("getAllVmStats")["statsList"]) == 3
+        # Two machines resumed, seen and paused, and all statistics: the stuck one's deadline is not in it.
+        assert time.monotonic() - started < 5
+        assert float(site.stats(stuck)["statsAge"]) > age
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: site.stats(stuck)["monitorResponse"] in ("0", 0)), site.stats(stuck)
+    for vm_id in (stuck, *others):
+        site.daemon.xmlrpc("destroy", vm_id)
+    assert site.daemon.rest("GET", "/api/vms") == []
