@@ -20,9 +20,9 @@ from vdsm_bridge.access import Access, Proof
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.ledger import Answer, Ledger, refused, replay
 from vdsm_bridge.registry import Registry
-from vdsm_bridge.verb import Kind, TaskRef, Verb, access_level
+from vdsm_bridge.verb import Kind, TaskRef, Verb
 from vdsm_core import types
-from vdsm_core.errors import Forbidden, InvalidArgument, MissingArgument, UnexpectedError, VdsmError
+from vdsm_core.errors import InvalidArgument, MissingArgument, UnexpectedError, VdsmError
 from vdsm_core.events import EventBus, Subscription
 from vdsm_core.lanes import Lanes
 from vdsm_core.tasks import Job, Progress, Tasks
@@ -87,16 +87,20 @@ class Bridge:
         :raises VdsmError: of any kind, `UnexpectedError` for a bug in the verb
         """
         verb = self._registry.find(name)
-        if context.identity.level < access_level(verb.access):
-            raise Forbidden(verb=name, identity=context.identity.name, needed=verb.access)
+        self._access.check(verb, context.identity)
         values = self._convert(verb, arguments, text=text)
         token = calls.enter(context)
         try:
-            if verb.declaration.kind is Kind.QUERY:
+            if verb.kind is Kind.QUERY:
                 return self._run(verb, values, context)
             if context.request_id:
                 return self._once(verb, values, context)
             return self._carry_out(verb, values, context)
+        except VdsmError:
+            raise
+        except Exception as error:
+            # A bug of one verb, or a state store that fails, ends this call only.
+            raise _incident(verb, error) from error
         finally:
             calls.leave(token)
 
@@ -160,11 +164,9 @@ class Bridge:
             return verb.function(**values)
         except VdsmError:
             raise
-        except Exception:
-            # A bug of one verb ends this call only; the caller gets an id instead of a traceback.
-            incident = uuid.uuid4().hex[:12]
-            log.exception("%s failed unexpectedly, incident %s", verb.name, incident)
-            raise UnexpectedError(verb=verb.name, incident=incident) from None
+        except Exception as error:
+            # Here, too, so that the ledger remembers it as the answer to a request id.
+            raise _incident(verb, error) from error
 
     def _start_task(self, verb: Verb, values: dict[str, Any], context: Context) -> TaskRef:
         by_wire_name = {param.name: values[param.python_name] for param in verb.params}
@@ -189,17 +191,16 @@ class Bridge:
         return Job(run=run, revert=revert, resumable=verb.declaration.resumable)
 
 
-_MISSING = "Object missing required field `"
-_UNKNOWN = "Object contains unknown field `"
+def _incident(verb: Verb, error: Exception) -> UnexpectedError:
+    """The caller gets an id; the traceback stands in the log, under the same id."""
+    incident = uuid.uuid4().hex[:12]
+    log.error("%s failed unexpectedly, incident %s", verb.name, incident, exc_info=error)
+    return UnexpectedError(verb=verb.name, incident=incident)
 
 
 def _argument_error(mismatch: TypeMismatch) -> VdsmError:
-    reason = mismatch.reason
-    for prefix in (_MISSING, _UNKNOWN):
-        if reason.startswith(prefix):
-            field = reason[len(prefix) :].rstrip("`")
-            argument = f"{mismatch.path}.{field}" if mismatch.path else field
-            if prefix is _MISSING:
-                return MissingArgument(argument=argument)
-            return InvalidArgument(argument=argument, reason="there is no such argument")
-    return InvalidArgument(argument=mismatch.path or "(all)", reason=reason)
+    if mismatch.kind == "missing":
+        return MissingArgument(argument=mismatch.path)
+    if mismatch.kind == "unknown":
+        return InvalidArgument(argument=mismatch.path, reason="there is no such argument")
+    return InvalidArgument(argument=mismatch.path or "(all)", reason=mismatch.reason)

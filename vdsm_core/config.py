@@ -166,7 +166,7 @@ def merge(documents: list[tuple[str, dict[str, Any]]]) -> Config:
     for name, table in plugins.items():
         if not isinstance(table.get("enabled", True), bool):
             key = f"plugin.{name}.enabled"
-            raise ConfigError(file=origin[key], key=key, reason="Expected `bool`")
+            raise ConfigError(file=origin[key], key=key, reason="expected true or false")
     return Config(**tables, plugin=plugins, origin=origin)
 
 
@@ -196,13 +196,13 @@ def _typed(table: Any, type_: Any, prefix: str, origin: dict[str, str]) -> Any:
         return types.convert(table, type_)
     except types.TypeMismatch as mismatch:
         key, reason = f"{prefix}.{mismatch.path}" if mismatch.path else prefix, mismatch.reason
-        if reason.startswith("Object contains unknown field `"):
-            key, reason = f"{key}.{reason.split('`')[1]}", "there is no such key"
+        if mismatch.kind == "unknown":
+            reason = "there is no such key"
         raise ConfigError(file=_origin_of(key, origin), key=key, reason=reason) from None
 
 
 def _origin_of(key: str, origin: dict[str, str]) -> str:
-    parts = key.split(".")
+    parts = key.replace("[", ".[").split(".")
     while parts:
         if (name := origin.get(".".join(parts))) is not None:
             return name

@@ -8,10 +8,12 @@ because VDSM sent it so (structs of VDSM's API, `string(uint)` and its kin).
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
+
+from vdsm_core.wording import explain
 
 UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 #: VDSM's blank id, for an object that is none.
@@ -97,16 +99,23 @@ class Open(Generic[T]):
         return f"{type(self).__name__}({self.known!r}, {self.unknown!r})"
 
 
-_PATH = re.compile(r" - at `(?P<key>key in )?\$(?P<path>[^`]*)`")
+_PATH: Final = re.compile(r" - at `(?P<key>key` in `)?\$(?P<path>[^`]*)`")
+_ABOUT_MEMBER: Final = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`")
+_NAMED_PATTERNS: Final = {UUID_PATTERN: "a UUID, 8-4-4-4-12 hexadecimal digits"}
 
 
 class TypeMismatch(ValueError):
-    """Data does not fit a type. `path` is dotted and empty at the top; `reason` is one sentence part."""
+    """Data does not fit a type.
 
-    def __init__(self, path: str, reason: str) -> None:
+    `path` is dotted, and empty at the top. `kind` tells whether the member there is missing, not known at
+    all, or not acceptable; `reason` is one sentence part.
+    """
+
+    def __init__(self, path: str, reason: str, kind: Literal["missing", "unknown", "bad"] = "bad") -> None:
         super().__init__(path, reason)
         self.path = path
         self.reason = reason
+        self.kind = kind
 
 
 def convert(data: Any, type_: Any, *, text: bool = False) -> Any:
@@ -118,7 +127,7 @@ def convert(data: Any, type_: Any, *, text: bool = False) -> Any:
     try:
         return msgspec.convert(data, type_, strict=not text, dec_hook=_text_open if text else _strict_open)
     except msgspec.ValidationError as error:
-        raise _mismatch(error) from None
+        raise _mismatch(str(error), type_) from None
 
 
 def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
@@ -147,11 +156,20 @@ def _text_open(type_: Any, data: Any) -> Any:
     return _open_type(type_, data, text=True)
 
 
-def _mismatch(error: msgspec.ValidationError) -> TypeMismatch:
-    message = str(error)
+def _mismatch(message: str, type_: Any) -> TypeMismatch:
     # An `Open` inside an `Open` reports its own path first, its place in the outer one last.
-    path = "".join(match["path"] for match in reversed(list(_PATH.finditer(message))))
-    return TypeMismatch(path.lstrip("."), _PATH.sub("", message))
+    places = list(reversed(list(_PATH.finditer(message))))
+    path = "".join(place["path"] for place in places)
+    message = _PATH.sub("", message)
+    if member := _ABOUT_MEMBER.fullmatch(message):
+        path = f"{path}.{member['name']}".lstrip(".")
+        if member["what"] == "missing required":
+            return TypeMismatch(path, "it is missing", "missing")
+        return TypeMismatch(path, "it is not known", "unknown")
+    reason = explain(message, path, type_, _NAMED_PATTERNS)
+    if places and places[-1]["key"]:
+        reason = f"one of its keys: {reason}"
+    return TypeMismatch(path.lstrip("."), reason)
 
 
 def builtins(value: Any) -> Any:

@@ -1,0 +1,105 @@
+"""What is wrong with data, in plain words: msgspec's messages speak of Python's types, callers do not.
+
+`Expected `int`, got `str`` becomes `expected a whole number, got text`; a value outside of a choice is
+answered with the choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from msgspec import inspect
+
+_NOUNS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "object": "a structure",
+    "array": "a list",
+    "null": "nothing",
+}
+#: What came is told more narrowly than what may come: a whole number would have been a number.
+_GOT: Final = {**_NOUNS, "float": "a fraction"}
+_PARTS: Final = {"str": "characters", "array": "items", "object": "members"}
+_COMPARED: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than", "": "exactly"}
+
+_EXPECTED: Final = re.compile(
+    r"Expected `(?P<kinds>[^`]+)`(?P<rule>.*?)(?:, got `?(?P<got>[^`]+)`?)?", re.DOTALL
+)
+_LENGTH: Final = re.compile(r" of length (?P<how>[<>]?=?) ?(?P<length>\d+)")
+_RANGE: Final = re.compile(r" (?P<how>[<>]=?) (?P<bound>\S+)")
+_PATTERN: Final = re.compile(r" matching regex '(?P<pattern>.*)'", re.DOTALL)
+_CHOICE: Final = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
+_STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>[^\]]*)\]")
+
+
+def explain(message: str, path: str, type_: Any, patterns: dict[str, str]) -> str:
+    """A sentence part that says what was expected.
+
+    :param message: msgspec's, without the path
+    :param path: msgspec's, without the `$`
+    :param type_: what the whole of the data was to be
+    :param patterns: names of regular expressions
+    """
+    if match := _CHOICE.fullmatch(message):
+        allowed = ", ".join(repr(choice) for choice in choices(type_, path))
+        return f"{match['value']} is not one of {allowed}" if allowed else f"{match['value']} is not possible"
+    match = _EXPECTED.fullmatch(message)
+    if match is None:
+        return message
+    expected = _expected(match["kinds"].split(" | "), match["rule"], patterns)
+    got = match["got"]
+    return f"expected {expected}" + (f", got {_GOT.get(got, got)}" if got else "")
+
+
+def _expected(kinds: list[str], rule: str, patterns: dict[str, str]) -> str:
+    if match := _PATTERN.fullmatch(rule):
+        return patterns.get(match["pattern"], f"text that matches {match['pattern']}")
+    noun = " or ".join(_NOUNS.get(kind, kind) for kind in kinds)
+    if match := _LENGTH.fullmatch(rule):
+        return f"{noun} of {_COMPARED[match['how']]} {match['length']} {_PARTS.get(kinds[0], 'items')}"
+    if match := _RANGE.fullmatch(rule):
+        return f"{noun} of {_COMPARED[match['how']]} {match['bound'].removesuffix('.0')}"
+    return noun + rule.replace("that's", "that is")
+
+
+def choices(type_: Any, path: str) -> list[Any]:
+    """The values that may stand at `path` in data of a type; empty if there is no choice to make."""
+    infos = [inspect.type_info(type_)]
+    for step in _STEP.finditer(path):
+        infos = [inner for info in infos for inner in _inside(info, step["name"])]
+    found: list[Any] = []
+    for info in infos:
+        for member in _members(info):
+            if isinstance(member, inspect.LiteralType):
+                found += member.values
+            elif isinstance(member, inspect.EnumType):
+                found += [item.value for item in member.cls]
+    return found
+
+
+def _members(info: inspect.Type) -> Iterator[inspect.Type]:
+    if isinstance(info, inspect.Metadata):
+        yield from _members(info.type)
+    elif isinstance(info, inspect.UnionType):
+        for member in info.types:
+            yield from _members(member)
+    elif isinstance(info, inspect.CustomType) and hasattr(info.cls, "inner"):
+        yield from _members(inspect.type_info(info.cls.inner))
+    else:
+        yield info
+
+
+def _inside(info: inspect.Type, name: str | None) -> Iterator[inspect.Type]:
+    for member in _members(info):
+        if name is None and isinstance(member, inspect.DictType):
+            yield member.value_type
+        elif name is None and isinstance(member, (inspect.ListType, inspect.VarTupleType)):
+            yield member.item_type
+        elif name is None and isinstance(member, inspect.TupleType):
+            yield from member.item_types
+        elif isinstance(member, inspect.StructType):
+            yield from (field.type for field in member.fields if field.encode_name == name)
