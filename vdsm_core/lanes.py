@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import msgspec
@@ -63,6 +63,7 @@ class Lanes:
         self._lock = threading.Lock()
         self._lanes: dict[str, _Lane] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lane")
+        self._background: set[Future[None]] = set()
 
     @contextmanager
     def turn(
@@ -94,10 +95,12 @@ class Lanes:
             turn.handed_over = True
             turn.label = label
         try:
-            self._pool.submit(self._run, turn, work)
+            future = self._pool.submit(self._run, turn, work)
         except RuntimeError:
             turn.handed_over = False
             raise
+        self._background.add(future)
+        future.add_done_callback(self._background.discard)
 
     def snapshot(self) -> list[WaitingCall]:
         """Every call that runs or waits in a lane now."""
@@ -112,9 +115,13 @@ class Lanes:
                 )
             ]
 
-    def close(self, *, wait: bool = True) -> None:
-        """Take no more background work; `wait` for what runs."""
-        self._pool.shutdown(wait=wait, cancel_futures=True)
+    def close(self, grace: float = 4.0) -> None:
+        """Take no more background work; wait for what runs, at most `grace` seconds."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            running = list(self._background)
+        if wait(running, grace).not_done:
+            log.warning("Left running in the background: %s", ", ".join(c.call for c in self.snapshot()))
 
     def _enter(self, name: str, label: str, *, overtake: bool) -> Turn:
         with self._lock:

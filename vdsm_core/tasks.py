@@ -1,7 +1,8 @@
 """Tasks: long work with an id, progress, a result, and a memory that outlives the daemon.
 
 A task is written to the state store before it starts. States and their spelling are VDSM's. After a crash
-a task whose verb is resumable starts again; any other ends as failed, and says so.
+a task that had not begun starts, one whose verb is resumable starts again; any other ends as failed, and
+says so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
@@ -115,6 +116,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     resumable: bool = False
 
 
+def _may_start(record: TaskRecord, job: Job) -> bool:
+    """Whether a task that the end of the daemon met may start (again) with the next one."""
+    return record.state == "queued" or (record.state == "running" and job.resumable)
+
+
 class Tasks:
     """All tasks of the host.
 
@@ -140,6 +146,8 @@ class Tasks:
         self._records: dict[str, TaskRecord] = {}
         self._jobs: dict[str, tuple[Job, threading.Event]] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
+        self._running: set[Future[None]] = set()
+        self._stopping = False
 
     def start(self, job_of: Callable[[str, str], Job | None]) -> None:
         """Read what the store knows; deal with tasks that a crash interrupted.
@@ -156,18 +164,25 @@ class Tasks:
                 self._jobs[record.id] = (job, threading.Event())
             if record.done:
                 continue
-            if job is not None and job.resumable:
+            if job is not None and _may_start(record, job):
                 log.info("Task %s (%s) starts again after an interruption", record.id, record.verb)
-                self._pool.submit(self._run, record.id)
+                self._launch(record.id)
             else:
                 left = f"it stood at {record.progress} %, and nothing was rolled back"
                 self._end(record.id, "failed", TaskInterrupted(task_id=record.id, left=left))
 
-    def stop(self) -> None:
-        """End: running tasks are asked to stop and waited for; they go on, or fail, at the next start."""
+    def stop(self, grace: float = 4.0) -> None:
+        """End: running tasks are asked to stop and waited for, at most `grace` seconds.
+
+        A task that is resumable goes on at the next start; so does one that was queued. Another one ends as
+        any task that is stopped, or, if it does not stop in time, fails at the next start.
+        """
+        self._stopping = True
         for _, stop in list(self._jobs.values()):
             stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if left := wait(list(self._running), grace).not_done:
+            log.warning("%d tasks did not stop within %.1f s", len(left), grace)
 
     def submit(self, verb: str, owner: str, arguments: str, job: Job) -> str:
         """Remember a task and start it as soon as a worker is free; its id.
@@ -182,8 +197,8 @@ class Tasks:
             self._make_room()
             self._records[record.id] = record
             self._jobs[record.id] = (job, threading.Event())
-        self._store(record)
-        self._pool.submit(self._run, record.id)
+            self._store(record)
+        self._launch(record.id)
         return record.id
 
     def get(self, task_id: str) -> TaskRecord:
@@ -233,6 +248,11 @@ class Tasks:
                 raise self._state_error(record, "clear", "it is not over yet")
             self._forget(task_id)
 
+    def _launch(self, task_id: str) -> None:
+        future = self._pool.submit(self._run, task_id)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+
     def _make_room(self) -> None:
         now = time.time()
         for record in [r for r in self._records.values() if r.done and r.ended + self._keep < now]:
@@ -258,7 +278,8 @@ class Tasks:
             self._update(task_id, state="running")
             result = job.run(progress)
         except TaskAborted as error:
-            self._end(task_id, "recovered", error)
+            if not (self._stopping and _may_start(self._records[task_id], job)):
+                self._end(task_id, "recovered", error)
         except VdsmError as error:
             self._end(task_id, "failed", error)
         except Exception:
@@ -284,7 +305,7 @@ class Tasks:
                 raise self._state_error(record, action, reason)
             record = msgspec.structs.replace(record, **changes)
             self._records[task_id] = record
-        self._store(record)
+            self._store(record)
         return record
 
     def _update(self, task_id: str, **changes: Any) -> None:
@@ -294,12 +315,13 @@ class Tasks:
             if changes.get("message") == "":
                 del changes["message"]
             record = self._records[task_id] = msgspec.structs.replace(self._records[task_id], **changes)
-        if "state" in changes:  # progress alone is not worth a write to the disk
-            self._store(record)
-        else:
-            self._tell(record)
+            if "state" in changes:  # progress alone is not worth a write to the disk
+                self._store(record)
+            else:
+                self._tell(record)
 
     def _store(self, record: TaskRecord) -> None:
+        # Under the lock, so that the store and the subscribers see every change in its order.
         self._state.write(
             "INSERT OR REPLACE INTO tasks VALUES (?, ?)", record.id, msgspec.json.encode(record)
         )
