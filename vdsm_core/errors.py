@@ -55,7 +55,8 @@ class VdsmError(Exception):
     def __str__(self) -> str:
         try:
             return self.template.format(**self.facts)
-        except (KeyError, IndexError):
+        except (LookupError, ValueError, TypeError, AttributeError):
+            # An error about an error would hide both: a fact that does not fit is shown as it is.
             detail = ", ".join(f"{name}={value!r}" for name, value in self.facts.items())
             return f"{type(self).__doc__} ({detail})" if detail else str(type(self).__doc__)
 

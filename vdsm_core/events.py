@@ -7,7 +7,6 @@ its queue is bounded, and what did not fit is announced to it as one `Gap`.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import threading
 import time
@@ -69,7 +68,7 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
         empty matches every event
     """
     parts = (pattern.strip("|").split("|") if pattern.strip("|") else []) + ["*"] * 3
-    expression = r"\|".join(fnmatch.translate(part)[4:-3].replace(".*", "[^|]*") for part in parts[:3])
+    expression = r"\|".join("[^|]*".join(map(re.escape, part.split("*"))) for part in parts[:3])
     compiled = re.compile(rf"\|{expression}")
     return lambda candidate: compiled.fullmatch(candidate) is not None
 
@@ -92,7 +91,7 @@ class Subscription:
             return
         with self._changed:
             last = self._queue[-1] if self._queue else None
-            if isinstance(last, Gap) and len(self._queue) > self._limit:
+            if isinstance(last, Gap) and len(self._queue) >= self._limit:
                 self._queue[-1] = Gap(first=last.first, last=event.seq, reason=last.reason)
             elif len(self._queue) >= self._limit:
                 self._queue.append(Gap(first=event.seq, last=event.seq, reason="the subscriber is too slow"))

@@ -27,11 +27,12 @@ class Hooks:
         :raises pluggy.PluginValidationError: a function's arguments do not fit its hook, or no hook has
             its name
         """
-        self._manager.register(implementation, name)
         try:
+            self._manager.register(implementation, name)
             self._manager.check_pending()
         except pluggy.PluginValidationError:
-            self._manager.unregister(name=name)
+            # pluggy keeps a plugin that it has just refused, with the functions before the bad one.
+            self.unregister(name)
             raise
 
     def unregister(self, name: str) -> None:

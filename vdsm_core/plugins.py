@@ -35,14 +35,14 @@ def discover(group: str) -> list[Found]:
 
     Of a name that several distributions use, each is there with an error that names all of them.
     """
-    failures: dict[Any, BaseException] = {}
+    failures: list[tuple[Any, BaseException]] = []
     manager = ExtensionManager(
         group,
         invoke_on_load=False,
-        on_load_failure_callback=lambda _, entry_point, error: failures.update({entry_point: error}),
+        on_load_failure_callback=lambda _, entry_point, error: failures.append((entry_point, error)),
     )
     found = [_found(group, extension.entry_point, extension.plugin) for extension in manager]
-    for entry_point, error in failures.items():
+    for entry_point, error in failures:
         log.error("Plugin %s of group %s cannot be loaded", entry_point.name, group, exc_info=error)
         found.append(_found(group, entry_point, None, f"{type(error).__name__}: {error}"))
     return sorted(_refuse_doubles(found), key=lambda plugin: (plugin.name, plugin.distribution))
