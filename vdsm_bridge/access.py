@@ -114,6 +114,8 @@ class Access:
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    # A listener on both families sees its IPv4 callers as ::ffff:127.0.0.1.
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback

@@ -20,6 +20,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     result: str = ""
     error: str = ""
+    code: int = 0
     facts: dict[str, Any] = {}
 
 
@@ -93,14 +94,17 @@ class Ledger:
 
     def end(self, request_id: str, answer: Answer | None) -> None:
         """The request is answered. None: it changed nothing, so the id may be used again."""
-        if answer is None:
-            self._state.write("DELETE FROM requests WHERE id = ?", request_id)
-        else:
-            self._state.write(
-                "UPDATE requests SET answer = ? WHERE id = ?", msgspec.json.encode(answer), request_id
-            )
-        with self._lock:
-            self._running.pop(request_id).ended.set()
+        try:
+            if answer is None:
+                self._state.write("DELETE FROM requests WHERE id = ?", request_id)
+            else:
+                self._state.write(
+                    "UPDATE requests SET answer = ? WHERE id = ?", msgspec.json.encode(answer), request_id
+                )
+        finally:
+            # Also if the store fails: then the outcome is unknown, but nobody waits for it for ever.
+            with self._lock:
+                self._running.pop(request_id).ended.set()
 
     def _remembered(self, request_id: str, verb: str, fingerprint: str) -> Answer | None:
         rows = self._state.rows("SELECT verb, fingerprint, answer FROM requests WHERE id = ?", request_id)
@@ -120,7 +124,7 @@ def refused(error: VdsmError) -> Answer | None:
     """What the ledger remembers of an error: nothing if the same request may succeed later."""
     if isinstance(error, (Unavailable, DeadlineExceeded)):
         return None
-    return Answer(error=error.slug, facts={**_plain(error.facts), "message": str(error)})
+    return Answer(error=error.slug, code=error.code, facts={**_plain(error.facts), "message": str(error)})
 
 
 def replay(answer: Answer) -> VdsmError:
@@ -128,7 +132,7 @@ def replay(answer: Answer) -> VdsmError:
     for cls in errors.tree():
         if cls.slug == answer.error and "__init__" not in vars(cls):
             return cls(**answer.facts)
-    return Replayed(answer.error, VdsmError.code, answer.facts)
+    return Replayed(answer.error, answer.code, answer.facts)
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

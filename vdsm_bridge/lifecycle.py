@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
 
 from vdsm_bridge.binding import Binding
 from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.feature import Feature, PluginInfo, Runtime
-from vdsm_bridge.verb import collect
+from vdsm_bridge.verb import Verb, collect
 from vdsm_core import plugins
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import PluginsMissing, VdsmError
@@ -25,13 +27,14 @@ log = logging.getLogger(__name__)
 
 State = Literal["disabled", "failed", "running", "stopped"]
 _ORDER = (HOOKS, VERBS, BINDINGS)
+R = TypeVar("R")
 
 
 class StartStopTimeout(VdsmError):
     """A plugin did not start or stop in time. Facts: `what`, `seconds`."""
 
     slug = "plugin-timeout"
-    template = "{what} did not come to an end within {seconds:.1f} s"
+    template = "The {what} did not come to its end within {seconds:.1f} s"
 
 
 class Plugin:
@@ -87,7 +90,7 @@ class Lifecycle:
     def check(self, config: Config) -> dict[int, Options]:
         """The typed options of each plugin that is switched on, by its place in the list.
 
-        :raises ConfigError: an option is unknown or has a bad value, or a table fits no plugin
+        :raises ConfigError: an option is unknown or has a bad value
         """
         return {
             number: config.options(plugin.found.name, _config_type(plugin.found, self._plugins))
@@ -95,23 +98,31 @@ class Lifecycle:
             if config.enabled(plugin.found.name) and plugin.found.loaded is not None
         }
 
-    def apply(self, config: Config, runtime: Runtime, bridge: Bridge) -> None:
-        """Bring every plugin to the state that `config` asks for; those already there are not touched.
+    def apply(
+        self, config: Config, runtime: Runtime, bridge: Bridge, *, groups: Sequence[str] = _ORDER
+    ) -> None:
+        """Bring the plugins of some groups to the state that `config` asks for; those there are not touched.
 
         :raises ConfigError: an option is not acceptable; then nothing has changed
         """
         wanted = self.check(config)
         for number, plugin in reversed(list(enumerate(self._plugins))):
-            if plugin.state == "running" and plugin.options != wanted.get(number):
+            if (
+                plugin.found.group in groups
+                and plugin.state == "running"
+                and plugin.options != wanted.get(number)
+            ):
                 self._stop(plugin, runtime)
         for number, plugin in enumerate(self._plugins):
+            if plugin.found.group not in groups:
+                continue
             if number in wanted:
                 if plugin.state != "running":
                     self._start(plugin, wanted[number], runtime, bridge)
             elif not config.enabled(plugin.found.name):
                 plugin.state, plugin.error = "disabled", ""
             else:
-                plugin.state = "failed"
+                plugin.state, plugin.error = "failed", plugin.found.error
 
     def require(self, names: Sequence[str]) -> None:
         """Insist on plugins.
@@ -140,54 +151,71 @@ class Lifecycle:
                 self._stop(plugin, runtime)
 
     def _start(self, plugin: Plugin, options: Options, runtime: Runtime, bridge: Bridge) -> None:
-        name = plugin.found.name
+        found = plugin.found
         try:
-            _bounded(f"start of {name}", lambda: _bring_up(plugin, options, runtime, bridge), self._grace)
+            instance, verbs = _bounded(
+                f"start of {found.name}",
+                lambda: _bring_up(found, options, runtime, bridge),
+                self._grace,
+                late=lambda result: _take_down(found, result[0], runtime, self._grace),
+            )
+            self._offer(found, instance, verbs, runtime)
         except Exception as error:
             # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
             plugin.state = "failed"
             plugin.error = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
-            log.exception("Plugin %s (%s) did not start", name, plugin.found.group)
-            runtime.registry.remove(name)
+            log.exception("Plugin %s (%s) did not start", found.name, found.group)
             return
-        plugin.state, plugin.error, plugin.options = "running", "", options
+        plugin.state, plugin.error, plugin.options, plugin.instance = "running", "", options, instance
         where = ", ".join(plugin.info().address)
-        log.info("Plugin %s runs%s", name, f" on {where}" if where else "")
+        log.info("Plugin %s runs%s", found.name, f" on {where}" if where else "")
+
+    def _offer(self, found: Found, instance: Any, verbs: Sequence[Verb], runtime: Runtime) -> None:
+        try:
+            runtime.registry.add(verbs)
+        except VdsmError:
+            self._end(found, instance, runtime)
+            raise
 
     def _stop(self, plugin: Plugin, runtime: Runtime) -> None:
-        name = plugin.found.name
         try:
-            _bounded(f"stop of {name}", lambda: _take_down(plugin, runtime, self._grace), self._grace + 1.0)
+            self._end(plugin.found, plugin.instance, runtime)
         except Exception as error:
             # As above: what cannot stop is reported and left alone.
             plugin.error = str(error)
-            log.exception("Plugin %s (%s) did not stop cleanly", name, plugin.found.group)
+            log.exception("Plugin %s (%s) did not stop cleanly", plugin.found.name, plugin.found.group)
         plugin.state, plugin.options, plugin.instance = "stopped", None, None
 
+    def _end(self, found: Found, instance: Any, runtime: Runtime) -> None:
+        _bounded(
+            f"stop of {found.name}",
+            lambda: _take_down(found, instance, runtime, self._grace),
+            self._grace + 1.0,
+        )
 
-def _bring_up(plugin: Plugin, options: Options, runtime: Runtime, bridge: Bridge) -> None:
-    loaded, name = plugin.found.loaded, plugin.found.name
-    if plugin.found.group == HOOKS:
-        plugin.instance = loaded
-        runtime.hooks.register(name, loaded)
-    elif plugin.found.group == VERBS:
-        feature: Feature = loaded(runtime, options)
-        plugin.instance = feature
-        verbs = [verb for namespace in feature.namespaces() for verb in collect(namespace, name)]
+
+def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> tuple[Any, list[Verb]]:
+    """What was started, and the verbs that it offers."""
+    if found.group == HOOKS:
+        runtime.hooks.register(found.name, found.loaded)
+        return found.loaded, []
+    if found.group == VERBS:
+        feature: Feature = found.loaded(runtime, options)
+        verbs = [verb for namespace in feature.namespaces() for verb in collect(namespace, found.name)]
         feature.start()
-        runtime.registry.add(verbs)
-    else:
-        plugin.instance = loaded(bridge, options)
-        plugin.instance.start()
+        return feature, verbs
+    binding: Binding = found.loaded(bridge, options)
+    binding.start()
+    return binding, []
 
 
-def _take_down(plugin: Plugin, runtime: Runtime, grace: float) -> None:
-    if plugin.found.group == HOOKS:
-        runtime.hooks.unregister(plugin.found.name)
+def _take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
+    if found.group == HOOKS:
+        runtime.hooks.unregister(found.name)
         return
-    if plugin.found.group == VERBS:
-        runtime.registry.remove(plugin.found.name)
-    plugin.instance.stop(grace)
+    if found.group == VERBS:
+        runtime.registry.remove(found.name)
+    instance.stop(grace)
 
 
 def _config_type(found: Found, known: Sequence[Plugin]) -> type[Options]:
@@ -200,20 +228,34 @@ def _config_type(found: Found, known: Sequence[Plugin]) -> type[Options]:
     return Options
 
 
-def _bounded(what: str, work: Callable[[], None], seconds: float) -> None:
-    """Run `work` for at most `seconds`; a longer one is left running on a thread of its own."""
-    outcome: list[BaseException] = []
+def _bounded(
+    what: str, work: Callable[[], R], seconds: float, late: Callable[[R], None] = lambda _: None
+) -> R:
+    """Run `work` for at most `seconds`; a longer one is left running on a thread of its own.
+
+    :param late: called with the result of a run that ends when nobody waits for it any more
+    :raises StartStopTimeout: it has not come to its end
+    """
+    outcome: Future[R] = Future()
 
     def run() -> None:
         try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
-            outcome.append(error)
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller; what would end the daemon, wrapped
+            failure = (
+                error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            )
+            with suppress(InvalidStateError):
+                outcome.set_exception(failure)
+            return
+        try:
+            outcome.set_result(result)
+        except InvalidStateError:
+            log.warning("The %s came to its end too late", what)
+            late(result)
 
-    thread = threading.Thread(target=run, name=what, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    threading.Thread(target=run, name=what, daemon=True).start()
+    wait([outcome], seconds)
+    if outcome.cancel():
         raise StartStopTimeout(what=what, seconds=seconds)
-    if outcome:
-        raise outcome[0]
+    return outcome.result()

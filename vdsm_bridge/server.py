@@ -15,12 +15,11 @@ from vdsm_bridge.lifecycle import Lifecycle
 from vdsm_bridge.registry import Registry
 from vdsm_core import plugins
 from vdsm_core.config import Config
-from vdsm_core.errors import VdsmError
 from vdsm_core.events import EventBus
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
-from vdsm_core.plugins import Found
+from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Found
 from vdsm_core.state import MEMORY, StateStore
 from vdsm_core.tasks import Tasks
 
@@ -99,8 +98,10 @@ class Server:
             self._lifecycle.find()
             self._lifecycle.check(self.config)
             self._hypervisor.start()
-            self._lifecycle.apply(self.config, self.runtime, self.bridge)
+            self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(HOOKS, VERBS))
+            # Tasks need the verbs; callers, whom the bindings let in, need the tasks.
             self._tasks.start(self.bridge.job)
+            self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(BINDINGS,))
             self._lifecycle.require(self.config.daemon.required)
         except BaseException:
             self.stop()
@@ -120,14 +121,16 @@ class Server:
 
     def stop(self) -> None:
         """Take everything down: bindings first, so that no call finds half a host."""
+        grace = self.config.daemon.grace
         self._lifecycle.stop(self.runtime)
         for what, stop in (
-            ("tasks", self._tasks.stop),
-            ("lanes", self._lanes.close),
-            ("hypervisor", lambda: self._hypervisor.stop(self.config.daemon.grace)),
+            ("tasks", lambda: self._tasks.stop(grace)),
+            ("lanes", lambda: self._lanes.close(grace)),
+            ("hypervisor", lambda: self._hypervisor.stop(grace)),
             ("state", self._state.close),
         ):
             try:
                 stop()
-            except VdsmError as error:
-                log.warning("%s did not stop cleanly: %s", what, error)
+            except Exception:
+                # What comes after it is taken down all the same.
+                log.exception("The %s did not stop cleanly", what)

@@ -21,11 +21,13 @@ the documentation. Wire names are derived (`light_id` -> `lightID`, `dim`); an i
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any, ClassVar, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -255,16 +257,12 @@ def _verb(namespace: Namespace, attribute: str, declaration: Declaration, plugin
     cls = type(namespace)
     function = getattr(namespace, attribute)
     hints = typing.get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function)
     doc = _parse_docstring(inspect.getdoc(function) or "")
-    if not doc.summary:
-        raise TypeError("a verb needs a docstring")
-    if "return" not in hints:
-        raise TypeError("the result needs a type")
+    _check_declaration(namespace, declaration, signature, hints, doc)
     params = []
     injected = {Context: "", Progress: ""}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name not in hints:
-            raise TypeError(f"parameter '{parameter.name}' needs a type")
+    for parameter in signature.parameters.values():
         if hints[parameter.name] in injected:
             injected[hints[parameter.name]] = parameter.name
         else:
@@ -280,13 +278,38 @@ def _verb(namespace: Namespace, attribute: str, declaration: Declaration, plugin
         params=tuple(params),
         result=hints["return"],
         result_doc=doc.returns,
-        errors=tuple(_error(name) for name in doc.raises),
+        errors=tuple(_error(name, function) for name in doc.raises),
         arguments=_arguments_type(f"{cls.name}_{method}", params),
         function=function,
         context_param=injected[Context],
         progress_param=injected[Progress],
         plugin=plugin,
     )
+
+
+def _check_declaration(
+    namespace: Namespace,
+    declaration: Declaration,
+    signature: inspect.Signature,
+    hints: dict[str, Any],
+    doc: _Doc,
+) -> None:
+    if not doc.summary:
+        raise TypeError("a verb needs a docstring")
+    if "return" not in hints:
+        raise TypeError("the result needs a type")
+    for parameter in signature.parameters.values():
+        if parameter.name not in hints:
+            raise TypeError(f"parameter '{parameter.name}' needs a type")
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"parameter '{parameter.name}' must be one that can be given by name")
+    for name in (*doc.params, *declaration.names):
+        if name not in signature.parameters:
+            raise TypeError(f"there is no parameter '{name}', but the declaration speaks of it")
+    if declaration.access not in ROLES:
+        raise TypeError(f"access '{declaration.access}' is none of {', '.join(ROLES)}")
+    if declaration.revert and not callable(getattr(namespace, declaration.revert, None)):
+        raise TypeError(f"there is no method '{declaration.revert}' to revert it")
 
 
 def _param(parameter: inspect.Parameter, type_: Any, declaration: Declaration, doc: _Doc) -> Param:
@@ -308,11 +331,21 @@ def _arguments_type(name: str, params: list[Param]) -> type[msgspec.Struct]:
         if param.required:
             fields.append((param.python_name, param.type))
         elif isinstance(param.default, (list, dict, set)):
-            fields.append((param.python_name, param.type, msgspec.field(default_factory=type(param.default))))
+            fresh = partial(copy.deepcopy, param.default)
+            fields.append((param.python_name, param.type, msgspec.field(default_factory=fresh)))
         else:
             fields.append((param.python_name, param.type, param.default))
     rename = {param.python_name: param.name for param in params}
-    return msgspec.defstruct(name, fields, kw_only=True, rename=rename, forbid_unknown_fields=True, gc=False)
+    try:
+        struct = msgspec.defstruct(
+            name, fields, kw_only=True, rename=rename, forbid_unknown_fields=True, gc=False
+        )
+        msgspec.json.Decoder(
+            struct, dec_hook=lambda type_, _: type_
+        )  # knows whether each type can be converted
+    except ValueError as error:
+        raise TypeError(str(error)) from None
+    return struct
 
 
 def camel(name: str) -> str:
@@ -347,7 +380,6 @@ def _parse_docstring(text: str) -> _Doc:
             fields[-1][2] += f" {line.strip()}"
         elif not fields:
             prose.append(line)
-    doc.summary = " ".join(" ".join(prose).split("  ")[0].split()) if prose else ""
     summary, _, body = "\n".join(prose).partition("\n\n")
     doc.summary = " ".join(summary.split())
     doc.body = body.strip()
@@ -361,7 +393,11 @@ def _parse_docstring(text: str) -> _Doc:
     return doc
 
 
-def _error(name: str) -> type[VdsmError]:
+def _error(name: str, function: Callable[..., Any]) -> type[VdsmError]:
+    # What the verb's own module means by the name goes first: two plugins may use the same one.
+    meant = inspect.unwrap(function).__globals__.get(name)
+    if isinstance(meant, type) and issubclass(meant, VdsmError):
+        return meant
     for error in tree():
         if error.__name__ == name:
             return error
