@@ -1,0 +1,150 @@
+"""From a request to the arguments of a verb: path, query string and JSON body.
+
+Text (path, query) is converted by the text rule of the types: numbers and booleans may be spelled as text.
+A body is JSON and is taken strictly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from vdsm_bridge import types
+from vdsm_bridge.errors import InvalidArgument
+from vdsm_bridge.routes import Argument, Place, Route
+from vdsm_bridge.types import TypeMismatch
+from vdsm_rest import views
+from vdsm_rest.problems import MalformedRequest
+
+#: Parameters in a query string, at the most.
+_MOST_PARAMETERS: Final = 1000
+_NOTHING: Final[Mapping[str, Sequence[str]]] = {}
+
+Query = Mapping[str, Sequence[str]]
+
+
+class Plan:
+    """How the arguments of one route are read, worked out once."""
+
+    def __init__(self, route: Route) -> None:
+        by_place = {place: {a.param.name: a for a in route.arguments if a.place is place} for place in Place}
+        self._path = list(by_place[Place.PATH].values())
+        self._query = by_place[Place.QUERY]
+        self._whole = next(iter(by_place[Place.BODY]), "")
+        #: Whether a body may come.
+        self.body = route.method == "POST"
+        #: Whether everything comes as text, so that the bridge may convert it all by the text rule.
+        self.text = not self.body
+        offered = {
+            "list": (views.FIELDS, views.FILTER, views.LIMIT, views.OFFSET),
+            "get": (views.FIELDS,),
+        }.get(route.part, ())
+        #: Names of the query that are about the view; an argument of the same name goes before.
+        self.views = frozenset(offered) - self._query.keys()
+
+    def arguments(self, segments: Sequence[str], query: Query, body: Any) -> dict[str, Any]:
+        """The arguments by wire name; `query` holds no parameters of the view.
+
+        :param segments: the values of the path's parameters
+        :param body: decoded JSON, None if there was none
+        :raises InvalidArgument: one stands in the wrong place
+        """
+        values: dict[str, Any] = {}
+        if self._whole:
+            if body is not None:
+                values[self._whole] = body
+        elif body is not None:
+            values = self._members(body)
+        for argument, segment in zip(self._path, segments, strict=True):
+            values[argument.param.name] = segment if self.text else _converted(argument, segment)
+        for name, texts in query.items():
+            values[name] = self._queried(name, texts)
+        return values
+
+    def _members(self, body: Any) -> dict[str, Any]:
+        if not isinstance(body, dict):
+            raise InvalidArgument(argument="(body)", reason="expected a JSON object")
+        for argument in self._path:
+            if argument.param.name in body:
+                raise InvalidArgument(argument=argument.param.name, reason="it stands in the path already")
+        return body
+
+    def _queried(self, name: str, texts: Sequence[str]) -> Any:
+        argument = self._query.get(name)
+        if argument is None:
+            raise InvalidArgument(argument=name, reason="there is no such argument in the query string")
+        if argument.shape == "array":
+            value: Any = list(texts)
+        elif len(texts) > 1:
+            raise InvalidArgument(argument=name, reason="it may be given once only")
+        else:
+            value = texts[0] if argument.shape == "scalar" else _json_text(name, texts[0])
+        return value if self.text else _converted(argument, value)
+
+
+def read_query(text: str) -> Query:
+    """The parameters of a query string, each with all its values.
+
+    :raises MalformedRequest: it is no UTF-8, or there are too many
+    """
+    if not text:
+        return _NOTHING
+    try:
+        raw = text.encode("latin-1").decode("utf-8")
+        pairs = parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        raise MalformedRequest(reason="the query string is no UTF-8, or has too many parameters") from None
+    query: dict[str, list[str]] = {}
+    for name, value in pairs:
+        query.setdefault(name, []).append(value)
+    return query
+
+
+def read_json(data: bytes, depth: int) -> Any:
+    """The value that a body stands for.
+
+    :raises MalformedRequest: it is no JSON, or nested deeper than `depth`
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedRequest(reason=str(error)) from None
+    except RecursionError:
+        raise MalformedRequest(reason=f"it is nested deeper than {depth}") from None
+    if data.count(b"{") + data.count(b"[") > depth and _deeper(value, depth):
+        raise MalformedRequest(reason=f"it is nested deeper than {depth}")
+    return value
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        if not containers:
+            return False
+        level = [
+            inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return True
+
+
+def _inside(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _json_text(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument(argument=name, reason=f"expected JSON: {error}") from None
+
+
+def _converted(argument: Argument, value: Any) -> Any:
+    """Text made plain data that a strict check takes."""
+    try:
+        return types.builtins(types.convert(value, argument.param.type, text=True))
+    except TypeMismatch as mismatch:
+        raise InvalidArgument(argument=argument.param.name, reason=mismatch.reason) from None

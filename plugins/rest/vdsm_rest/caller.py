@@ -1,0 +1,92 @@
+"""What a request says of its caller: identity, flow id, request id, deadline."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from vdsm_bridge import Bridge, Context, Identity, Proof
+from vdsm_bridge.errors import Unauthenticated
+from vdsm_rest.problems import MalformedRequest
+
+#: Key in the WSGI environment: a dictionary that lives as long as the connection.
+CONNECTION: Final = "vdsm.connection"
+#: Key in the WSGI environment: the peer's user id on a unix socket.
+PEER_UID: Final = "X_REMOTE_UID"
+
+_BEARER: Final = re.compile(r"Bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
+_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_FLOW_ID: Final = re.compile(r"[\x20-\x7e]{0,128}")
+_WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:;[^,]*)?(?:,|$)", re.IGNORECASE)
+
+Environ = MutableMapping[str, Any]
+
+
+def identify(bridge: Bridge, environ: Environ) -> Identity:
+    """Who calls. Remembered for the connection, as long as the same credentials are shown.
+
+    :raises Unauthenticated: the credentials are wrong, or are needed
+    """
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    connection: dict[str, Identity] = environ.setdefault(CONNECTION, {})
+    known = connection.get(header)
+    if known is not None:
+        return known
+    uid = environ.get(PEER_UID)
+    proof = Proof(
+        address=environ.get("REMOTE_ADDR", ""),
+        uid=int(uid) if uid is not None else None,
+        token=_token(header) if header else "",
+    )
+    identity = bridge.identify(proof)
+    connection.clear()
+    connection[header] = identity
+    return identity
+
+
+def context(identity: Identity, environ: Environ) -> Context:
+    """The circumstances of the call.
+
+    :raises MalformedRequest: an id is too long or has characters that it must not have
+    """
+    get = environ.get
+    wait = wait_of(get("HTTP_PREFER", ""))
+    return Context(
+        identity=identity,
+        binding="rest",
+        address=get("REMOTE_ADDR", ""),
+        flow_id=_checked("FlowID", get("HTTP_FLOWID") or get("HTTP_X_CORRELATION_ID") or "", _FLOW_ID),
+        request_id=_request_id(get("HTTP_IDEMPOTENCY_KEY")),
+        deadline=None if wait is None else time.monotonic() + wait,
+    )
+
+
+def wait_of(prefer: str) -> int | None:
+    """The seconds of `Prefer: wait=` (RFC 7240); what is malformed is no preference."""
+    match = _WAIT.search(prefer) if prefer else None
+    return int(match[1]) if match else None
+
+
+def _token(header: str) -> str:
+    match = _BEARER.fullmatch(header.strip())
+    if match is None:
+        raise Unauthenticated(reason="Authorization must be 'Bearer' and a token")
+    return match[1]
+
+
+def _request_id(header: str | None) -> str:
+    if header is None:
+        return ""
+    # The header's own specification puts it in quotes; many clients do not.
+    bare = header.strip()
+    if len(bare) > 1 and bare[0] == bare[-1] == '"':
+        bare = bare[1:-1]
+    return _checked("Idempotency-Key", bare, _REQUEST_ID)
+
+
+def _checked(name: str, value: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(value):
+        raise MalformedRequest(reason=f"the header {name} must be short printable ASCII text")
+    return value

@@ -1,0 +1,37 @@
+"""`[plugin.rest]` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from vdsm_bridge import Options
+
+
+class RestOptions(Options, frozen=True):
+    """Where the binding listens, and the bounds of what it takes. Sizes are in bytes, times in seconds."""
+
+    #: Address of the TCP socket; empty: no TCP.
+    address: str = "127.0.0.1"
+    #: Its port; 0 takes any free one.
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8088
+    #: Path of the unix socket; empty: none.
+    socket: str = ""
+    #: Mode of the unix socket, as an octal number in text.
+    socket_mode: Annotated[str, Meta(pattern=r"^0?[0-7]{3}$")] = "0660"
+    #: Names that requests on loopback may give in `Host`, besides `localhost` and loopback addresses.
+    hosts: tuple[str, ...] = ()
+    #: Threads of each socket at the start, and at the most; each call that waits needs one.
+    threads: Annotated[int, Meta(ge=1, le=1000)] = 8
+    max_threads: Annotated[int, Meta(ge=1, le=1000)] = 100
+    #: Requests that may wait for a thread before new ones are turned away with 503.
+    backlog: Annotated[int, Meta(ge=1)] = 1000
+    #: Connections that are kept open between requests.
+    connections: Annotated[int, Meta(ge=1)] = 1000
+    #: How long a connection may be silent, within a request and between two.
+    timeout: Annotated[float, Meta(gt=0)] = 10.0
+    max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
+    max_header: Annotated[int, Meta(ge=1024)] = 64 * 1024
+    #: Objects and arrays inside each other in a body.
+    max_depth: Annotated[int, Meta(ge=1, le=500)] = 64
