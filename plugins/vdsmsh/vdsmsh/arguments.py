@@ -1,0 +1,243 @@
+"""The options of a verb, derived from the JSON Schemas of its parameters, and the arguments they make.
+
+The object that a verb acts on is the first word. Every other parameter is an option. Where exactly one
+parameter is a structure, its members are options, too: `VM.create` is called with `--memory 512`.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vdsmsh.catalogue import Catalogue, Parameter, Verb
+from vdsmsh.failures import UsageError
+from vdsmsh.naming import kebab, stem
+from vdsmsh.schema import Schema
+from vdsmsh.values import merge, parse, read
+
+#: These belong to the connection; a verb's parameter of that name gets a prefix.
+RESERVED = frozenset({"--url", "--token-file", "--help", "--file"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option or, without flags, the word that names the object.
+
+    :ivar path: parameter, or parameter and member
+    :ivar listed_by: the verb that lists the objects of which this names one; empty if it names none
+    """
+
+    flags: tuple[str, ...]
+    path: tuple[str, ...]
+    schema: Schema
+    required: bool = False
+    doc: str = ""
+    listed_by: str = ""
+
+    @property
+    def dest(self) -> str:
+        """Its name among the parsed words."""
+        return ".".join(("argument", *self.path))
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it may be given more than once."""
+        return self.schema.kind in ("array", "object")
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in a help text."""
+        if not self.flags:
+            return kebab(stem(self.path[0])).upper()
+        if self.schema.kind in ("array", "object"):
+            inner = self.schema.items if self.schema.kind == "array" else self.schema
+            return "JSON|@FILE" if inner.kind in ("object", "array", "any") else _metavar(inner, self)
+        return _metavar(self.schema, self)
+
+    @property
+    def words(self) -> list[str]:
+        """The values that it may have, for completion; empty if there is no list."""
+        schema = self.schema.items.single if self.schema.kind == "array" else self.schema
+        return [str(choice) for choice in schema.choices]
+
+    def spelled(self) -> str:
+        """How a message calls it."""
+        return self.flags[0] if self.flags else self.metavar
+
+    def value(self, words: Sequence[str]) -> Any:
+        """The value of the words that were given.
+
+        :raises UsageError: one of them does not fit
+        """
+        try:
+            if self.schema.kind == "array":
+                return [item for word in words for item in self._items(word)]
+            if self.schema.kind == "object":
+                merged: dict[str, Any] = {}
+                for word in words:
+                    merged = merge(merged, parse(word, self.schema))
+                return merged
+            return parse(words[-1], self.schema)
+        except ValueError as error:
+            raise UsageError(f"{self.spelled()}: {error}") from None
+
+    def _items(self, word: str) -> list[Any]:
+        """One item, or all of them as a JSON list."""
+        inner = self.schema.items
+        text = read(word[1:]).strip() if word.startswith("@") and not word.startswith("@@") else word
+        if text.startswith("["):
+            whole = json.loads(text)
+            return list(whole) if isinstance(whole, list) else [whole]
+        return [parse(word, inner)]
+
+
+def _metavar(schema: Schema, option: Option) -> str:
+    if schema.choices:
+        return "|".join(map(str, schema.choices))
+    name = next((flag for flag in option.flags), option.path[-1])
+    return {"integer": "N", "number": "X", "choice": "VALUE"}.get(
+        schema.kind, name.lstrip("-").rpartition("-")[2].upper()
+    )
+
+
+class Signature:
+    """What may follow the name of a command."""
+
+    def __init__(self, verb: Verb, catalogue: Catalogue) -> None:
+        self.verb = verb
+        self._keys = catalogue.keys()
+        self._key = catalogue.key_of(verb.namespace)
+        self._creates = verb.part == "create"
+        self.structure = _structure(verb, self._key)
+        self.positional: Option | None = None
+        self.options: list[Option] = []
+        self._taken: set[str] = set(RESERVED)
+        for parameter in verb.parameters:
+            self._add(parameter)
+        if self.structure is not None:
+            self._add_members(self.structure)
+
+    def _add(self, parameter: Parameter) -> None:
+        schema = Schema(parameter.schema).single
+        on_object = parameter.name == self.verb.key and not self._creates
+        flags = () if on_object else self._flags(parameter.name, schema)
+        option = Option(
+            flags=flags,
+            path=(parameter.name,),
+            schema=schema,
+            required=parameter.required and parameter is not self.structure,
+            doc=parameter.doc,
+            listed_by=self._listed_by(parameter.name, schema),
+        )
+        if on_object:
+            self.positional = option
+        else:
+            self.options.append(option)
+
+    def _add_members(self, parameter: Parameter) -> None:
+        schema = Schema(parameter.schema).single
+        for name, member in schema.properties.items():
+            inner = member.single
+            self.options.append(
+                Option(
+                    flags=self._flags(name, inner, member, inside=parameter.name),
+                    path=(parameter.name, name),
+                    schema=inner,
+                    required=name in schema.required,
+                    doc=member.remark or inner.remark,
+                    listed_by=self._listed_by(name, inner),
+                )
+            )
+
+    def _flags(
+        self, name: str, schema: Schema, outer: Schema | None = None, inside: str = ""
+    ) -> tuple[str, ...]:
+        """The spellings that are still free, the one people know first."""
+        plain, prefix = kebab(name), kebab(stem(self._key)) if self._key else ""
+        wishes = [hint for hint in (outer.hint if outer else "", schema.hint) if hint]
+        if inside and prefix and plain.startswith(f"{prefix}-"):
+            wishes.append(plain[len(prefix) + 1 :])
+        wishes.append(plain)
+        free = [flag for flag in dict.fromkeys(f"--{wish}" for wish in wishes) if flag not in self._taken]
+        if not free:
+            free = [f"--{kebab(inside or self.verb.namespace)}-{plain}"]
+        self._taken.update(free)
+        return tuple(free)
+
+    def _listed_by(self, name: str, schema: Schema) -> str:
+        names_new_object = self._creates and name == self._key
+        text = schema.items.kind if schema.kind == "array" else schema.kind
+        return "" if names_new_object or text != "string" else self._keys.get(name, "")
+
+    @property
+    def all(self) -> list[Option]:
+        """The word that names the object, if there is one, then the options."""
+        return [*([self.positional] if self.positional else []), *self.options]
+
+    def arguments(self, given: Mapping[str, Sequence[str]], file: str = "") -> dict[str, Any]:
+        """The arguments of a call.
+
+        :param given: the words of each option, by `Option.dest`
+        :param file: a JSON file with members of the structure; options go before it
+        :raises UsageError: a word does not fit, or something that is required is absent
+        """
+        arguments: dict[str, Any] = {}
+        if self.structure is not None and file:
+            arguments[self.structure.name] = _document(file)
+        for option in sorted(self.all, key=lambda option: len(option.path)):
+            if option.dest in given:
+                arguments = merge(arguments, _nested(option.path, option.value(given[option.dest])))
+        self._give_id(arguments)
+        self._check(arguments)
+        return arguments
+
+    def _give_id(self, arguments: dict[str, Any]) -> None:
+        """A new object whose id the caller does not care for gets one."""
+        if not self._creates:
+            return
+        for option in self.all:
+            fresh = option.path[-1] == self._key and option.schema.node.get("format") == "uuid"
+            if fresh and option.required and not _has(arguments, option.path):
+                arguments.update(merge(arguments, _nested(option.path, str(uuid.uuid4()))))
+
+    def _check(self, arguments: dict[str, Any]) -> None:
+        structure = self.structure
+        if structure is not None and structure.required:
+            arguments.setdefault(structure.name, {})
+        for option in self.all:
+            needed = option.required and (len(option.path) == 1 or option.path[0] in arguments)
+            if needed and not _has(arguments, option.path):
+                raise UsageError(f"{option.spelled()} is required")
+
+
+def _structure(verb: Verb, key: str) -> Parameter | None:
+    """The one parameter whose members are known; None if there is none, or more than one."""
+    known = [p for p in verb.parameters if p.name != key and Schema(p.schema).single.properties]
+    return known[0] if len(known) == 1 else None
+
+
+def _document(file: str) -> dict[str, Any]:
+    try:
+        document = json.loads(read(file))
+    except ValueError as error:
+        raise UsageError(f"--file {file}: {error}") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"--file {file}: this is not a JSON object")
+    return document
+
+
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return dict(value)
+
+
+def _has(arguments: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(arguments, dict) or name not in arguments:
+            return False
+        arguments = arguments[name]
+    return True

@@ -1,0 +1,40 @@
+"""The help that is about more than one command."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+from vdsmsh.commands import BUILTIN, Commands
+
+USAGE: Final = """\
+usage: vdsmsh [options] COMMAND [arguments]
+       vdsmsh [options]            an interactive shell
+
+Every verb of the host is a command: VM.getStats is `vdsmsh vm stats`. Where a command wants an id, the
+name of the object does as well. `vdsmsh COMMAND --help` tells what it takes."""
+
+EXIT_CODES: Final = """\
+exit codes: 0 done, 1 refused by the host, 2 wrong usage, 3 no answer from the host, 4 the task failed,
+            130 interrupted"""
+
+
+def overview(commands: Commands) -> str:
+    """All commands, a line for each first word."""
+    lines = []
+    for first, seconds in commands.groups().items():
+        indent = " " * 18
+        words = textwrap.fill(", ".join(seconds), 100, initial_indent=indent, subsequent_indent=indent)
+        lines.append(f"  {first:<15} {words.strip()}")
+    own = [f"  {name:<15} {BUILTIN[name]}" for name in sorted(BUILTIN) if " " not in name]
+    return "\n".join(
+        [USAGE, "", "commands of this host:", *lines, "", "other commands:", *own, "", EXIT_CODES]
+    )
+
+
+def group(commands: Commands, first: str) -> str:
+    """The commands of one first word, each with its line of help."""
+    seconds = commands.groups()[first]
+    width = max(map(len, seconds))
+    lines = [f"  {second:<{width}}  {commands.summary(f'{first} {second}')}" for second in seconds]
+    return "\n".join([f"usage: vdsmsh {first} COMMAND [arguments]", "", *lines])

@@ -1,0 +1,93 @@
+"""One host as the commands see it: its verbs, its objects, and calls."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from vdsm_bridge.transport import CallOptions, Transport, TransportError
+from vdsmsh.catalogue import Catalogue, CatalogueCache
+from vdsmsh.commands import Commands
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Where a command reads and writes."""
+
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+
+
+class Session:
+    """A transport, and what is known of the host behind it.
+
+    :param cache: remembers the verbs from one start to the next
+    """
+
+    def __init__(self, transport: Transport, cache: CatalogueCache, streams: Streams) -> None:
+        self.transport = transport
+        self.streams = streams
+        self._cache = cache
+        self._catalogue: Catalogue | None = None
+        self._fresh = False
+
+    def catalogue(self, options: CallOptions) -> Catalogue:
+        """The verbs of the host: what is remembered, else what it says.
+
+        :raises TransportError: nothing is remembered, and the host cannot be asked
+        """
+        if self._catalogue is None:
+            self._catalogue = self._cache.load()
+        return self._catalogue or self.refresh(options)
+
+    def refresh(self, options: CallOptions) -> Catalogue:
+        """Ask the host for its verbs.
+
+        :raises TransportError: it cannot be asked
+        """
+        described = self.transport.verbs(options)
+        revision = self.transport.revision
+        self._cache.save(revision, described)
+        self._catalogue = Catalogue(revision, described)
+        self._fresh = True
+        return self._catalogue
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the host itself has been asked for its verbs in this process."""
+        return self._fresh
+
+    def commands(self, options: CallOptions) -> Commands:
+        """The commands of the host; see `catalogue`."""
+        return Commands(self.catalogue(options))
+
+    def call(
+        self, verb: str, arguments: Mapping[str, Any], options: CallOptions, *, verbose: bool = False
+    ) -> Any:
+        """Call a verb, and learn anew what the host can do if that has changed.
+
+        :raises TransportError: the host refused, or did not answer
+        """
+        began = time.monotonic()
+        try:
+            return self.transport.call(verb, arguments, options)
+        finally:
+            if verbose:
+                took = (time.monotonic() - began) * 1000
+                print(
+                    f"{verb} {dict(arguments)}: {took:.1f} ms, {self.transport.url}", file=self.streams.stderr
+                )
+            self._follow(options)
+
+    def _follow(self, options: CallOptions) -> None:
+        known, now = self._catalogue, self.transport.revision
+        if known is None or not now or known.revision == now:
+            return
+        try:
+            self.refresh(CallOptions(timeout=options.timeout))
+        except TransportError:
+            # Who cannot ask for the verbs now goes on with those that are remembered.
+            self._catalogue = known

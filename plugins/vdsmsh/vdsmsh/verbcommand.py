@@ -1,0 +1,128 @@
+"""A verb as a command: its options, its call, its result."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from vdsmsh.arguments import Option, Signature
+from vdsmsh.catalogue import Catalogue, Verb
+from vdsmsh.display import Display
+from vdsmsh.objects import Resolver
+from vdsmsh.schema import Schema
+from vdsmsh.session import Session
+from vdsmsh.settings import Settings, add_options
+from vdsmsh.waiting import wait_for
+
+
+def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words: Sequence[str]) -> None:
+    """Carry out a command that is a verb.
+
+    :param name: the words of the command
+    :param words: those that follow it
+    :raises ClientError: it cannot be carried out
+    :raises TransportError: the host refused, or did not answer
+    """
+    catalogue = session.catalogue(settings.reading)
+    signature = Signature(verb, catalogue)
+    display = Display(session.streams.stdout, about(verb), _epilog(verb))
+    parsed = _parser(display, name, signature).parse_args(words)
+    settings = settings.updated(parsed)
+    arguments = signature.arguments(_given(signature, parsed), getattr(parsed, "file", ""))
+    resolver = Resolver(catalogue, lambda lister: session.call(lister, {}, settings.reading))
+    arguments = resolver.resolve(signature, arguments)
+    options = settings.reading if verb.kind == "query" else settings.call
+    if settings.dry_run:
+        print(session.transport.preview(verb.name, arguments, options), file=session.streams.stdout)
+        return
+    result = session.call(verb.name, arguments, options, verbose=settings.verbosity > 1)
+    schema, key = Schema(verb.result), _key(verb, catalogue)
+    if getattr(parsed, "wait", False):
+        result, schema = wait_for(session, settings, result["taskID"]), Schema({})
+    display.show(result, schema, key, parsed)
+
+
+def about(verb: Verb) -> str:
+    """The text of a verb's help."""
+    return f"{verb.summary}\n\n{verb.description}".strip()
+
+
+def _epilog(verb: Verb) -> str:
+    parts = [f"Prints {verb.result_doc}." if verb.result_doc else "", f"Calls {verb.name}."]
+    return " ".join(part for part in parts if part)
+
+
+def _key(verb: Verb, catalogue: Catalogue) -> str:
+    return catalogue.key_listed_by(verb.name) or catalogue.key_of(verb.namespace)
+
+
+def _parser(display: Display, name: str, signature: Signature) -> Any:
+    parser = display.get_parser(f"vdsmsh {name}")
+    # An abbreviation would change its meaning with the next verb or parameter.
+    parser.allow_abbrev = False
+    add_options(parser)
+    if signature.verb.kind == "task":
+        parser.add_argument(
+            "--wait", action="store_true", help="wait for the task to end, and print its result"
+        )
+    group = parser.add_argument_group(f"parameters of {signature.verb.name}")
+    for option in signature.all:
+        _add(group, option)
+    if signature.structure is not None:
+        group.add_argument(
+            "--file",
+            default="",
+            metavar="FILE",
+            help=f"JSON object with members of {signature.structure.name}; - is standard input",
+        )
+    return parser
+
+
+def _add(group: Any, option: Option) -> None:
+    text = _help(option).replace("%", "%%")
+    if not option.flags:
+        group.add_argument(option.dest, metavar=option.metavar, help=text)
+    elif option.schema.kind == "boolean":
+        group.add_argument(
+            *option.flags,
+            dest=option.dest,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=text,
+        )
+    else:
+        action = "append" if option.repeated else "store"
+        group.add_argument(
+            *option.flags,
+            dest=option.dest,
+            action=action,
+            default=argparse.SUPPRESS,
+            metavar=option.metavar,
+            help=text,
+        )
+
+
+def _help(option: Option) -> str:
+    parts = [option.doc.rstrip(".")]
+    # A member's remark is its documentation.
+    if len(option.path) == 1 and option.schema.kind not in ("object", "array") and option.flags:
+        parts.append(option.schema.remark)
+    if option.listed_by:
+        parts.append("name or id")
+    if option.required and option.flags:
+        parts.append("required")
+    if option.repeated:
+        parts.append("may be repeated")
+    return "; ".join(part for part in parts if part)
+
+
+def _given(signature: Signature, parsed: argparse.Namespace) -> dict[str, list[str]]:
+    given = {}
+    for option in signature.all:
+        value = getattr(parsed, option.dest, None)
+        if isinstance(value, bool):
+            given[option.dest] = ["true" if value else "false"]
+        elif value is not None:
+            given[option.dest] = value if isinstance(value, list) else [value]
+    return given
