@@ -21,8 +21,10 @@ from vdsm_core.hypervisor.connection import open_libvirt
 ANSWERED: Final = frozenset(
     {"UUIDString", "UUID", "name", "ID", "isActive", "isPersistent", "isUpdated", "state", "connect"}
 )
-# VIR_DOMAIN_STATS_STATE, VIR_DOMAIN_CONTROL_OCCUPIED and VIR_CONNECT_CLOSE_REASON_EOF of libvirt's headers.
+# Of libvirt's headers: VIR_DOMAIN_STATS_STATE, VIR_DOMAIN_STATS_BALLOON, VIR_DOMAIN_CONTROL_OCCUPIED and
+# VIR_CONNECT_CLOSE_REASON_EOF.
 _STATS_STATE: Final = 1
+_STATS_OF_MONITOR: Final = 4
 _CONTROL_OCCUPIED: Final = 2
 _CLOSE_REASON_EOF: Final = 1
 #: Nothing listens there.
@@ -183,7 +185,7 @@ class _Connection:
 
     def getAllDomainStats(self, stats: int = 0, flags: int = 0) -> list[tuple[Any, dict[str, Any]]]:
         rows: list[tuple[Any, dict[str, Any]]] = self._real.getAllDomainStats(_STATS_STATE, flags)
-        if stats == _STATS_STATE:
+        if not stats & _STATS_OF_MONITOR:
             return rows
         self._driver.meet(self)
         return [(domain, {**values, **self._figures(domain)}) for domain, values in rows]

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Unanswered keepalive probes that break a connection.
 KEEPALIVE_COUNT: Final = 3
+#: Seconds after which a further connection that no call needed is closed.
+IDLE_SECONDS: Final = 30.0
 #: Seconds that taking leave of libvirt may take.
 FAREWELL: Final = 1.0
 
@@ -78,7 +80,7 @@ class Connection:
         #: For ordinary calls, for those that must come through whatever happens, for bulk statistics.
         self.ordinary = Links(self._open)
         self.urgent = Links(self._open)
-        self.statistics = Links(self._open, calls_each=1)
+        self.statistics = Links(self._open)
 
     @property
     def status(self) -> ConnectionStatus:
@@ -210,6 +212,8 @@ class Connection:
         while not self._stopping:
             self._look.wait(self._options.keepalive)
             self._look.clear()
+            for links in (self.ordinary, self.urgent, self.statistics):
+                links.prune(IDLE_SECONDS)
             listening = self._listening
             if self._stopping or listening is None:
                 return

@@ -1,8 +1,9 @@
 """Connections to libvirt, opened as calls need them.
 
-libvirtd works on five requests of one connection at a time (`max_client_requests`) and reads no further ones
-meanwhile: a few calls that do not return would block all others. So each connection carries a few calls at
-once, and the next call gets another connection.
+Each connection carries one call at a time. libvirtd works on five requests of one connection at once
+(`max_client_requests`) and leaves further ones unread, so a few calls that do not return would block all that
+share their connection. And with libvirt 9.0, calls beside one that does not return were seen to be answered
+only when the next keepalive message woke the connection up.
 """
 
 from __future__ import annotations
@@ -10,34 +11,32 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import libvirt
 
 log = logging.getLogger(__name__)
 
-#: Calls at once on one connection: one less than libvirtd's default of `max_client_requests`.
-CALLS_EACH: Final = 4
-
 
 class _Link:
-    __slots__ = ("calls", "connection", "retired")
+    __slots__ = ("connection", "generation", "used")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, generation: int) -> None:
         self.connection = connection
-        self.calls = 1
-        self.retired = False
+        self.generation = generation
+        #: When its last call ended, on the monotonic clock.
+        self.used = 0.0
 
 
 class Links:
     """The connections for one kind of calls."""
 
-    def __init__(self, connect: Callable[[], Any], calls_each: int = CALLS_EACH) -> None:
+    def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
-        self._calls_each = calls_each
         self._lock = threading.Lock()
-        self._links: list[_Link] = []
+        self._idle: list[_Link] = []
         self._generation = 0
 
     @contextlib.contextmanager
@@ -46,57 +45,52 @@ class Links:
 
         :raises libvirtError: a new connection cannot be opened
         """
-        link = self._reserve() or self._open()
+        link = self._take() or self._open()
         try:
             yield link.connection
         finally:
-            self._release(link)
+            self._give_back(link)
 
     def retire(self) -> None:
-        """Use none of the present connections again; each is closed when its last call has returned."""
+        """Use none of the present connections again: those in use are closed when their calls return."""
         with self._lock:
             self._generation += 1
-            links, self._links = self._links, []
-            for link in links:
-                link.retired = True
-            unused = [link for link in links if link.calls == 0]
+            idle, self._idle = self._idle, []
+        for link in idle:
+            close(link.connection)
+
+    def prune(self, seconds: float) -> None:
+        """Close the connections that have not been used for so long, save one."""
+        limit = time.monotonic() - seconds
+        with self._lock:
+            # The last one is used first, so the first one is the one that is needed least.
+            unused = [link for link in self._idle[:-1] if link.used < limit]
+            self._idle = [link for link in self._idle if link not in unused]
         for link in unused:
             close(link.connection)
 
-    def _reserve(self) -> _Link | None:
-        dead = []
-        try:
+    def _take(self) -> _Link | None:
+        while True:
             with self._lock:
-                for link in list(self._links):
-                    if link.calls >= self._calls_each:
-                        continue
-                    if alive(link.connection):
-                        link.calls += 1
-                        return link
-                    self._links.remove(link)
-                    link.retired = True
-                    if link.calls == 0:
-                        dead.append(link)
-            return None
-        finally:
-            for link in dead:
-                close(link.connection)
+                if not self._idle:
+                    return None
+                link = self._idle.pop()
+            if alive(link.connection):
+                return link
+            close(link.connection)
 
     def _open(self) -> _Link:
         generation = self._generation
-        link = _Link(self._connect())
-        with self._lock:
-            # One that took so long that its like were retired meanwhile serves this call only.
-            link.retired = generation != self._generation
-            if not link.retired:
-                self._links.append(link)
-        return link
+        return _Link(self._connect(), generation)
 
-    def _release(self, link: _Link) -> None:
+    def _give_back(self, link: _Link) -> None:
         with self._lock:
-            link.calls -= 1
-            unused = link.retired and link.calls == 0
-        if unused:
+            # One that took so long that its like were retired meanwhile has served its last call.
+            keep = link.generation == self._generation
+            if keep:
+                link.used = time.monotonic()
+                self._idle.append(link)
+        if not keep:
             close(link.connection)
 
 

@@ -17,24 +17,26 @@ from vdsm_core.hypervisor.calls import Calls
 from vdsm_core.hypervisor.connection import Connection
 from vdsm_core.hypervisor.error_mapping import translate
 from vdsm_core.hypervisor.records import Sample
-from vdsm_core.hypervisor.statistics import Row, merge, read_control, suspects
+from vdsm_core.hypervisor.statistics import Control, Row, merge, read_control, suspects
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Statistics that are read: what a host manager shows. The others cost a monitor command each.
+#: Statistics for which libvirt asks no QEMU, so that a call for them returns whatever hangs.
+CAUTIOUS_GROUPS: Final = (
+    libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_INTERFACE
+)
+#: Statistics that are read: what a host manager shows. The others cost further monitor commands.
 GROUPS: Final = (
-    libvirt.VIR_DOMAIN_STATS_STATE
-    | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+    CAUTIOUS_GROUPS
     | libvirt.VIR_DOMAIN_STATS_BALLOON
     | libvirt.VIR_DOMAIN_STATS_VCPU
-    | libvirt.VIR_DOMAIN_STATS_INTERFACE
     | libvirt.VIR_DOMAIN_STATS_BLOCK
 )
 #: The name under which a bulk call that does not return is reported.
 TARGET: Final = "(statistics)"
-#: Bulk calls that may be stuck at once, each on a connection of its own.
-MOST_STUCK: Final = 3
+#: Bulk calls that may be stuck at once, each on a connection of its own. libvirtd has 20 workers for all.
+MOST_STUCK: Final = 6
 #: A machine's values may be this many intervals old before it counts as not responding.
 PATIENCE: Final = 2.5
 
@@ -150,23 +152,26 @@ class Sampler:
             )
 
     def _read_rows(self) -> list[Row]:
-        if self._calls.overdue_on(TARGET) >= MOST_STUCK:
-            raise HypervisorDeadline(operation="statistics", object=TARGET, seconds=self._limit)
+        if self._calls.overdue_on(TARGET) < MOST_STUCK:
+            try:
+                return self._call(self._read_all, self._limit)
+            except HypervisorDeadline:
+                log.warning("The QEMU of some machine hangs, or the host is very slow")
+        return self._call(lambda connection: _bulk(connection, CAUTIOUS_GROUPS), self._options.call_deadline)
+
+    def _read_all(self, connection: Any) -> list[Row]:
         started = time.monotonic()
-        try:
-            rows = self._call(_bulk, self._limit)
-        except HypervisorDeadline:
-            # Perhaps it is no machine that hangs, but a host under load: give the next attempt longer.
-            self._limit = min(2 * self._limit, max(self._options.call_deadline, self._shortest_limit))
-            raise
-        self._limit = max(self._shortest_limit, 3 * (time.monotonic() - started))
+        rows = _bulk(connection, GROUPS)
+        # Also when nobody waits for it any more: where it always takes so long, the next call may.
+        seconds = min(2 * (time.monotonic() - started), self._options.call_deadline)
+        self._limit = max(self._shortest_limit, seconds)
         return rows
 
-    def _read_control(self, uuids: list[str]) -> dict[str, tuple[str, float]]:
+    def _read_control(self, uuids: list[str]) -> dict[str, Control]:
         try:
             return self._call(lambda connection: read_control(connection, uuids), self._shortest_limit)
         except HypervisorDeadline:
-            return dict.fromkeys(uuids, ("libvirt does not answer about it", self._shortest_limit))
+            return dict.fromkeys(uuids, Control("libvirt does not answer about it", held=True))
 
     def _call(self, work: Callable[[Any], T], timeout: float) -> T:
         def leased() -> T:
@@ -182,6 +187,6 @@ class Sampler:
         return self._calls.run(leased, operation="statistics", target=TARGET, timeout=timeout, overtakes=True)
 
 
-def _bulk(connection: Any) -> list[Row]:
-    rows = connection.getAllDomainStats(GROUPS, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
+def _bulk(connection: Any, groups: int) -> list[Row]:
+    rows = connection.getAllDomainStats(groups, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
     return [(domain.UUIDString(), domain.name(), domain.ID() != -1, stats) for domain, stats in rows]

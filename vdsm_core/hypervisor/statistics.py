@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import libvirt
 
@@ -12,8 +12,6 @@ from vdsm_core.hypervisor.records import DomainSample, Sample, UnfinishedCall
 
 #: uuid, name, active, libvirt's typed parameters.
 Row = tuple[str, str, bool, dict[str, Any]]
-#: What holds a machine, and for how many seconds it has done so; 0 when libvirt does not say.
-Control = tuple[str, float]
 
 # QEMU's driver gives these for every active machine whose monitor it could ask (`qemuDomainGetStatsBalloon`,
 # `qemuDomainGetStatsBlock`), and leaves them out when it would have had to wait. What comes and goes with
@@ -23,7 +21,15 @@ _QEMU_MARK: Final = "balloon.rss"
 #: `virConnectGetType` of QEMU's driver.
 _QEMU: Final = "QEMU"
 
-_UNKNOWN: Final[Control] = ("something else held the machine while its statistics were read", 0.0)
+
+class Control(NamedTuple):
+    """What libvirt says about who holds a machine."""
+
+    why: str
+    #: Whether QEMU is what does not answer; otherwise the machine is only busy, or was for a moment.
+    held: bool = False
+    #: For how long, in seconds; None when libvirt does not say.
+    seconds: float | None = None
 
 
 def incomplete(stats: dict[str, Any], before: DomainSample | None, driver: str) -> bool:
@@ -50,7 +56,7 @@ def read_control(connection: Any, uuids: list[str]) -> dict[str, Control]:
         try:
             state, details, milliseconds = connection.lookupByUUIDString(uuid).controlInfo()
         except libvirt.libvirtError as error:
-            found[uuid] = (f"libvirt does not say what holds it: {error}", 0.0)
+            found[uuid] = Control(f"libvirt does not say what holds it: {error}")
         else:
             found[uuid] = _control(state, details, milliseconds / 1000)
     return found
@@ -58,13 +64,13 @@ def read_control(connection: Any, uuids: list[str]) -> dict[str, Control]:
 
 def _control(state: int, details: int, seconds: float) -> Control:
     if state == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED:
-        return "its monitor is busy with a command that has not returned", seconds
-    if state == libvirt.VIR_DOMAIN_CONTROL_JOB:
-        return "a job holds the machine", seconds
+        return Control("its monitor is busy with a command that has not returned", True, seconds)
     if state == libvirt.VIR_DOMAIN_CONTROL_ERROR:
         monitor = details == libvirt.VIR_DOMAIN_CONTROL_ERROR_REASON_MONITOR
-        return "libvirt has lost its monitor" if monitor else "libvirt cannot control it", seconds
-    return _UNKNOWN
+        return Control("libvirt has lost its monitor" if monitor else "libvirt cannot control it", True)
+    if state == libvirt.VIR_DOMAIN_CONTROL_JOB:
+        return Control("a job such as a start, a migration or a save holds the machine")
+    return Control("its monitor was not asked, or was busy at that moment")
 
 
 def merge(
@@ -109,27 +115,28 @@ def _held(
     patience: float,
 ) -> DomainSample:
     """A machine for which values are missing, or which does not return from a call."""
-    kept = new
-    if control is not None and before is not None and before.active:
-        kept = before
-    reason, seconds = control or _UNKNOWN
-    since = new.taken_at - seconds
-    if before is not None:
-        since = before.blocked_since or min(since, new.taken_at)
-    responding = control is None or new.taken_at - max(since, 0.0) <= patience
+    now, kept, why, responding = new.taken_at, new, "", True
+    since = before.blocked_since if before is not None else None
+    if control is not None:
+        if before is not None and before.active:
+            kept = before
+        if control.seconds is not None:
+            since = now - control.seconds
+        why = control.why
+        responding = not control.held or now - (since or now) <= patience
     if overdue is not None:
-        reason = f"'{overdue.operation}' has not returned for {overdue.seconds:.0f} s"
-        since, responding = min(since, new.taken_at - overdue.seconds), False
-    fresh = {key: value for key, value in new.stats.items() if key.startswith("state.")}
+        since = min(since or now, now - overdue.seconds)
+        why, responding = f"'{overdue.operation}' has not returned for {overdue.seconds:.0f} s", False
+    state = {key: value for key, value in new.stats.items() if key.startswith("state.")}
     return DomainSample(
         uuid=new.uuid,
         name=new.name,
         state=new.state,
         active=new.active,
-        stats={**kept.stats, **fresh},
+        stats={**kept.stats, **state},
         taken_at=kept.taken_at,
         monotonic=kept.monotonic,
         responding=responding,
-        blocked_since=since,
-        why=reason,
+        blocked_since=since or now,
+        why=why,
     )
