@@ -1,0 +1,147 @@
+"""From a decoded request to the encoded reply. Errors of the host become VDSM's envelope here, once."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from vdsm_bridge import Bridge, Context
+from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
+from vdsm_xmlrpc import introspection
+from vdsm_xmlrpc.envelope import NOT_XMLRPC, UNKNOWN_METHOD, envelope, fault, status
+from vdsm_xmlrpc.marshal import Marshaller, array
+from vdsm_xmlrpc.methods import Method, Methods
+from vdsm_xmlrpc.parser import Request
+from vdsm_xmlrpc.source import ARRAY, ARRAY_END
+
+log = logging.getLogger(__name__)
+
+
+class Fault(Exception):
+    """What XML-RPC itself has to say: there is no such method, or the request is none."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Dispatcher:
+    """Answers requests.
+
+    :param max_calls: calls that one `system.multicall` may hold
+    """
+
+    def __init__(self, bridge: Bridge, max_calls: int) -> None:
+        self._bridge = bridge
+        self._max_calls = max_calls
+        self._marshaller = Marshaller()
+        self._methods = Methods(bridge, self._marshaller)
+        self._system: dict[str, Callable[[list[Any], Context], list[str]]] = {
+            "system.listMethods": self._list_methods,
+            "system.methodHelp": self._method_help,
+            "system.methodSignature": self._method_signature,
+            "system.multicall": self._multicall,
+        }
+
+    def answer(self, request: Request, context: Context) -> list[str]:
+        """The encoded value of the reply, in pieces.
+
+        :raises Fault: there is no such method, or a `system` method cannot do what was asked
+        """
+        system = self._system.get(request.method)
+        if system is not None:
+            return system(request.params, context)
+        method = self._find(request.method)
+        try:
+            return self._call(method, request.params, context)
+        except NoSuchVerb as error:
+            # Its plugin was switched off this moment.
+            raise Fault(UNKNOWN_METHOD, str(error)) from None
+        except VdsmError as error:
+            return refusal(error)
+
+    def _call(self, method: Method, params: list[Any], context: Context) -> list[str]:
+        invocation = method.bind(params)
+        verb = invocation.verb
+        result = self._bridge.call(verb.name, invocation.arguments, context, text=True)
+        try:
+            return envelope(status(0, method.message), method.reply(verb, result))
+        except Exception:
+            # A verb that returns what its type does not promise has a bug like any other.
+            incident = uuid.uuid4().hex[:12]
+            log.exception("The result of %s cannot be encoded, incident %s", verb.name, incident)
+            raise UnexpectedError(verb=verb.name, incident=incident) from None
+
+    def _find(self, name: str) -> Method:
+        method = self._methods.current().get(name)
+        if method is None:
+            raise Fault(UNKNOWN_METHOD, f"There is no method '{name}'")
+        return method
+
+    def _list_methods(self, params: list[Any], _context: Context) -> list[str]:
+        _expect("system.listMethods", params)
+        return [self._marshaller.any(sorted([*self._methods.current(), *self._system]))]
+
+    def _method_help(self, params: list[Any], _context: Context) -> list[str]:
+        (name,) = _expect("system.methodHelp", params, str)
+        if name in self._system:
+            return [self._marshaller.any(introspection.SYSTEM_HELP[name])]
+        return [self._marshaller.any(introspection.help_text(self._find(name)))]
+
+    def _method_signature(self, params: list[Any], _context: Context) -> list[str]:
+        (name,) = _expect("system.methodSignature", params, str)
+        if name in self._system:
+            return [self._marshaller.any(introspection.SYSTEM_SIGNATURES[name])]
+        return [self._marshaller.any(introspection.signatures(self._find(name)))]
+
+    def _multicall(self, params: list[Any], context: Context) -> list[str]:
+        (calls,) = _expect("system.multicall", params, list)
+        if len(calls) > self._max_calls:
+            raise Fault(NOT_XMLRPC, f"system.multicall takes {self._max_calls} calls at the most")
+        texts = [ARRAY]
+        for number, call in enumerate(calls):
+            texts += self._one_of_many(call, _numbered(context, number))
+        texts.append(ARRAY_END)
+        return texts
+
+    def _one_of_many(self, call: Any, context: Context) -> list[str]:
+        try:
+            request = _inner_request(call)
+            return [array(self.answer(request, context))]
+        except Fault as error:
+            return [fault(error.code, error.message)]
+
+
+def refusal(error: VdsmError) -> list[str]:
+    """The envelope of a call that failed: VDSM's number and our slug, the message, and no result."""
+    return envelope(status(error.code, str(error), error.slug), {})
+
+
+def _expect(name: str, params: list[Any], *kinds: type) -> list[Any]:
+    if len(params) != len(kinds) or not all(map(isinstance, params, kinds)):
+        wanted = ", ".join(introspection.SYSTEM_SIGNATURES[name][0][1:]) or "none"
+        raise Fault(NOT_XMLRPC, f"The parameters of {name} are: {wanted}")
+    return params
+
+
+def _inner_request(call: Any) -> Request:
+    if not isinstance(call, dict):
+        raise Fault(NOT_XMLRPC, "Each call is a struct of methodName and params")
+    name, params = call.get("methodName"), call.get("params", [])
+    if not isinstance(name, str) or not isinstance(params, list):
+        raise Fault(NOT_XMLRPC, "Each call is a struct of methodName and params")
+    if name == "system.multicall":
+        raise Fault(NOT_XMLRPC, "system.multicall may not call itself")
+    return Request(name, params)
+
+
+def _numbered(context: Context, number: int) -> Context:
+    """One call among many under one request id needs an id of its own, the same each time it is sent."""
+    if not context.request_id:
+        return context
+    return msgspec.structs.replace(context, request_id=f"{context.request_id}#{number}")

@@ -1,0 +1,55 @@
+"""What `system.methodHelp` and `system.methodSignature` tell, drawn from the declarations of the verbs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vdsm_xmlrpc.methods import Canonical, Method
+
+SYSTEM_HELP: Final = {
+    "system.listMethods": "The names of all methods that can be called now.",
+    "system.methodHelp": "What a method does, what its parameters are, and which errors it raises.",
+    "system.methodSignature": "The possible types of a method: arrays of the reply's type and the parameters'.",
+    "system.multicall": (
+        "Several calls in one request. Each is a struct of methodName and params; each answer is an array of "
+        "the reply, or the struct of a fault."
+    ),
+}
+SYSTEM_SIGNATURES: Final = {
+    "system.listMethods": [["array"]],
+    "system.methodHelp": [["string", "string"]],
+    "system.methodSignature": [["array", "string"]],
+    "system.multicall": [["array", "array"]],
+}
+#: Every reply is VDSM's envelope.
+_REPLY: Final = "struct"
+
+
+def signatures(method: Method) -> list[list[str]]:
+    """One array for each number of parameters that can be given; for a canonical method also all by name."""
+    kinds = [kind for _, kind, _ in method.positions]
+    least = max((place for place, (_, _, needed) in enumerate(method.positions, 1) if needed), default=0)
+    shapes = [[_REPLY, *kinds[:count]] for count in range(least, len(kinds) + 1)]
+    if isinstance(method, Canonical) and kinds and kinds[0] not in ("struct", "any"):
+        shapes.append([_REPLY, "struct"])
+    return shapes
+
+
+def help_text(method: Method) -> str:
+    """The docstring of the verb, with its parameters and errors."""
+    verb = method.verb
+    call = ", ".join(name if needed else f"[{name}]" for name, _, needed in method.positions)
+    lines = [f"{method.name}({call})", "", verb.summary]
+    if method.name != verb.name:
+        lines += ["", f"VDSM's name of {verb.name}."]
+    if verb.description:
+        lines += ["", verb.description]
+    documented = [f"  {param.name}: {param.doc}" for param in verb.params if param.doc]
+    if documented:
+        lines += ["", "Parameters:", *documented]
+    if verb.result_doc:
+        lines += ["", f"Returns: {verb.result_doc}"]
+    if verb.errors:
+        lines += ["", "Errors:", *(f"  {error.slug} ({error.code})" for error in verb.errors)]
+    lines += ["", f"A {verb.kind} since {verb.declaration.since}; it needs the role '{verb.access}'."]
+    return "\n".join(lines)

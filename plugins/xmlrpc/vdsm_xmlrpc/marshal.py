@@ -1,0 +1,219 @@
+"""Results as XML-RPC, fast: for each type of the API a function is written once and compiled.
+
+The functions know from the type which members there are and how each is spelled, so that a reply is one
+pass of string formatting, with no intermediate dictionaries. What a type does not tell (`Any`, a subclass of
+the declared struct) is decided value by value; both ways write the same.
+
+Absent things: a member that is `UNSET` or `None` is left out; `None` inside an array is `<nil/>`, the usual
+extension, because its place counts.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, get_origin
+
+import msgspec
+from msgspec import inspect
+
+from vdsm_bridge.types import Open
+from vdsm_xmlrpc import scalars, source
+from vdsm_xmlrpc.source import ARRAY, ARRAY_END, STRUCT, STRUCT_END, member
+
+Encoder = Callable[[Any], str]
+Splitter = Callable[[Any], list[str]]
+
+NIL: Final = "<value><nil/></value>"
+_PYTHON: Final[dict[type, type]] = {
+    inspect.StrType: str,
+    inspect.IntType: int,
+    inspect.FloatType: float,
+    inspect.BoolType: bool,
+    inspect.BytesType: bytes,
+    inspect.ListType: list,
+    inspect.DictType: dict,
+}
+
+
+class Marshaller:
+    """Writes values as `<value>` elements. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._encoders: dict[Any, Encoder] = {}
+        self._splitters: dict[Any, Splitter] = {}
+        self._functions: dict[Any, str] = {}
+        self._names: dict[str, Any] = {**source.NAMES, "_any": self.any, "_key": _key}
+        self._dynamic: dict[type, Encoder] = {
+            str: scalars.string,
+            bool: scalars.boolean,  # before int, whose subclass it is
+            int: scalars.integer,
+            float: scalars.double,
+            bytes: scalars.binary,
+            bytearray: scalars.binary,
+            memoryview: scalars.binary,
+            type(None): lambda _: NIL,
+            list: self._array,
+            tuple: self._array,
+            set: self._array,
+            frozenset: self._array,
+            dict: self.struct,
+        }
+
+    def encoder(self, type_: Any) -> Encoder:
+        """The function that writes values of a type.
+
+        :raises TypeError: the type is not one that the API can have
+        """
+        try:
+            return self._encoders[type_]
+        except KeyError:
+            with self._lock:
+                name = self._function(inspect.type_info(type_))
+                return self._encoders.setdefault(type_, self._names[name])
+
+    def splitter(self, type_: Any) -> Splitter:
+        """The function that writes values of a type as a list of texts, to be joined once, with those around.
+
+        A reply of megabytes that is joined level by level costs more in copies than in formatting.
+        """
+        try:
+            return self._splitters[type_]
+        except KeyError:
+            with self._lock:
+                return self._splitters.setdefault(type_, self._splitter(type_))
+
+    def _splitter(self, type_: Any) -> Splitter:
+        info, _ = source.unwrap(inspect.type_info(type_))
+        if isinstance(info, inspect.ListType | inspect.DictType):
+            name = f"_split_{len(self._names)}"
+            self._compile(name, [f"return {source.pieces(info, self._function)}"])
+            function: Splitter = self._names[name]
+            return function
+        encode = self.encoder(type_)
+        return lambda value: [encode(value)]
+
+    def any(self, value: Any) -> str:
+        """Write a value by what it is, not by a declared type.
+
+        :raises TypeError: XML-RPC has nothing for it
+        """
+        encode = self._dynamic.get(type(value))
+        return encode(value) if encode is not None else self._by_kind(value)
+
+    def struct(self, members: Mapping[Any, Any]) -> str:
+        """Write a dictionary; names become text, members without a value are left out."""
+        return f"{STRUCT}{self._members(members)}{STRUCT_END}"
+
+    def _members(self, members: Mapping[Any, Any]) -> str:
+        return "".join(
+            [
+                f"<member><name>{_key(name)}</name>{self.any(value)}</member>"
+                for name, value in members.items()
+                if value is not None and value is not msgspec.UNSET
+            ]
+        )
+
+    def _array(self, items: Iterable[Any]) -> str:
+        return array([self.any(item) for item in items])
+
+    def _by_kind(self, value: Any) -> str:
+        if isinstance(value, msgspec.Struct) and not value.__struct_config__.array_like:
+            return self.encoder(type(value))(value)
+        if isinstance(value, Open):
+            return f"{STRUCT}{members_of(self.any(value.known))}{self._members(value.unknown)}{STRUCT_END}"
+        if isinstance(value, enum.Enum):
+            return self.any(value.value)
+        for kind, encode in self._dynamic.items():
+            if isinstance(value, kind):
+                return encode(value)
+        if isinstance(value, Mapping):
+            return self.struct(value)
+        return self.any(msgspec.to_builtins(value))
+
+    def _function(self, info: inspect.Type) -> str:
+        """The name of the function that writes values of a type; it is made if there is none yet."""
+        info, spelling = source.unwrap(info)
+        if isinstance(info, inspect.AnyType | inspect.CustomType):
+            return "_any"
+        # A description of a type cannot be hashed; its text tells spellings apart as well.
+        known = info.cls if isinstance(info, inspect.StructType) else f"{info!r} {spelling}"
+        if known in self._functions:
+            return self._functions[known]
+        name = self._functions[known] = f"_write_{len(self._names)}"
+        self._names[name] = None  # taken: a type may contain itself
+        self._names[name] = self._make(name, info, spelling)
+        return name
+
+    def _make(self, name: str, info: inspect.Type, spelling: str) -> Encoder:
+        if isinstance(info, inspect.UnionType):
+            return self._union(info)
+        if spelling:
+            return lambda value: scalars.spelled(value, spelling)
+        if source.is_struct(info):
+            assert isinstance(info, inspect.StructType)
+            kind = f"{name}_type"
+            self._names[kind] = get_origin(info.cls) or info.cls
+            return self._compile(
+                name, [f"if type(v) is not {kind}: return _any(v)", *source.function_body(info, self._function)]
+            )
+        if isinstance(info, inspect.ListType | inspect.DictType):
+            return self._compile(name, source.function_body(info, self._function))
+        return self.any
+
+    def _union(self, info: inspect.UnionType) -> Encoder:
+        """Members of a union are told apart by their Python type, as msgspec itself does."""
+        table: dict[Any, Encoder] = {}
+        for option in info.types:
+            inner, spelling = source.unwrap(option)
+            python = inner.cls if isinstance(inner, inspect.StructType) else _PYTHON.get(type(inner))
+            if python is None:
+                continue
+            table[get_origin(python) or python] = (
+                self._dynamic[python]
+                if python in self._dynamic and not spelling and python not in (list, dict)
+                else self._late(self._function(option))
+            )
+        return lambda value: table.get(type(value), self.any)(value)
+
+    def _late(self, name: str) -> Encoder:
+        """A function by its name, which may not be made yet."""
+        return lambda value: self._names[name](value)
+
+    def _compile(self, name: str, body: list[str]) -> Encoder:
+        text = "\n".join([f"def {name}(v):", *(f" {line}" for line in body)])
+        # The text is made of names of members, quoted by `repr`, and of attributes of declared types.
+        exec(compile(text, f"<vdsm_xmlrpc {name}>", "exec"), self._names)  # noqa: S102
+        function: Encoder = self._names[name]
+        return function
+
+
+def array(values: list[str]) -> str:
+    """An `<array>` of encoded values."""
+    return "".join([ARRAY, *values, ARRAY_END])
+
+
+def struct_of(members: Mapping[str, str]) -> str:
+    """A `<struct>` of encoded values."""
+    return f"{STRUCT}{''.join([member(name, value) for name, value in members.items()])}{STRUCT_END}"
+
+
+def members_of(struct: str) -> str:
+    """The members of an encoded struct, to be put beside others.
+
+    :raises TypeError: it is no struct
+    """
+    if not (struct.startswith(STRUCT) and struct.endswith(STRUCT_END)):
+        raise TypeError("only a struct has members")
+    return struct[len(STRUCT) : -len(STRUCT_END)]
+
+
+def _key(key: Any) -> str:
+    """The name of a member of a dictionary, as XML content."""
+    if isinstance(key, enum.Enum):
+        key = key.value
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return scalars.escape(str(key))

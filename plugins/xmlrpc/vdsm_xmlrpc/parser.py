@@ -1,0 +1,234 @@
+"""Requests from XML, with bounds: nothing that a client sends costs more than its size allows.
+
+Well-formedness and the ban of document types and entities (so-called XML bombs) are defusedxml's; this module
+counts depth and values while the text is read, and knows the values of XML-RPC.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from typing import Any, Final
+from xml.parsers.expat import ExpatError
+
+import msgspec
+from defusedxml.common import DefusedXmlException
+from defusedxml.xmlrpc import DefusedExpatParser
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")  # 64 bits, with room for clients that pad with zeros
+_MAX_METHOD: Final = 256
+#: Elements that hold a value's text.
+_SCALARS: Final = frozenset(
+    {"string", "int", "i4", "i8", "boolean", "double", "base64", "dateTime.iso8601", "nil"}
+)
+_FRAME: Final = frozenset({"methodCall", "params", "param"})
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one request may contain: nested arrays and structs, and values in all."""
+
+    depth: int
+    values: int
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A decoded call. Base64 values are bytes, dates stay text, nil is None."""
+
+    method: str
+    params: list[Any]
+
+
+class NotWellFormed(Exception):
+    """It is no XML that this server reads."""
+
+
+class NotXmlRpc(Exception):
+    """It is XML, but no request of XML-RPC, or one that exceeds a limit."""
+
+
+def parse(body: bytes, limits: Limits) -> Request:
+    """Decode a request.
+
+    :raises NotWellFormed: not XML, or XML with a document type or entities
+    :raises NotXmlRpc: not a `methodCall`, or over a limit; the message says what is wrong, not what was sent
+    """
+    target = _Target(limits)
+    parser = DefusedExpatParser(target, forbid_dtd=True)
+    try:
+        parser.feed(body)
+        parser.close()
+    except ExpatError as error:
+        raise NotWellFormed(f"line {error.lineno}, column {error.offset}") from None
+    except DefusedXmlException:
+        raise NotWellFormed("document types and entities are not accepted") from None
+    except (LookupError, ValueError, UnicodeError):
+        # An encoding that Python does not have, or that expat cannot use.
+        raise NotWellFormed("the encoding cannot be read") from None
+    return target.request()
+
+
+class _Open:
+    """An array or struct whose end has not come."""
+
+    __slots__ = ("items", "name", "names")
+
+    def __init__(self, names: bool) -> None:
+        self.items: list[Any] = []
+        self.names: dict[str, Any] | None = {} if names else None
+        self.name: str | None = None
+
+    def add(self, value: Any) -> None:
+        if self.names is None:
+            self.items.append(value)
+        elif self.name is None:
+            raise NotXmlRpc("a member of a struct has no name")
+        else:
+            self.names[self.name] = value
+            self.name = None
+
+
+class _Target:
+    """What the XML parser reports to. One value is under construction at each depth."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._count = 0
+        self._params = 0
+        self._text: list[str] = []
+        self._method = ""
+        self._root = _Open(names=False)
+        self._stack = [self._root]
+        #: Whether the innermost open `<value>` has its value already.
+        self._typed = True
+        self._elements: list[str] = []
+
+    def request(self) -> Request:
+        """The call, once everything was read."""
+        if not self._method:
+            raise NotXmlRpc("there is no method name")
+        return Request(self._method, self._root.items)
+
+    def xml(self, encoding: str | None, standalone: Any) -> None:
+        """Part of the target protocol of `xmlrpc.client`; the encoding is expat's matter."""
+
+    def start(self, tag: str, _attributes: Any) -> None:
+        """An element begins."""
+        parent = self._elements[-1] if self._elements else ""
+        if tag not in _ALLOWED.get(parent, ()):
+            raise NotXmlRpc(f"an element stands where it does not belong, at depth {len(self._elements)}")
+        self._elements.append(tag)
+        self._text.clear()
+        if tag == "value":
+            self._typed = False
+            self._count += 1
+            if self._count > self._limits.values:
+                raise NotXmlRpc(f"more than {self._limits.values} values")
+        elif parent == "value":
+            if self._typed:
+                raise NotXmlRpc("a value has two types")
+            self._typed = True
+            if tag in ("array", "struct"):
+                self._push(tag == "struct")
+
+    def data(self, text: str) -> None:
+        """Text within an element."""
+        self._text.append(text)
+
+    def end(self, tag: str) -> None:
+        """An element ends."""
+        self._elements.pop()
+        if tag == "value":
+            if not self._typed:
+                self._stack[-1].add("".join(self._text))
+                self._typed = True
+        elif tag in _SCALARS:
+            self._stack[-1].add(_scalar(tag, "".join(self._text)))
+        elif tag == "name":
+            self._stack[-1].name = "".join(self._text)
+        elif tag == "methodName":
+            self._name_method("".join(self._text).strip())
+        elif tag in ("array", "struct"):
+            self._pop()
+        elif tag == "param":
+            self._params += 1
+            if len(self._root.items) != self._params:
+                raise NotXmlRpc("a parameter is not exactly one value")
+        elif tag == "member" and self._stack[-1].name is not None:
+            raise NotXmlRpc("a member of a struct has no value")
+        self._text.clear()
+
+    def _name_method(self, name: str) -> None:
+        if self._method or not name or len(name) > _MAX_METHOD:
+            raise NotXmlRpc(f"a method name has 1 to {_MAX_METHOD} characters and comes once")
+        self._method = name
+
+    def _push(self, names: bool) -> None:
+        if len(self._stack) > self._limits.depth:
+            raise NotXmlRpc(f"values are nested deeper than {self._limits.depth}")
+        self._stack.append(_Open(names))
+
+    def _pop(self) -> None:
+        closed = self._stack.pop()
+        self._stack[-1].add(closed.items if closed.names is None else closed.names)
+        # The `<value>` around it goes on, and has its value.
+        self._typed = True
+
+
+_VALUE_TYPES: Final = _SCALARS | {"array", "struct"}
+#: Which elements may stand in which.
+_ALLOWED: Final[dict[str, frozenset[str]]] = {
+    "": frozenset({"methodCall"}),
+    "methodCall": frozenset({"methodName", "params"}),
+    "params": frozenset({"param"}),
+    "param": frozenset({"value"}),
+    "value": _VALUE_TYPES,
+    "array": frozenset({"data"}),
+    "data": frozenset({"value"}),
+    "struct": frozenset({"member"}),
+    "member": frozenset({"name", "value"}),
+}
+
+
+def _scalar(tag: str, text: str) -> Any:
+    if tag in ("string", "dateTime.iso8601"):
+        return text
+    if tag == "boolean":
+        return _boolean(text.strip())
+    if tag == "double":
+        return _double(text.strip())
+    if tag == "base64":
+        return _bytes(text)
+    if tag == "nil":
+        return None
+    return _integer(text.strip())
+
+
+def _integer(text: str) -> int:
+    if _INTEGER.fullmatch(text) is None:
+        raise NotXmlRpc("a whole number is not one")
+    return int(text)
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise NotXmlRpc("a boolean is neither 0 nor 1")
+    return text == "1"
+
+
+def _double(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise NotXmlRpc("a double is not a finite number")
+    return value
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise NotXmlRpc("base64 is not well formed") from None

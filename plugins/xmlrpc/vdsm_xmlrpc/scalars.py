@@ -1,0 +1,84 @@
+"""How single values are written as XML-RPC: text that XML can carry, numbers that fit, VDSM's spellings."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from vdsm_bridge.types import SPELL_1, SPELL_2, SPELL_TEXT, SPELL_TITLE
+
+#: An XML-RPC `<int>` is signed 32 bit (specification of 1999); what does not fit travels as text.
+INT_MIN: Final = -(2**31)
+INT_MAX: Final = 2**31 - 1
+
+# XML 1.0, production 2 (Char), turned around; lone surrogates are among them.
+_NOT_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def escape(text: str) -> str:
+    """Text as XML content. What XML 1.0 cannot carry becomes U+FFFD; a carriage return survives as a reference."""
+    if "&" in text:
+        text = text.replace("&", "&amp;")
+    if "<" in text:
+        text = text.replace("<", "&lt;")
+    if ">" in text:
+        text = text.replace(">", "&gt;")
+    # No character that needs more than this is printable, and the question is answered without a search.
+    return text if text.isprintable() else _NOT_XML.sub(_REPLACEMENT, text).replace("\r", "&#13;")
+
+
+def string(value: str) -> str:
+    """`<value>` of a text."""
+    return f"<value><string>{escape(value)}</string></value>"
+
+
+def integer(value: int) -> str:
+    """`<value>` of a whole number: `<int>` within 32 bits, otherwise its decimal text."""
+    if INT_MIN <= value <= INT_MAX:
+        return f"<value><int>{value}</int></value>"
+    return f"<value><string>{value}</string></value>"
+
+
+def boolean(value: bool) -> str:
+    """`<value>` of a truth value."""
+    return f"<value><boolean>{value:d}</boolean></value>"
+
+
+def double(value: float) -> str:
+    """`<value>` of a fraction; XML-RPC has no infinity and no NaN, so these travel as text."""
+    if math.isfinite(value):
+        return f"<value><double>{value!r}</double></value>"
+    return f"<value><string>{value!r}</string></value>"
+
+
+def binary(value: bytes | bytearray | memoryview) -> str:
+    """`<value>` of bytes."""
+    return f"<value><base64>{base64.b64encode(value).decode()}</base64></value>"
+
+
+def spelled(value: Any, spelling: str) -> str:
+    """`<value>` of a number or truth value that VDSM sent as text.
+
+    :param spelling: one of the `SPELL_*` values of the type
+    :raises ValueError: the spelling is not known
+    """
+    return f"<value><string>{TEXTS[spelling](value)}</string></value>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return escape(str(value))
+
+
+#: The text of a value, by spelling.
+TEXTS: Final[dict[str, Callable[[Any], str]]] = {
+    SPELL_TEXT: _plain,
+    SPELL_TITLE: lambda value: "True" if value else "False",
+    SPELL_2: lambda value: f"{value:.2f}",
+    SPELL_1: lambda value: f"{value:.1f}",
+}
