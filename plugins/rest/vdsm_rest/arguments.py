@@ -23,6 +23,9 @@ from vdsm_rest.problems import MalformedRequest
 _MOST_PARAMETERS: Final = 1000
 _NOTHING: Final[Mapping[str, Sequence[str]]] = {}
 
+#: Stands for a body that did not come; `None` is JSON's null.
+NO_BODY: Final = object()
+
 Query = Mapping[str, Sequence[str]]
 
 
@@ -49,14 +52,14 @@ class Plan:
         """The arguments by wire name; `query` holds no parameters of the view.
 
         :param segments: the values of the path's parameters
-        :param body: decoded JSON, None if there was none
+        :param body: decoded JSON, or `NO_BODY`
         :raises InvalidArgument: one stands in the wrong place
         """
         values: dict[str, Any] = {}
         if self._whole:
-            if body is not None:
+            if body is not NO_BODY:
                 values[self._whole] = body
-        elif body is not None:
+        elif body is not NO_BODY:
             values = self._members(body)
         for argument, segment in zip(self._path, segments, strict=True):
             values[argument.param.name] = segment if self.text else _converted(argument, segment)

@@ -9,11 +9,13 @@ from vdsm_rest import views
 from vdsm_rest.problems import (
     BodyTooLarge,
     ForeignHost,
+    HeaderTooLarge,
     MalformedRequest,
     NotAcceptable,
     PreconditionFailed,
     Problem,
     UnsupportedMediaType,
+    UriTooLong,
     status_of,
 )
 from vdsm_rest.table import ROOT
@@ -102,7 +104,7 @@ WIRE: Final = Wire(
     root=ROOT,
     status_of=status_of,
     framing={
-        "any": (MalformedRequest, NotAcceptable, ForeignHost),
+        "any": (MalformedRequest, NotAcceptable, UriTooLong, HeaderTooLarge, ForeignHost),
         "body": (BodyTooLarge, UnsupportedMediaType),
         "condition": (PreconditionFailed,),
     },

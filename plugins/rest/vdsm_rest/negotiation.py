@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cheroot.errors import MaxSizeExceeded
 
-from vdsm_rest.arguments import read_json
+from vdsm_rest.arguments import NO_BODY, read_json
 from vdsm_rest.caller import Environ
 from vdsm_rest.options import RestOptions
 from vdsm_rest.problems import BodyTooLarge, MalformedRequest, NotAcceptable, UnsupportedMediaType
@@ -36,7 +36,7 @@ def accept(environ: Environ, media_type: str) -> None:
 
 
 def body(environ: Environ, options: RestOptions) -> Any:
-    """The JSON value of a body, None if there is none.
+    """The JSON value of a body, or `NO_BODY`.
 
     :raises UnsupportedMediaType: it is something else than JSON
     :raises BodyTooLarge: it is larger than the limit
@@ -44,7 +44,7 @@ def body(environ: Environ, options: RestOptions) -> Any:
     """
     data = _read(environ, options.max_body)
     if not data:
-        return None
+        return NO_BODY
     content_type = environ.get("CONTENT_TYPE", "")
     if content_type != "application/json" and not _is_json(content_type):
         raise UnsupportedMediaType(content_type=content_type)

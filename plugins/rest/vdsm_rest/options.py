@@ -32,6 +32,6 @@ class RestOptions(Options, frozen=True):
     #: How long a connection may be silent, within a request and between two.
     timeout: Annotated[float, Meta(gt=0)] = 10.0
     max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
-    max_header: Annotated[int, Meta(ge=1024)] = 64 * 1024
+    max_header: Annotated[int, Meta(ge=1024)] = 256 * 1024
     #: Objects and arrays inside each other in a body.
     max_depth: Annotated[int, Meta(ge=1, le=500)] = 64

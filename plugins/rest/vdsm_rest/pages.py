@@ -42,6 +42,7 @@ _FILES: Final = {
     DOCS: ("docs.html", "text/html"),
     f"{DOCS}/app.js": ("app.js", "text/javascript"),
     f"{DOCS}/request.js": ("request.js", "text/javascript"),
+    f"{DOCS}/types.js": ("types.js", "text/javascript"),
     f"{DOCS}/style.css": ("style.css", "text/css"),
 }
 

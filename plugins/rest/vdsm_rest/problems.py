@@ -57,6 +57,20 @@ class BodyTooLarge(InvalidRequest):
     template = "The body is larger than {limit} bytes"
 
 
+class UriTooLong(InvalidRequest):
+    """The path and query are longer than the daemon takes. Facts: `limit` (bytes)."""
+
+    slug = "uri-too-long"
+    template = "The path and query are longer than {limit} bytes"
+
+
+class HeaderTooLarge(InvalidRequest):
+    """The headers are larger than the daemon takes. Facts: `limit` (bytes)."""
+
+    slug = "header-too-large"
+    template = "The headers are larger than {limit} bytes"
+
+
 class PreconditionFailed(errors.Conflict):
     """The resource is no longer, or not, as `If-Match` says. Facts: `path`, `reason`."""
 
@@ -89,10 +103,12 @@ STATUS: Final[dict[type[VdsmError], int]] = {
     errors.Conflict: 409,
     PreconditionFailed: 412,
     BodyTooLarge: 413,
+    UriTooLong: 414,
     UnsupportedMediaType: 415,
     ForeignHost: 421,
     InvalidRequest: 422,
     errors.ResourceExhausted: 429,
+    HeaderTooLarge: 431,
     errors.Unavailable: 503,
     errors.DeadlineExceeded: 504,
     VdsmError: 500,

@@ -29,7 +29,15 @@ from cheroot.workers import threadpool
 from vdsm_bridge.errors import Unavailable, UnexpectedError
 from vdsm_rest.caller import CONNECTION
 from vdsm_rest.options import RestOptions
-from vdsm_rest.problems import BodyTooLarge, MalformedRequest, Problem, encode, problem_of
+from vdsm_rest.problems import (
+    BodyTooLarge,
+    HeaderTooLarge,
+    MalformedRequest,
+    Problem,
+    UriTooLong,
+    encode,
+    problem_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +113,11 @@ class Request(HTTPRequest):  # type: ignore[misc]  # as above
         """Refuse a request that does not reach the application; the connection ends."""
         code = int(str(status)[:3])
         self.close_connection = True
-        body = encode(self._problem(code, msg or str(status)[4:]))
+        problem = self._problem(code, msg or str(status)[4:])
+        body = encode(problem)
         head = (
-            f"{self.server.protocol} {status}\r\nContent-Type: application/problem+json\r\n"
+            f"{self.server.protocol} {problem.status} {problem.title}\r\n"
+            "Content-Type: application/problem+json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         # The peer may be gone.
@@ -117,14 +127,19 @@ class Request(HTTPRequest):  # type: ignore[misc]  # as above
                 _linger(self.conn.socket)
 
     def _problem(self, code: int, text: str) -> Problem:
-        if code == 413:
-            return problem_of(BodyTooLarge(limit=self.server.max_request_body_size))
-        if code == 503:
-            return problem_of(Unavailable(reason="too many requests wait"))
-        if code == 500:
-            return problem_of(UnexpectedError(verb="The request", incident="(none)"))
-        plain = problem_of(MalformedRequest(reason=text))
-        return msgspec.structs.replace(plain, status=code, title=HTTPStatus(code).phrase)
+        server = self.server
+        error = {
+            413: BodyTooLarge(limit=server.max_request_body_size),
+            414: UriTooLong(limit=server.max_request_header_size),
+            500: UnexpectedError(verb="The request", incident="(none)"),
+            503: Unavailable(reason="too many requests wait"),
+        }.get(code, MalformedRequest(reason=text))
+        if code == 413 and "headers" in text:
+            error = HeaderTooLarge(limit=server.max_request_header_size)
+        problem = problem_of(error)
+        if isinstance(error, MalformedRequest):
+            return msgspec.structs.replace(problem, status=code, title=HTTPStatus(code).phrase)
+        return problem
 
 
 class Connection(HTTPConnection):  # type: ignore[misc]  # as above

@@ -15,7 +15,7 @@ from vdsm_bridge import Bridge, Context, Kind, types
 from vdsm_bridge.errors import NotFound, UnexpectedError, VdsmError
 from vdsm_bridge.routes import RouteConflict, derive
 from vdsm_rest import caller, negotiation, problems, views
-from vdsm_rest.arguments import Query, read_query
+from vdsm_rest.arguments import NO_BODY, Query, read_query
 from vdsm_rest.caller import Environ
 from vdsm_rest.conditions import etag_of, matches_strongly, matches_weakly
 from vdsm_rest.guard import Guard
@@ -131,7 +131,7 @@ class Service:
         query, shown = _split(entry, environ)
         # The order matters: a malformed view is refused before anything is done.
         view = views.read(shown) if shown else None
-        body = negotiation.body(environ, self._options) if entry.plan.body else None
+        body = negotiation.body(environ, self._options) if entry.plan.body else NO_BODY
         if not entry.plan.body:
             negotiation.no_body(environ)
         arguments = entry.plan.arguments(values, query, body)
@@ -159,7 +159,7 @@ class Service:
         item = entry.item
         if item is None:
             raise PreconditionFailed(path=entry.path, reason="it has no entity tag")
-        arguments = item.plan.arguments(values[:1], {}, None)
+        arguments = item.plan.arguments(values[:1], {}, NO_BODY)
         reading = msgspec.structs.replace(context, request_id="")
         try:
             current = self._bridge.call(item.route.verb.name, arguments, reading, text=True)
