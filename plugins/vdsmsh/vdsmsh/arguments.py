@@ -111,6 +111,7 @@ class Signature:
         self._keys = catalogue.keys()
         self._key = catalogue.key_of(verb.namespace)
         self._creates = verb.part == "create"
+        self.result = Schema(verb.result)
         self.structure = _structure(verb, self._key)
         self.positional: Option | None = None
         self.options: list[Option] = []

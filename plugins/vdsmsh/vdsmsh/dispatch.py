@@ -80,7 +80,7 @@ def _wait(session: Session, settings: Settings, words: Sequence[str]) -> None:
         session.streams.stdout, about, "Prints the result of the task. Exit code 4 if it failed."
     )
     parser = display.get_parser("vdsmsh task wait")
-    parser.add_argument("task", metavar="TASK", help="id of the task")
+    display.parameters.add_argument("task", metavar="TASK", help="id of the task")
     add_options(parser)
     parsed = parser.parse_args(words)
     settings = settings.updated(parsed)

@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from cliff.command import Command
 from cliff.formatters.base import SingleFormatter
 from cliff.lister import Lister
 
@@ -28,7 +29,17 @@ class _Stage:
 
 
 # cliff had no types before 4.13, and is not followed.
-class Display(Lister):  # type: ignore[misc]
+class _Parameters(Command):  # type: ignore[misc]
+    """Keeps the first place among the options for those of the verb."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """A parser with an empty group, `parameters`."""
+        parser = super().get_parser(prog_name)
+        self.parameters = parser.add_argument_group("parameters")
+        return parser
+
+
+class Display(Lister, _Parameters):  # type: ignore[misc]
     """The output options of one command, and what they make of its result."""
 
     #: Where a verb has a parameter of the same name, the verb's wins.
@@ -128,12 +139,13 @@ class Display(Lister):  # type: ignore[misc]
 
 def _spelling(formatter: str) -> Any:
     if formatter == "table":
-        return lambda value: value if _is_number(value) else cell(value)
+        return lambda value: value if _is_whole(value) else cell(value)
     return word if formatter in ("csv", "value") else lambda value: value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_whole(value: Any) -> bool:
+    # Whole numbers stay numbers, for cliff puts those to the right and sorts them by size.
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _refuse(message: str) -> None:

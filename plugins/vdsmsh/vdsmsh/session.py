@@ -17,6 +17,7 @@ from vdsmsh.commands import Commands
 class Streams:
     """Where a command reads and writes."""
 
+    stdin: TextIO = field(default_factory=lambda: sys.stdin)
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
 

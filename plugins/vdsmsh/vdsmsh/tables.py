@@ -71,8 +71,8 @@ def _columns(rows: Iterable[Mapping[str, Any]], schema: Schema) -> list[str]:
 def first_columns(table: Table, key: str, width: int) -> list[str]:
     """The columns of a list that say most, as many as fit.
 
-    The key, the name, the state, numbers and truth values, other text, in this order; lists and structures
-    only where there is nothing else.
+    The key, the name, the state, short values, then long or empty ones; lists and structures only where
+    there is nothing else.
 
     :param width: of the terminal, in characters; 0 if there is none
     """
@@ -88,23 +88,25 @@ def first_columns(table: Table, key: str, width: int) -> list[str]:
     return chosen
 
 
-_NESTED: Final = 5
+#: Ranks of columns; within a rank the order of the declaration holds.
+_KEY, _NAME, _STATE, _PLAIN, _LONG, _NESTED = range(6)
+#: Text of more characters than this is a message, not a property.
+_LONG_TEXT: Final = 24
 
 
 def _rank(name: str, table: Table, key: str) -> int:
     lower, of = name.lower(), stem(key).lower()
-    values = [row[name] for row in table.rows if name in row]
     if lower in {key.lower(), "id", "uuid"}:
-        return 0
+        return _KEY
     if lower in {"name", f"{of}name"}:
-        return 1
+        return _NAME
     if lower in {"status", "state", f"{of}status", f"{of}state"}:
-        return 2
+        return _STATE
+    values = [row[name] for row in table.rows if name in row]
     if any(isinstance(value, (Mapping, list)) for value in values):
         return _NESTED
-    if values and all(isinstance(value, (int, float)) for value in values):
-        return 3
-    return 4
+    widest = max((len(cell(value)) for value in values), default=0)
+    return _PLAIN if 0 < widest <= _LONG_TEXT else _LONG
 
 
 def cell(value: Any) -> str:
@@ -118,7 +120,12 @@ def cell(value: Any) -> str:
         return ", ".join(map(cell, value)) if plain else "\n".join(map(_inner, value))
     if isinstance(value, Mapping):
         return "\n".join(f"{name}: {_inner(inner)}" for name, inner in value.items())
-    return str(value)
+    return _short(value) if isinstance(value, float) else str(value)
+
+
+def _short(number: float) -> str:
+    """A fraction with three decimals at the most: enough to read, and no dust of binary arithmetic."""
+    return f"{number:.3f}".rstrip("0").rstrip(".")
 
 
 def _inner(value: Any) -> str:

@@ -59,6 +59,7 @@ def _key(verb: Verb, catalogue: Catalogue) -> str:
 
 def _parser(display: Display, name: str, signature: Signature) -> Any:
     parser = display.get_parser(f"vdsmsh {name}")
+    parser.usage = _usage(name, signature)
     # An abbreviation would change its meaning with the next verb or parameter.
     parser.allow_abbrev = False
     add_options(parser)
@@ -66,7 +67,7 @@ def _parser(display: Display, name: str, signature: Signature) -> Any:
         parser.add_argument(
             "--wait", action="store_true", help="wait for the task to end, and print its result"
         )
-    group = parser.add_argument_group(f"parameters of {signature.verb.name}")
+    group = display.parameters
     for option in signature.all:
         _add(group, option)
     if signature.structure is not None:
@@ -77,6 +78,19 @@ def _parser(display: Display, name: str, signature: Signature) -> Any:
             help=f"JSON object with members of {signature.structure.name}; - is standard input",
         )
     return parser
+
+
+def _usage(name: str, signature: Signature) -> str:
+    words = ["vdsmsh", name]
+    for option in signature.all:
+        if not option.flags:
+            words.append(option.metavar)
+        elif option.required and len(option.path) == 1:
+            flag = option.flags[0]
+            words.append(
+                f"--[no-]{flag[2:]}" if option.schema.kind == "boolean" else f"{flag} {option.metavar}"
+            )
+    return " ".join([*words, "[options]"])
 
 
 def _add(group: Any, option: Option) -> None:
