@@ -84,4 +84,4 @@ def _wait(session: Session, settings: Settings, words: Sequence[str]) -> None:
     add_options(parser)
     parsed = parser.parse_args(words)
     settings = settings.updated(parsed)
-    display.show(wait_for(session, settings, parsed.task), Schema({}), "", parsed)
+    display.show(wait_for(session, settings, parsed.task), Schema({}), [], parsed)

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -70,13 +71,13 @@ class Display(Lister, _Parameters):  # type: ignore[misc]
         """Nothing: the result is handed to `show`."""
         raise NotImplementedError
 
-    def show(self, result: Any, schema: Schema, key: str, parsed: argparse.Namespace) -> None:
+    def show(self, result: Any, schema: Schema, keys: Sequence[str], parsed: argparse.Namespace) -> None:
         """Print a result.
 
         :raises UsageError: none of the chosen columns exists
         """
         self.formatter = self._formatter_plugins[parsed.formatter].obj
-        table = table_of(result, schema, key)
+        table = table_of(result, schema, keys)
         as_given = parsed.formatter in ("json", "yaml") and not (parsed.columns or parsed.sort_columns)
         if table is None or as_given:
             self._show_as_given(result, parsed)
@@ -85,7 +86,7 @@ class Display(Lister, _Parameters):  # type: ignore[misc]
             if table.single:
                 self._show_one(table, parsed)
             else:
-                self._show_list(table, key, parsed)
+                self._show_list(table, parsed)
         except ValueError as error:
             raise UsageError(str(error)) from None
 
@@ -110,15 +111,15 @@ class Display(Lister, _Parameters):  # type: ignore[misc]
         values = [spell(table.rows[0].get(name)) for name in columns]
         self.formatter.emit_one(columns, values, self.app.stdout, parsed)
 
-    def _show_list(self, table: Table, key: str, parsed: argparse.Namespace) -> None:
+    def _show_list(self, table: Table, parsed: argparse.Namespace) -> None:
         if parsed.formatter == "table":
             if not (table.rows or parsed.print_empty):
                 return
             self._fit(parsed)
             if not parsed.columns:
-                parsed.columns = first_columns(table, key, self._width())
+                parsed.columns = first_columns(table, self._width())
                 order = [*parsed.columns, *(name for name in table.columns if name not in parsed.columns)]
-                table = Table(order, table.rows)
+                table = Table(order, table.rows, key=table.key)
         if table.columns:
             self._emit(table, parsed)
 

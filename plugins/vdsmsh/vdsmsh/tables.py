@@ -27,21 +27,25 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Mapping[str, Any]]
     single: bool = False
+    #: The column that tells one row from another; empty if none is known to.
+    key: str = ""
 
 
-def table_of(result: Any, schema: Schema, key: str) -> Table | None:
+def table_of(result: Any, schema: Schema, keys: Sequence[str]) -> Table | None:
     """A result as a table; None if it is a single value.
 
     :param schema: of the result
-    :param key: wire name of the objects' key, for maps by id and lists of ids
+    :param keys: wire names that name objects, that of the objects listed here first; "" if it lists none
     """
     if isinstance(result, Mapping):
         if _is_map(result, schema):
-            return _of_rows(_rows_of_map(result, key), schema.values or Schema({}))
+            return _of_map(result, schema.values or Schema({}), keys)
         return Table(_columns([result], schema), [result], single=True)
     if isinstance(result, list):
-        rows = [row if isinstance(row, Mapping) else {key or VALUE: row} for row in result]
-        return _of_rows(rows, schema.items)
+        name = keys[0] if keys and keys[0] else VALUE
+        rows = [row if isinstance(row, Mapping) else {name: row} for row in result]
+        columns = _columns(rows, schema.items)
+        return Table(columns, rows, key=_key_among(columns, keys))
     return None
 
 
@@ -51,14 +55,21 @@ def _is_map(result: Mapping[str, Any], schema: Schema) -> bool:
     return False
 
 
-def _rows_of_map(result: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    if all(id_ in row.values() for id_, row in result.items()):
-        return list(result.values())
-    return [{key or "id": id_, **row} for id_, row in result.items()]
+def _of_map(result: Mapping[str, Any], schema: Schema, keys: Sequence[str]) -> Table:
+    """A map by id; the ids get a column unless the records have one with them already."""
+    columns = _columns(result.values(), schema)
+    key = next((c for c in columns if all(row.get(c) == id_ for id_, row in result.items())), "")
+    if key:
+        return Table(columns, list(result.values()), key=key)
+    key = next((name for name in keys[:1] if name), "id")
+    return Table([key, *columns], [{**row, key: id_} for id_, row in result.items()], key=key)
 
 
-def _of_rows(rows: Sequence[Mapping[str, Any]], schema: Schema) -> Table:
-    return Table(_columns(rows, schema), rows)
+def _key_among(columns: Sequence[str], keys: Sequence[str]) -> str:
+    """The column that is a key; VDSM's structures spell it now `vmID`, now `vmId`."""
+    lower = {column.lower(): column for column in reversed(columns)}
+    wanted = [*(key.lower() for key in keys), "id", "uuid"]
+    return next((lower[key] for key in wanted if key in lower), "")
 
 
 def _columns(rows: Iterable[Mapping[str, Any]], schema: Schema) -> list[str]:
@@ -68,7 +79,7 @@ def _columns(rows: Iterable[Mapping[str, Any]], schema: Schema) -> list[str]:
     return list(dict.fromkeys([*declared, *present])) if present else declared
 
 
-def first_columns(table: Table, key: str, width: int) -> list[str]:
+def first_columns(table: Table, width: int) -> list[str]:
     """The columns of a list that say most, as many as fit.
 
     The key, the name, the state, short values, then long or empty ones; lists and structures only where
@@ -76,8 +87,8 @@ def first_columns(table: Table, key: str, width: int) -> list[str]:
 
     :param width: of the terminal, in characters; 0 if there is none
     """
-    ranked = sorted(table.columns, key=lambda name: _rank(name, table, key))
-    plain = [name for name in ranked if _rank(name, table, key) < _NESTED]
+    ranked = sorted(table.columns, key=lambda name: _rank(name, table))
+    plain = [name for name in ranked if _rank(name, table) < _NESTED]
     chosen: list[str] = []
     used = 1
     for name in (plain or ranked)[: MOST_COLUMNS * 2]:
@@ -94,9 +105,9 @@ _KEY, _NAME, _STATE, _PLAIN, _LONG, _NESTED = range(6)
 _LONG_TEXT: Final = 24
 
 
-def _rank(name: str, table: Table, key: str) -> int:
-    lower, of = name.lower(), stem(key).lower()
-    if lower in {key.lower(), "id", "uuid"}:
+def _rank(name: str, table: Table) -> int:
+    lower, of = name.lower(), stem(table.key).lower()
+    if name == table.key:
         return _KEY
     if lower in {"name", f"{of}name"}:
         return _NAME

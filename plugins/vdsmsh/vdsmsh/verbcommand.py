@@ -37,10 +37,10 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
         print(session.transport.preview(verb.name, arguments, options), file=session.streams.stdout)
         return
     result = session.call(verb.name, arguments, options, verbose=settings.verbosity > 1)
-    schema, key = Schema(verb.result), _key(verb, catalogue)
+    schema = Schema(verb.result)
     if getattr(parsed, "wait", False):
         result, schema = wait_for(session, settings, result["taskID"]), Schema({})
-    display.show(result, schema, key, parsed)
+    display.show(result, schema, _keys(verb, catalogue), parsed)
 
 
 def about(verb: Verb) -> str:
@@ -53,8 +53,10 @@ def _epilog(verb: Verb) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _key(verb: Verb, catalogue: Catalogue) -> str:
-    return catalogue.key_listed_by(verb.name) or catalogue.key_of(verb.namespace)
+def _keys(verb: Verb, catalogue: Catalogue) -> list[str]:
+    """Names of members that name objects, that of the objects which the verb lists first."""
+    own = catalogue.key_listed_by(verb.name) or catalogue.key_of(verb.namespace)
+    return list(dict.fromkeys([own, *catalogue.keys()]))
 
 
 def _parser(display: Display, name: str, signature: Signature) -> Any:
