@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from importlib import metadata
 from typing import Any, Final
 
 import msgspec
@@ -36,7 +37,7 @@ def discover(group: str) -> list[Found]:
     Of a name that several distributions use, each is there with an error that names all of them.
     """
     failures: list[tuple[Any, BaseException]] = []
-    manager = ExtensionManager(
+    manager = _Manager(
         group,
         invoke_on_load=False,
         on_load_failure_callback=lambda _, entry_point, error: failures.append((entry_point, error)),
@@ -46,6 +47,21 @@ def discover(group: str) -> list[Found]:
         log.error("Plugin %s of group %s cannot be loaded", entry_point.name, group, exc_info=error)
         found.append(_found(group, entry_point, None, f"{type(error).__name__}: {error}"))
     return sorted(_refuse_doubles(found), key=lambda plugin: (plugin.name, plugin.distribution))
+
+
+class _Manager(ExtensionManager):  # type: ignore[misc]  # stevedore has no types
+    """stevedore's, but it asks the installation itself: its caches know no distributions, and get stale."""
+
+    def list_entry_points(self) -> list[metadata.EntryPoint]:
+        """The entry points of the group, as installed now."""
+        return list(metadata.entry_points(group=self.namespace))
+
+    def _load_one_plugin(self, entry_point: Any, *arguments: Any) -> Any:
+        try:
+            return super()._load_one_plugin(entry_point, *arguments)
+        except (AssertionError, SystemExit) as error:
+            # stevedore lets these through, and one plugin would end the daemon.
+            raise ImportError(f"{type(error).__name__}: {error}") from error
 
 
 def _found(group: str, entry_point: Any, loaded: Any, error: str = "") -> Found:
