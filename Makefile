@@ -48,7 +48,7 @@ bench: setup ## measure, each figure beside its yardstick (ARGS: for bench)
 
 .PHONY: docs
 docs: setup ## write the generated reference
-	$(PYTHON) -m vdsm_bridge.reference docs/reference
+	$(BIN)/vdsm-tool docs --output docs/reference --plugins base $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 
 .PHONY: clean
 clean: ## remove what was built, the virtual environment included

@@ -92,8 +92,9 @@ class Lifecycle:
 
         :raises ConfigError: an option is unknown or has a bad value
         """
+        known = [plugin.found for plugin in self._plugins]
         return {
-            number: config.options(plugin.found.name, _config_type(plugin.found, self._plugins))
+            number: config.options(plugin.found.name, config_type(plugin.found, known))
             for number, plugin in enumerate(self._plugins)
             if config.enabled(plugin.found.name) and plugin.found.loaded is not None
         }
@@ -218,11 +219,10 @@ def _take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> N
     instance.stop(grace)
 
 
-def _config_type(found: Found, known: Sequence[Plugin]) -> type[Options]:
-    """A name may stand in several groups (verbs and hooks); one of them owns the options."""
-    candidates = [found.loaded, *(p.found.loaded for p in known if p.found.name == found.name)]
-    for candidate in candidates:
-        config = getattr(candidate, "Config", None)
+def config_type(found: Found, known: Sequence[Found]) -> type[Options]:
+    """The type of a plugin's options. A name may stand in several groups; one of them owns the options."""
+    for candidate in (found, *(other for other in known if other.name == found.name)):
+        config = getattr(candidate.loaded, "Config", None)
         if isinstance(config, type) and issubclass(config, Options) and config is not Options:
             return config
     return Options

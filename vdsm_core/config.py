@@ -42,12 +42,12 @@ def default_file() -> Path:
 
 
 def default_state_dir() -> str:
-    """Where the state of the user who runs this process is kept."""
+    """`/var/lib/vdsm`; for an ordinary user `$XDG_STATE_HOME/vdsm`."""
     return SYSTEM_STATE if os.geteuid() == 0 else str(_user_dir("XDG_STATE_HOME", ".local/state"))
 
 
 def default_run_dir() -> str:
-    """Where the sockets of the user who runs this process lie."""
+    """`/run/vdsm`; for an ordinary user `$XDG_RUNTIME_DIR/vdsm`."""
     if os.geteuid() == 0:
         return SYSTEM_RUN
     if "XDG_RUNTIME_DIR" in os.environ:
@@ -56,7 +56,7 @@ def default_run_dir() -> str:
 
 
 class DaemonOptions(Options, frozen=True):
-    """`[daemon]`: the process as a whole."""
+    """The process as a whole."""
 
     #: SQLite: tasks, request ids, event journal.
     state_dir: str = msgspec.field(default_factory=default_state_dir)
@@ -74,26 +74,29 @@ class DaemonOptions(Options, frozen=True):
     task_limit: Annotated[int, Meta(ge=1)] = 500
     #: Days that finished tasks and answered request ids are remembered.
     keep_days: Annotated[float, Meta(gt=0)] = 7.0
+    #: The least important level to log.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
 
 class HypervisorOptions(Options, frozen=True):
-    """`[hypervisor]`: the connection to libvirt."""
+    """The connection to libvirt."""
 
+    #: Which hypervisor: `qemu:///system`, `qemu:///session`, or `test:///default`, a made-up one.
     uri: str = "qemu:///system"
     #: Seconds that one call to libvirt may take.
     call_deadline: Positive = 30.0
     #: Seconds between two keepalive probes; three unanswered ones break the connection.
     keepalive: Annotated[int, Meta(ge=1, le=300)] = 5
-    #: Seconds between two attempts to connect: the first wait, doubled up to the second figure.
+    #: Seconds before the second attempt to connect; the wait doubles with each further attempt.
     reconnect_first: Positive = 0.5
+    #: Seconds between two attempts to connect at the most.
     reconnect_most: Positive = 10.0
     #: Seconds between two bulk statistics samples.
     sample_interval: Positive = 2.0
 
 
 class AccessOptions(Options, frozen=True):
-    """`[access]`: who is let in, and with which role."""
+    """Who is let in, and with which role."""
 
     #: Role of a caller on loopback TCP who shows no credentials; "none" refuses such callers.
     loopback: Literal["none", "monitor", "operator", "admin"] = "admin"
@@ -128,7 +131,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return cast("T", _typed(table, type_, f"plugin.{plugin}", self.origin))
 
 
-_TABLES: Final[dict[str, type[Options]]] = {
+#: Every table but the plugins'.
+TABLES: Final[dict[str, type[Options]]] = {
     "daemon": DaemonOptions,
     "hypervisor": HypervisorOptions,
     "access": AccessOptions,
@@ -159,9 +163,9 @@ def merge(documents: list[tuple[str, dict[str, Any]]]) -> Config:
     for name, document in documents:
         _lay_over(merged, document, name, "", origin)
     for key in merged:
-        if key not in _TABLES and key != "plugin":
+        if key not in TABLES and key != "plugin":
             raise ConfigError(file=origin[key], key=key, reason="there is no such table")
-    tables = {key: _typed(merged.get(key, {}), type_, key, origin) for key, type_ in _TABLES.items()}
+    tables = {key: _typed(merged.get(key, {}), type_, key, origin) for key, type_ in TABLES.items()}
     plugins = _typed(merged.get("plugin", {}), dict[str, dict[str, Any]], "plugin", origin)
     for name, table in plugins.items():
         if not isinstance(table.get("enabled", True), bool):

@@ -85,7 +85,7 @@ class BaseHost(Namespace, name="Host", plural="host"):
     @query(since="1.0")
     def get_verbs(self) -> list[VerbInfo]:
         """Every verb of this host with its parameters and its result: the API describes itself."""
-        return [_verb_info(verb) for verb in self._runtime.registry.verbs.values()]
+        return [verb_info(verb) for verb in self._runtime.registry.verbs.values()]
 
     @query(since="1.0")
     def get_queues(self) -> list[WaitingCall]:
@@ -111,7 +111,8 @@ class BaseHost(Namespace, name="Host", plural="host"):
         return {record.id: status_of(record) for record in self._runtime.tasks.all()}
 
 
-def _verb_info(verb: Verb) -> VerbInfo:
+def verb_info(verb: Verb) -> VerbInfo:
+    """A verb as the API describes it."""
     return VerbInfo(
         name=verb.name,
         kind=verb.kind.value,

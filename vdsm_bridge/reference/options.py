@@ -1,0 +1,59 @@
+"""The page of the configuration's options."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect
+
+from vdsm_bridge.installed import Installed
+from vdsm_bridge.reference.markdown import line, table
+from vdsm_bridge.reference.sources import Sources
+from vdsm_bridge.reference.spelling import comments, describe, fields
+from vdsm_core.config import TABLES, Options
+
+_INTRODUCTION: Final = """\
+# Options
+
+`/etc/vdsm/vdsm.toml` is read first, then `/etc/vdsm/conf.d/*.toml` in the order of their names; a later file
+overrides single keys of an earlier one. An ordinary user's files lie in `~/.config/vdsm`
+(`$XDG_CONFIG_HOME/vdsm`).
+`vdsmd --config FILE` reads that one instead. `vdsm-tool config check` tells whether the daemon would accept
+them, `vdsm-tool config show` what holds, and `systemctl reload vdsmd` (SIGHUP) applies changed `[plugin.*]`
+tables; changes of the other tables come into force at the next start.
+"""
+_SWITCH: Final = ("`enabled`", "true or false", "`true`", "Whether the plugin runs.")
+
+
+def page(installed: Installed, _: Sources) -> str:
+    """`options.md`."""
+    names = sorted({plugin.name for plugin in installed.plugins})
+    parts = [_INTRODUCTION]
+    parts += [_table(name, type_, line(type_), []) for name, type_ in TABLES.items()]
+    for name in names:
+        type_ = installed.options.get(name, Options)
+        says = line(type_) if type_ is not Options else "This plugin has no options of its own."
+        parts.append(_table(f"plugin.{name}", type_, says, [_SWITCH]))
+    return "\n".join(parts)
+
+
+def _table(name: str, type_: type[Options], says: str, rows: list[tuple[str, ...]]) -> str:
+    notes = comments(type_)
+    rows += [
+        (f"`{field.encode_name}`", describe(field.type), default(field), notes.get(field.name, ""))
+        for field in fields(type_)
+    ]
+    return f"## [{name}]\n\n{says}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}"
+
+
+def default(field: inspect.Field) -> str:
+    """The default of an option; that of a function is what its docstring says, for it depends on the user."""
+    factory: Any = field.default_factory
+    if field.default is not msgspec.NODEFAULT:
+        return f"`{msgspec.json.encode(field.default).decode()}`"
+    if factory is msgspec.NODEFAULT:
+        return ""
+    if getattr(factory, "__doc__", None) and not isinstance(factory, type):
+        return line(factory)
+    return f"`{msgspec.json.encode(factory()).decode()}`"
