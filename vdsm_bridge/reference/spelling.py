@@ -22,6 +22,7 @@ _NOUNS: Final[dict[type[inspect.Type], str]] = {
     inspect.StrType: "text",
     inspect.BytesType: "bytes",
 }
+_EMPTY: Final = '""'
 _LEAST: Final = (("ge", "at least {}"), ("gt", "more than {}"), ("le", "at most {}"), ("lt", "less than {}"))
 _LENGTHS: Final = (("min_length", "at least {} long"), ("max_length", "at most {} long"))
 
@@ -40,7 +41,7 @@ def describe(info: inspect.Type) -> str:
     if isinstance(info, (inspect.StructType, inspect.CustomType)):
         return _link(info.cls)
     if isinstance(info, inspect.LiteralType):
-        return " or ".join(f"`{value or '""'}`" for value in sorted(info.values, key=str))
+        return " or ".join(f"`{_EMPTY if value == '' else value}`" for value in sorted(info.values, key=str))
     if isinstance(info, inspect.EnumType):
         return " or ".join(f"`{item.value}`" for item in info.cls)
     return _collection(info) or (_NOUNS.get(type(info), type(info).__name__) + _limits(info))
