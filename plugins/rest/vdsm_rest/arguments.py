@@ -78,7 +78,7 @@ class Plan:
     def _queried(self, name: str, texts: Sequence[str]) -> Any:
         argument = self._query.get(name)
         if argument is None:
-            raise InvalidArgument(argument=name, reason="there is no such argument in the query string")
+            raise InvalidArgument(argument=name, reason="there is no such argument")
         if argument.shape == "array":
             value: Any = list(texts)
         elif len(texts) > 1:

@@ -19,6 +19,7 @@ PEER_UID: Final = "X_REMOTE_UID"
 _BEARER: Final = re.compile(r"Bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _FLOW_ID: Final = re.compile(r"[\x20-\x7e]{0,128}")
+_SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 _WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:;[^,]*)?(?:,|$)", re.IGNORECASE)
 
 Environ = MutableMapping[str, Any]
@@ -52,7 +53,7 @@ def context(identity: Identity, environ: Environ) -> Context:
     :raises MalformedRequest: an id is too long or has characters that it must not have
     """
     get = environ.get
-    wait = wait_of(get("HTTP_PREFER", ""))
+    wait = _wait(get("HTTP_REQUEST_TIMEOUT"), get("HTTP_PREFER"))
     return Context(
         identity=identity,
         binding="rest",
@@ -63,10 +64,14 @@ def context(identity: Identity, environ: Environ) -> Context:
     )
 
 
-def wait_of(prefer: str) -> int | None:
-    """The seconds of `Prefer: wait=` (RFC 7240); what is malformed is no preference."""
+def _wait(timeout: str | None, prefer: str | None) -> float | None:
+    """The seconds that the caller gives the call; a malformed preference is none (RFC 7240)."""
+    if timeout is not None:
+        if not _SECONDS.fullmatch(timeout.strip()):
+            raise MalformedRequest(reason="the header Request-Timeout must be a number of seconds")
+        return float(timeout)
     match = _WAIT.search(prefer) if prefer else None
-    return int(match[1]) if match else None
+    return float(match[1]) if match else None
 
 
 def _token(header: str) -> str:

@@ -37,6 +37,11 @@ def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any
 
 _FLOW_ID: Final = _header("FlowID", "A tag for the log.", pattern=r"^[\x20-\x7e]*$", maxLength=128)
 _PREFER: Final = _header("Prefer", "`wait=N`: give up after N seconds (RFC 7240).")
+_TIMEOUT: Final = _header(
+    "Request-Timeout",
+    "Give up after so many seconds; a fraction is possible, and it goes before `Prefer`.",
+    pattern=r"^[0-9]{1,6}(\.[0-9]{1,9})?$",
+)
 _REQUEST_ID: Final = _header(
     "Idempotency-Key",
     "The request's id: sent again with the same id, the first answer comes back and nothing is done twice.",
@@ -109,7 +114,7 @@ WIRE: Final = Wire(
         "condition": (PreconditionFailed,),
     },
     parameters={
-        "any": (_FLOW_ID, _PREFER),
+        "any": (_FLOW_ID, _PREFER, _TIMEOUT),
         "change": (_REQUEST_ID,),
         "read": (_IF_NONE_MATCH,),
         "item": (_IF_MATCH,),

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 
 from vdsm_bridge import Bridge, Context, Kind, types
-from vdsm_bridge.errors import NotFound, UnexpectedError, VdsmError
-from vdsm_bridge.routes import RouteConflict, derive
+from vdsm_bridge.errors import NoSuchVerb, NotFound, UnexpectedError, VdsmError
+from vdsm_bridge.routes import BY_NAME, RouteConflict, derive
 from vdsm_rest import caller, negotiation, problems, views
 from vdsm_rest.arguments import NO_BODY, Query, read_query
 from vdsm_rest.caller import Environ
@@ -22,7 +22,7 @@ from vdsm_rest.guard import Guard
 from vdsm_rest.options import RestOptions
 from vdsm_rest.pages import Page, Pages
 from vdsm_rest.problems import MethodNotAllowed, NoSuchResource, PreconditionFailed
-from vdsm_rest.table import ROOT, Entry, Node, Table
+from vdsm_rest.table import ROOT, Entry, Node, Table, segments_of
 
 log = logging.getLogger(__name__)
 
@@ -102,16 +102,12 @@ class Service:
         identity = caller.identify(self._bridge, environ)
         node, values = api.table.find(path)
         if node is None:
-            raise NoSuchResource(path=path)
+            raise _nothing_at(path)
         if method == "OPTIONS":
             return Reply(204, [("Allow", ", ".join(node.methods()))])
         entry = _entry(node, method, path)
         context = caller.context(identity, environ)
-        reply = self._carry_out(entry, values, context, environ)
-        if context.deadline is not None:
-            wait = caller.wait_of(environ.get("HTTP_PREFER", ""))
-            reply.headers.append(("Preference-Applied", f"wait={wait}"))
-        return reply
+        return self._carry_out(entry, values, context, environ)
 
     def _page(self, page: Page, method: str, environ: Environ) -> Reply:
         if method == "OPTIONS":
@@ -182,6 +178,13 @@ def path_of(environ: Mapping[str, Any]) -> str:
     """The path as it came, percent-encoded: only so a slash within a segment is not mistaken."""
     uri: str = environ.get("REQUEST_URI") or environ["PATH_INFO"]
     return uri.partition("?")[0]
+
+
+def _nothing_at(path: str) -> VdsmError:
+    segments = segments_of(path)
+    if len(segments) == 3 and path.startswith(f"{ROOT}{BY_NAME}/"):
+        return NoSuchVerb(verb=segments[-1])
+    return NoSuchResource(path=path)
 
 
 def _entry(node: Node, method: str, path: str) -> Entry:

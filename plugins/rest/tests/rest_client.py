@@ -1,0 +1,111 @@
+"""A small HTTP client of the tests, over TCP and unix sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from vdsm_bridge.testing.client import ContractError
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def __getitem__(self, header: str) -> str:
+        return self.headers[header]
+
+
+class RestClient:
+    """One keep-alive connection; also a client for the contract suite."""
+
+    def __init__(self, url: str, timeout: float = 30.0) -> None:
+        self._connection: http.client.HTTPConnection
+        if url.startswith("unix:"):
+            self._connection = UnixConnection(url.removeprefix("unix:"), timeout)
+        else:
+            self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
+
+    def __enter__(self) -> RestClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send; `body` is sent as JSON unless it is bytes."""
+        sent = dict(headers or {})
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        self._connection.request(method, path, data, sent)
+        response = self._connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Answer:
+        return self.request("POST", path, body, {name.replace("_", "-"): v for name, v in headers.items()})
+
+    def delete(self, path: str, **headers: str) -> Answer:
+        return self.request("DELETE", path, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+    def call(
+        self,
+        verb: str,
+        arguments: Mapping[str, Any],
+        *,
+        token: str = "",
+        request_id: str = "",
+        timeout: float | None = None,
+    ) -> Any:
+        """A verb by its name."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if request_id:
+            headers["Idempotency-Key"] = request_id
+        if timeout is not None:
+            headers["Request-Timeout"] = str(timeout)
+        answer = self.request("POST", f"/api/verbs/{quote(verb, safe='')}", dict(arguments), headers)
+        if answer.status >= 400:
+            problem = answer.json
+            assert answer["Content-Type"] == "application/problem+json"
+            raise ContractError(problem["slug"], problem["code"], problem["detail"])
+        return answer.json if answer.body else None
+
+    def verbs(self) -> set[str]:
+        """The verbs that the document describes on a route of their own."""
+        paths = self.get("/api/openapi.json").json["paths"]
+        operations = [op for path, item in paths.items() for op in item.values() if "/verbs/" not in path]
+        return {operation["x-vdsm-verb"] for operation in operations if "x-vdsm-verb" in operation}
+
+    def close(self) -> None:
+        self._connection.close()
