@@ -58,7 +58,14 @@ def _threads() -> Set[str]:
 def _children() -> Set[str]:
     # Each thread has a list of its own (proc(5)).
     lists = Path("/proc/self/task").glob("*/children")
-    return {f"{_name(pid)} ({pid})" for path in lists for pid in path.read_text().split()}
+    return {f"{_name(pid)} ({pid})" for path in lists for pid in _pids(path)}
+
+
+def _pids(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []  # the thread has ended meanwhile
 
 
 def _name(pid: str) -> str:
