@@ -1,0 +1,79 @@
+"""What can be wrong with machines.
+
+::
+
+    InvalidRequest
+    └── CannotCreateVM
+    NotFound
+    └── NoSuchVM
+    Conflict
+    ├── VMExists
+    ├── VMIsDown
+    └── ForeignDefinition
+    OperationFailed
+    ├── VMDestroyFailed
+    ├── ResetFailed
+    ├── BalloonError
+    └── SetNumberOfCpusFailed
+
+Codes are VDSM's.
+"""
+
+from __future__ import annotations
+
+from vdsm_core.errors import Conflict, InvalidRequest, NotFound, OperationFailed
+
+
+class NoSuchVM(NotFound):
+    """No machine of this id is on the host. Facts: `vm_id`."""
+
+    slug = "no-such-vm"
+    code = 1
+    template = "There is no machine '{vm_id}'"
+
+
+class VMExists(Conflict):
+    """The id or the name belongs to another machine. Facts: `member` ("vmId", "vmName"), `value`."""
+
+    slug = "vm-exists"
+    code = 4
+    template = "There is a machine with {member} '{value}' already"
+
+
+class VMIsDown(Conflict):
+    """The machine does not run. Facts: `vm_id`, `action`."""
+
+    slug = "vm-is-down"
+    code = 6
+    template = "Cannot {action} machine '{vm_id}': it is down"
+
+
+class ForeignDefinition(Conflict):
+    """Somebody else defined the machine, and it is down: there is nothing to destroy. Facts: `vm_id`."""
+
+    slug = "foreign-definition"
+    template = "Cannot destroy machine '{vm_id}': it is down, and its definition was not made by this daemon"
+
+
+class CannotCreateVM(InvalidRequest):
+    """The machine that was asked for cannot be. Facts: `reason`."""
+
+    slug = "cannot-create-vm"
+    code = 9
+    template = "Cannot create the machine: {reason}"
+
+
+class VMDestroyFailed(OperationFailed):
+    """The machine could not be ended. Facts: `vm_id`, `reason`."""
+
+    slug = "vm-destroy-failed"
+    code = 42
+    template = "Cannot destroy machine '{vm_id}': {reason}"
+
+
+class ResetFailed(OperationFailed):
+    """The machine could not be reset. Facts: `vm_id`, `reason`."""
+
+    slug = "reset-failed"
+    code = 90
+    template = "Cannot reset machine '{vm_id}': {reason}"

@@ -1,0 +1,140 @@
+"""The feature area `virt`: machines and the host they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from vdsm_bridge.binding import Health
+from vdsm_bridge.feature import Feature, Runtime
+from vdsm_bridge.verb import Namespace
+from vdsm_core.config import Options, Positive
+from vdsm_core.hypervisor import ConnectionBack, HypervisorEvent
+from vdsm_virt.control import Control
+from vdsm_virt.domain.kind import Accelerator, Kinds
+from vdsm_virt.host import HostFacts, HostSampler, Tree, kvm
+from vdsm_virt.host.capabilities import Promises
+from vdsm_virt.host_verbs import Host
+from vdsm_virt.inventory import Inventory
+from vdsm_virt.keeper import Keeper
+from vdsm_virt.launch import Launcher
+from vdsm_virt.records import Records
+from vdsm_virt.stats import Statistics
+from vdsm_virt.vm_verbs import VM
+from vdsm_virt.watcher import Watcher
+
+MiBOption = Annotated[int, Meta(ge=0, extra_json_schema={"x-unit": "MiB"})]
+
+
+class VirtOptions(Options, frozen=True):
+    """`[plugin.virt]`."""
+
+    #: Whether machines use KVM: "auto" where it works, "kvm" always, "tcg" never.
+    accelerator: Accelerator = "auto"
+    #: Seconds that libvirt may take to start a machine.
+    launch_timeout: Positive = 300.0
+    #: Seconds that a guest has to end or to reboot when it is asked; then it counts as up again.
+    shutdown_timeout: Positive = 300.0
+    #: Seconds between two samples of the host's load.
+    host_sample_interval: Positive = 15.0
+    #: File systems whose free space `Host.getStats` reports.
+    watched_paths: tuple[str, ...] = ("/tmp", "/var/log")  # noqa: S108 - watched, not written
+    #: MiB that the host keeps for itself, and that a machine costs beyond its own memory.
+    host_reserve: MiBOption = 256
+    extra_reserve: MiBOption = 65
+    guest_overhead: MiBOption = 65
+    #: Interfaces, by shell patterns, that stand in for real NICs where there are none.
+    fake_nics: tuple[str, ...] = ()
+
+
+class Virt(Feature):
+    """`Host` in part, and `VM`."""
+
+    Config = VirtOptions
+
+    def __init__(self, runtime: Runtime, config: Any) -> None:
+        super().__init__(runtime, config)
+        hypervisor = runtime.hypervisor
+        tree = Tree(runtime.root)
+        self._keeper = Keeper()
+        self._inventory = Inventory(runtime.events)
+        self._records = Records(hypervisor, self._inventory, self._keeper, runtime.root)
+        self._watcher = Watcher(hypervisor, self._inventory, self._keeper, self._records)
+        self._statistics = Statistics(hypervisor, self._inventory)
+        self._kinds = Kinds(hypervisor, config.accelerator, lambda: kvm.usable(tree))
+        promises = Promises(
+            host_reserve=config.host_reserve,
+            extra_reserve=config.extra_reserve,
+            guest_overhead=config.guest_overhead,
+        )
+        self._facts = HostFacts(hypervisor, tree, fake_nics=config.fake_nics, promises=promises)
+        self._sampler = HostSampler(
+            tree,
+            interval=config.host_sample_interval,
+            paths=config.watched_paths,
+            fake_nics=config.fake_nics,
+            reserve=config.host_reserve + config.extra_reserve,
+        )
+        self._deafen: Callable[[], None] | None = None
+
+    def namespaces(self) -> Sequence[Namespace]:
+        """`Host` and `VM`."""
+        runtime, config = self.runtime, self.config
+        host = Host(
+            facts=self._facts,
+            sampler=self._sampler,
+            hypervisor=runtime.hypervisor,
+            inventory=self._inventory,
+            records=self._records,
+            statistics=self._statistics,
+            guest_overhead=config.guest_overhead,
+        )
+        vm = VM(
+            inventory=self._inventory,
+            records=self._records,
+            launcher=Launcher(
+                runtime.hypervisor, self._inventory, self._records, runtime.hooks, config.launch_timeout
+            ),
+            control=Control(
+                hypervisor=runtime.hypervisor,
+                inventory=self._inventory,
+                watcher=self._watcher,
+                records=self._records,
+                keeper=self._keeper,
+                hooks=runtime.hooks,
+                shutdown_timeout=config.shutdown_timeout,
+            ),
+            statistics=self._statistics,
+            kinds=self._kinds,
+            lanes=runtime.lanes,
+            patience=runtime.config.daemon.call_deadline,
+        )
+        return [host, vm]
+
+    def start(self) -> None:
+        """Listen, and read what machines there are. Works without a hypervisor, too: it may come later."""
+        self._keeper.start()
+        self._sampler.start()
+        self._deafen = self.runtime.hypervisor.listen(self._handle)
+        if self.runtime.hypervisor.connected:
+            self._watcher.compare()
+
+    def stop(self, grace: float) -> None:
+        """Stop to listen. Machines run on."""
+        if self._deafen is not None:
+            self._deafen()
+            self._deafen = None
+        self._sampler.stop()
+        self._keeper.stop(grace)
+
+    def health(self) -> Health:
+        """How it is."""
+        return Health()
+
+    def _handle(self, event: HypervisorEvent) -> None:
+        if isinstance(event, ConnectionBack):
+            self._kinds.forget()
+            self._facts.refresh()
+        self._watcher.handle(event)

@@ -1,0 +1,128 @@
+"""The machines of this host. Records are immutable: readers take them without a lock."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from vdsm_core.events import EventBus
+from vdsm_virt.errors import NoSuchVM, VMExists
+from vdsm_virt.events import VmStatusChanged
+from vdsm_virt.machine import TRANSITIONS, Machine
+
+log = logging.getLogger(__name__)
+
+
+class Inventory:
+    """Machines by id; each change of a status is published, in order.
+
+    :param events: where to
+    """
+
+    def __init__(self, events: EventBus) -> None:
+        self._events = events
+        self._changed = threading.Condition()
+        self._machines: dict[str, Machine] = {}
+        self._ids: dict[str, str] = {}
+        #: Grows with each change.
+        self.version = 0
+
+    def get(self, vm_id: str) -> Machine:
+        """One machine.
+
+        :raises NoSuchVM: none has this id
+        """
+        machine = self._machines.get(vm_id.lower())
+        if machine is None:
+            raise NoSuchVM(vm_id=vm_id)
+        return machine
+
+    def find(self, vm_id: str) -> Machine | None:
+        """One machine, or None."""
+        return self._machines.get(vm_id.lower())
+
+    def all(self) -> list[Machine]:
+        """Every machine, in the order in which they became known."""
+        return list(self._machines.values())
+
+    def add(self, machine: Machine) -> None:
+        """A new machine.
+
+        :raises VMExists: its id or its name is taken
+        """
+        with self._changed:
+            if machine.id in self._machines:
+                raise VMExists(member="vmId", value=machine.id)
+            if machine.name in self._ids:
+                raise VMExists(member="vmName", value=machine.name)
+            self._machines[machine.id] = machine
+            self._ids[machine.name] = machine.id
+            self._note()
+            self._publish(machine)
+
+    def update(self, vm_id: str, change: Callable[[Machine], Machine]) -> Machine | None:
+        """Replace a machine by what `change` makes of it; None if there is none.
+
+        `change` is called under the lock: it must only compute.
+        """
+        with self._changed:
+            before = self._machines.get(vm_id)
+            if before is None:
+                return None
+            after = change(before)
+            if after is before:
+                return before
+            self._machines[vm_id] = after
+            if after.name != before.name:
+                self._ids.pop(before.name, None)
+                self._ids[after.name] = vm_id
+            if (after.status, after.pause_code) != (before.status, before.pause_code):
+                if after.status != before.status and after.status not in TRANSITIONS[before.status]:
+                    log.info("Machine %s went from %s to %s", vm_id, before.status, after.status)
+                after = self._machines[vm_id] = msgspec.structs.replace(after, since=time.time())
+                self._publish(after)
+            self._note()
+            return after
+
+    def change(self, vm_id: str, **members: Any) -> Machine | None:
+        """Replace some members of a machine; None if there is none."""
+        return self.update(vm_id, lambda machine: msgspec.structs.replace(machine, **members))
+
+    def forget(self, vm_id: str) -> None:
+        """Drop a machine; one that is not known is no error."""
+        with self._changed:
+            machine = self._machines.pop(vm_id, None)
+            if machine is not None:
+                if self._ids.get(machine.name) == vm_id:
+                    del self._ids[machine.name]
+                self._note()
+
+    def wait(self, vm_id: str, reached: Callable[[Machine | None], bool], timeout: float) -> bool:
+        """Wait until `reached` holds of a machine (None: it is gone); tell whether it does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: reached(self._machines.get(vm_id)), timeout)
+
+    def _note(self) -> None:
+        self.version += 1
+        self._changed.notify_all()
+
+    def _publish(self, machine: Machine) -> None:
+        ended = machine.exit if machine.status == "Down" else None
+        self._events.publish(
+            VmStatusChanged(
+                vm_id=machine.id,
+                vm_name=machine.name,
+                status=machine.status,
+                pause_code=machine.pause_code if machine.status == "Paused" else UNSET,
+                exit_code=UNSET if ended is None else ended.code,
+                exit_reason=UNSET if ended is None else int(ended.reason),
+                exit_message=UNSET if ended is None else ended.message,
+            ),
+            machine.id,
+        )

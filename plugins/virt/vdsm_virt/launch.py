@@ -1,0 +1,210 @@
+"""Bringing a machine to life: defined at once, started in the background."""
+
+from __future__ import annotations
+
+import logging
+import time
+from xml.etree.ElementTree import Element
+
+import msgspec
+
+from vdsm_core.errors import OperationFailed, VdsmError
+from vdsm_core.hooks import Hooks
+from vdsm_core.hypervisor import (
+    DomainExists,
+    Hypervisor,
+    NoSuchDomain,
+    OperationInvalid,
+    OperationUnsupported,
+    XMLRefused,
+)
+from vdsm_virt.domain import reading
+from vdsm_virt.domain.disks import UNPREPARED
+from vdsm_virt.domain.elements import parse, to_text, under
+from vdsm_virt.domain.metadata import Exit
+from vdsm_virt.errors import CannotCreateVM, VMExists
+from vdsm_virt.inventory import Inventory
+from vdsm_virt.machine import STATUS, Machine, Reason
+from vdsm_virt.plan import Plan
+from vdsm_virt.records import Records
+
+log = logging.getLogger(__name__)
+
+
+class Launcher:
+    """Defines and starts machines.
+
+    :param timeout: seconds that libvirt may take to start one
+    """
+
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        inventory: Inventory,
+        records: Records,
+        hooks: Hooks,
+        timeout: float,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._inventory = inventory
+        self._records = records
+        self._hooks = hooks
+        self._timeout = timeout
+
+    def define(self, plan: Plan) -> Machine:
+        """Put a machine on the host, waiting for its launch. On an error nothing has changed.
+
+        :raises VMExists: its id or name is taken
+        :raises CannotCreateVM: libvirt does not accept its document
+        """
+        machine = Machine(
+            id=plan.id,
+            name=plan.name,
+            status="WaitForLaunch",
+            since=time.time(),
+            ours=True,
+            launching=True,
+            details=reading.read(plan.domain, plan.id),
+            stale=False,
+        )
+        self._refuse_known(plan)
+        self._inventory.add(machine)
+        try:
+            self._define(plan)
+        except BaseException:
+            self._inventory.forget(plan.id)
+            raise
+        return self._inventory.get(plan.id)
+
+    def launch(self, plan: Plan) -> None:
+        """Start a defined machine. What goes wrong is the machine's end, not an error of this call."""
+        try:
+            self._prepare(plan)
+            if self._is_doomed(plan.id):
+                return
+            self._hypervisor.start_domain(plan.id, paused=plan.paused, timeout=self._timeout)
+            self._arrive(plan)
+        except VdsmError as error:
+            self._fail(plan, str(error))
+        except Exception as error:
+            # A hook of somebody else's, most likely: the machine must not wait for ever.
+            log.exception("The launch of machine %s failed", plan.id)
+            self._fail(plan, f"{type(error).__name__}, see the log of the daemon")
+
+    def abandon(self, plan: Plan) -> None:
+        """Take back `define`."""
+        self._hypervisor.undefine(plan.id)
+        self._inventory.forget(plan.id)
+
+    def _refuse_known(self, plan: Plan) -> None:
+        """libvirt would replace a definition of the same id and name without a word."""
+        try:
+            self._hypervisor.domain(plan.id)
+        except NoSuchDomain:
+            return
+        raise VMExists(member="vmId", value=plan.id)
+
+    def _define(self, plan: Plan) -> None:
+        try:
+            self._hypervisor.define(to_text(plan.domain))
+        except DomainExists as error:
+            raise VMExists(member="vmName", value=plan.name) from error
+        except (XMLRefused, OperationUnsupported) as error:
+            raise CannotCreateVM(reason=error.facts["reason"]) from error
+
+    def _prepare(self, plan: Plan) -> None:
+        before = to_text(plan.domain)
+        for target, ids in plan.disks.items():
+            path = self._hooks.prepare_disk(plan.id, dict(ids))
+            if path is None:
+                raise OperationFailed(reason=f"no plugin knows how to prepare disk {target} ({_named(ids)})")
+            _set_path(plan.domain, target, path)
+        self._hooks.before_vm_start(plan.id, plan.domain, dict(plan.metadata.custom))
+        # Both are the machine's identity by now: a hook cannot change them any more.
+        under(plan.domain, "uuid").text = plan.id
+        under(plan.domain, "name").text = plan.name
+        if to_text(plan.domain) != before and not self._is_doomed(plan.id):
+            self._define(plan)
+
+    def _arrive(self, plan: Plan) -> None:
+        """It runs: see how, and tell."""
+        if self._is_doomed(plan.id):
+            self._end(plan.id)
+            return
+        try:
+            domain = self._hypervisor.domain(plan.id)
+            details = self._records.read(plan.id)
+        except NoSuchDomain:
+            if self._is_doomed(plan.id):
+                return
+            raise
+        status = STATUS[domain.state]
+
+        def arrived(machine: Machine) -> Machine:
+            if machine.asked == "destroy":
+                return machine
+            return msgspec.structs.replace(
+                machine,
+                launching=False,
+                active=domain.active,
+                status=status,
+                pause_code="NOERR" if status == "Paused" else "",
+                started=time.time(),
+                details=details,
+                exit=_ENDED_AT_ONCE if status == "Down" else None,
+                stale=False,
+            )
+
+        self._inventory.update(plan.id, arrived)
+        if self._is_doomed(plan.id):
+            self._end(plan.id)
+            return
+        if status == "Down":
+            self._records.remember_exit_soon(plan.id)
+            return
+        self._hooks.after_vm_start(plan.id, self._running_document(plan), dict(plan.metadata.custom))
+
+    def _running_document(self, plan: Plan) -> Element:
+        try:
+            return parse(self._hypervisor.domain_xml(plan.id))
+        except VdsmError:
+            return plan.domain
+
+    def _is_doomed(self, vm_id: str) -> bool:
+        """Whether it was destroyed while it was being started."""
+        machine = self._inventory.find(vm_id)
+        return machine is None or machine.asked == "destroy"
+
+    def _end(self, vm_id: str) -> None:
+        try:
+            self._hypervisor.destroy(vm_id)
+        except (NoSuchDomain, OperationInvalid):
+            log.debug("Machine %s was destroyed before it ran", vm_id)
+
+    def _fail(self, plan: Plan, reason: str) -> None:
+        if self._is_doomed(plan.id):
+            return
+        log.warning("Machine %s (%s) cannot be started: %s", plan.id, plan.name, reason)
+        ended = Exit(1, Reason.LIBVIRT_START_FAILED, reason)
+        self._inventory.change(plan.id, launching=False, active=False, status="Down", exit=ended)
+        self._records.remember_exit_soon(plan.id)
+
+
+_ENDED_AT_ONCE = Exit(1, Reason.GENERIC_ERROR, "The machine ended as soon as it was started")
+
+
+def _named(ids: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in ids.items())
+
+
+def _set_path(domain: Element, target: str, path: str) -> None:
+    for disk in domain.findall("devices/disk"):
+        place, source = disk.find("target"), disk.find("source")
+        if place is None or source is None or place.get("dev") != target:
+            continue
+        if not any(value.startswith(UNPREPARED) for value in source.attrib.values()):
+            continue
+        block = path.startswith("/dev/")
+        disk.set("type", "block" if block else "file")
+        source.attrib.clear()
+        source.set("dev" if block else "file", path)

@@ -1,0 +1,126 @@
+"""What `VM.create` takes: VDSM's `vmParams`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from vdsm_core.types import UUID, Open, Request
+from vdsm_virt.devices import AnyDevice
+from vdsm_virt.scalars import (
+    AbsolutePath,
+    Filled,
+    KeyMap,
+    LooseBool,
+    LooseInt,
+    LooseUint,
+    OptionalPath,
+    Word,
+)
+
+#: A machine's name is a file's name to libvirt.
+Name = Annotated[
+    str, Meta(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+$")
+]
+CpuSet = Annotated[str, Meta(pattern=r"^[0-9,^-]+$", max_length=1024)]
+
+
+class NumaNode(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A NUMA cell of the guest: `cpus` is a set like "0-3,8", `memory` is in MiB."""
+
+    cpus: CpuSet
+    memory: LooseUint
+    node_index: LooseUint | UnsetType = UNSET
+
+
+class NumaTune(msgspec.Struct, frozen=True, kw_only=True):
+    """On which NUMA nodes of the host the memory lies."""
+
+    nodeset: CpuSet | UnsetType = UNSET
+    mode: Literal["strict", "interleave", "preferred"] = "strict"
+
+
+class KnownVmParams(Request, frozen=True):
+    """The members of `vmParams` that mean something here; others are kept with the machine.
+
+    Only `vmName` and `memSize` (MiB) are needed, or `xml`, a libvirt domain document that then stands for
+    everything else. Numbers and truth values may be text. `devices` switches the old-style members
+    (`hda`, `cdrom`, `macAddr`, ...) off, as in VDSM.
+    """
+
+    vm_id: UUID | UnsetType = UNSET
+    vm_name: Name | UnsetType = UNSET
+    vm_type: Literal["kvm"] = "kvm"
+    xml: Annotated[str, Meta(min_length=1, max_length=1_000_000)] | UnsetType = UNSET
+    launch_paused: LooseBool = False
+
+    mem_size: LooseUint | UnsetType = UNSET
+    max_mem_size: LooseUint | UnsetType = UNSET
+    max_mem_slots: LooseUint = 16
+    mem_guaranteed_size: LooseUint | UnsetType = UNSET
+    numa_tune: NumaTune | UnsetType = UNSET
+    guest_numa_nodes: list[NumaNode] = []
+
+    smp: LooseUint = 1
+    max_v_cpus: LooseUint | UnsetType = msgspec.field(name="maxVCpus", default=UNSET)
+    smp_cores_per_socket: LooseUint = 1
+    smp_threads_per_core: LooseUint = 1
+    cpu_type: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,+ -]*$", max_length=1024)] | UnsetType = UNSET
+    cpu_shares: LooseUint | UnsetType = UNSET
+    cpu_pinning: dict[Annotated[str, Meta(pattern=r"^[0-9]{1,4}$")], CpuSet] = {}
+    num_of_io_threads: LooseUint | UnsetType = UNSET
+
+    kvm_enable: LooseBool | UnsetType = UNSET
+    acpi_enable: LooseBool = True
+    hyperv_enable: LooseBool = False
+    pit_reinjection: LooseBool = True
+    emulated_machine: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=64)] | UnsetType = UNSET
+    time_offset: LooseInt = 0
+    tablet_enable: LooseBool = False
+    smartcard_enable: LooseBool = False
+    agent_channel_name: Filled | UnsetType = UNSET
+
+    boot: Annotated[str, Meta(pattern=r"^[acdn]{0,4}$")] | UnsetType = UNSET
+    boot_menu_enable: LooseBool = False
+    kernel: AbsolutePath | UnsetType = UNSET
+    initrd: AbsolutePath | UnsetType = UNSET
+    kernel_args: Word | UnsetType = UNSET
+
+    devices: Annotated[list[AnyDevice], Meta(max_length=512)] | UnsetType = UNSET
+    custom: dict[Word, Word] = {}
+
+    display: Literal["vnc", "qxl", "qxlnc", "local"] | UnsetType = UNSET
+    display_ip: Word | UnsetType = UNSET
+    keyboard_layout: KeyMap | UnsetType = UNSET
+    spice_secure_channels: Word | UnsetType = UNSET
+    hda: AbsolutePath | UnsetType = UNSET
+    hdb: AbsolutePath | UnsetType = UNSET
+    hdc: AbsolutePath | UnsetType = UNSET
+    hdd: AbsolutePath | UnsetType = UNSET
+    cdrom: OptionalPath | UnsetType = UNSET
+    floppy: AbsolutePath | UnsetType = UNSET
+    mac_addr: Word | UnsetType = UNSET
+    nic_model: Word | UnsetType = UNSET
+    bridge: Word | UnsetType = UNSET
+    sound_device: Literal["ac97", "es1370", "hda", "ich6", "pcspk", "sb16"] | UnsetType = UNSET
+
+
+class VmParams(Open[KnownVmParams]):
+    """A machine's parameters; members that are not known are kept."""
+
+
+#: Members that the domain XML or the machine's record has anyway, or that hold secrets and bulk.
+_NOT_KEPT = frozenset({"xml", "vmId", "vmName", "devices", "custom", "sysprepInf", "hiberVolHandle"})
+
+
+def kept_members(params: VmParams) -> dict[str, Any]:
+    """The unknown members that are kept with the machine: nothing that looks like a secret or like bulk."""
+    return {
+        name: value
+        for name, value in params.unknown.items()
+        if name not in _NOT_KEPT
+        and not name.startswith("_X_")
+        and not any(word in name.lower() for word in ("passw", "secret", "ticket", "token"))
+    }

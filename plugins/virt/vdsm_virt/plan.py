@@ -1,0 +1,135 @@
+"""From `vmParams` to a plan: the domain document and everything else that a launch needs."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import msgspec
+from msgspec import UnsetType
+
+from vdsm_core.errors import InvalidArgument
+from vdsm_core.types import BLANK_UUID
+from vdsm_virt.domain import document, metadata, ready
+from vdsm_virt.domain.disks import UNPREPARED
+from vdsm_virt.domain.elements import under
+from vdsm_virt.domain.kind import DomainKind
+from vdsm_virt.domain.metadata import Metadata
+from vdsm_virt.params import KnownVmParams, VmParams, kept_members
+from vdsm_virt.scalars import truth, whole
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that is to be. `disks`: VDSM's ids of those that a plugin has to prepare, by target."""
+
+    id: str
+    name: str
+    domain: Element
+    metadata: Metadata
+    paused: bool = False
+    disks: dict[str, dict[str, str]] = {}
+
+
+def plan(params: VmParams, vm_id: str, kind: DomainKind, client_ip: str) -> Plan:
+    """Check the parameters and write the document.
+
+    :param vm_id: VDSM's argument beside `vmParams`; empty if it was not given
+    :raises MissingArgument: the name or the memory
+    :raises InvalidArgument: they contradict each other or cannot be expressed
+    """
+    known = params.known
+    if isinstance(known.xml, UnsetType):
+        return _from_members(params, _one_id(vm_id, known, ""), kind, client_ip)
+    domain = ready.read(known.xml)
+    chosen = _one_id(vm_id, known, ready.uuid(domain))
+    return _from_xml(params, domain, chosen, kind, client_ip)
+
+
+def _from_members(params: VmParams, vm_id: str, kind: DomainKind, client_ip: str) -> Plan:
+    known = params.known
+    # VDSM called a machine without a name after its id.
+    name = f"n{vm_id}" if isinstance(known.vm_name, UnsetType) else known.vm_name
+    built = document.build(known, vm_id, name, kind)
+    facts = _metadata(params, client_ip, dict(known.custom), built.disks)
+    _embed(built.element, facts)
+    return Plan(
+        id=vm_id,
+        name=name,
+        domain=built.element,
+        metadata=facts,
+        paused=truth(known.launch_paused, False),
+        disks={target: ids for target, ids in built.disks.items() if _is_unprepared(built.element, target)},
+    )
+
+
+def _from_xml(params: VmParams, domain: Element, vm_id: str, kind: DomainKind, client_ip: str) -> Plan:
+    known = params.known
+    name = ready.name(domain)
+    if not isinstance(known.vm_name, UnsetType) and known.vm_name != name:
+        raise InvalidArgument(
+            argument="vmParams.vmName", reason=f"the domain document's name is '{name}', another one"
+        )
+    ready.settle_type(domain, known, kind)
+    under(domain, "uuid").text = vm_id
+    custom = {**metadata.foreign_custom(domain), **known.custom}
+    facts = _metadata(params, client_ip, custom, {})
+    _embed(domain, facts)
+    return Plan(id=vm_id, name=name, domain=domain, metadata=facts, paused=truth(known.launch_paused, False))
+
+
+def _one_id(argument: str, known: KnownVmParams, in_xml: str) -> str:
+    """The id that all who give one agree on; a new one if nobody does.
+
+    :raises InvalidArgument: they do not agree
+    """
+    member = "" if isinstance(known.vm_id, UnsetType) else known.vm_id
+    given = {"vmID": argument.lower(), "vmParams.vmId": member.lower(), "vmParams.xml": in_xml}
+    ids = {place: text for place, text in given.items() if text and text != BLANK_UUID}
+    if len(set(ids.values())) > 1:
+        first, second = list(ids.items())[:2]
+        raise InvalidArgument(
+            argument=second[0], reason=f"its id {second[1]} is not {first[0]}'s, {first[1]}"
+        )
+    return next(iter(ids.values()), None) or str(uuid.uuid4())
+
+
+def _metadata(
+    params: VmParams, client_ip: str, custom: dict[str, str], disks: dict[str, dict[str, str]]
+) -> Metadata:
+    guaranteed = whole(params.known.mem_guaranteed_size, "vmParams.memGuaranteedSize", 0, most=2**40)
+    return Metadata(
+        created=round(time.time(), 3),
+        client_ip=client_ip,
+        guaranteed_memory=guaranteed,
+        custom=custom,
+        devices=disks,
+        kept=_plain(kept_members(params)),
+    )
+
+
+def _plain(members: dict[str, Any]) -> dict[str, Any]:
+    """What of unknown members JSON can hold: a text protocol may bring bytes or dates."""
+    kept = {}
+    for name, value in members.items():
+        try:
+            kept[name] = msgspec.json.decode(msgspec.json.encode(value))
+        except (TypeError, UnicodeEncodeError, RecursionError):
+            continue
+    return kept
+
+
+def _embed(domain: Element, facts: Metadata) -> None:
+    place = under(domain, "metadata")
+    for old in [child for child in place if child.tag.startswith(f"{{{metadata.URI}}}")]:
+        place.remove(old)
+    place.append(metadata.write(facts))
+
+
+def _is_unprepared(domain: Element, target: str) -> bool:
+    for disk in domain.findall("devices/disk"):
+        place, source = disk.find("target"), disk.find("source")
+        if place is not None and place.get("dev") == target and source is not None:
+            return any(value.startswith(UNPREPARED) for value in source.attrib.values())
+    return False

@@ -1,0 +1,138 @@
+"""What libvirt has of a machine, read into the inventory and written back from it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from vdsm_core.errors import VdsmError
+from vdsm_core.hypervisor import Hypervisor, NoSuchDomain
+from vdsm_virt.domain import metadata, reading
+from vdsm_virt.domain.elements import parse
+from vdsm_virt.domain.metadata import Exit, Metadata
+from vdsm_virt.domain.reading import Details
+from vdsm_virt.inventory import Inventory
+from vdsm_virt.keeper import Keeper
+from vdsm_virt.machine import NEVER_LAUNCHED, NOT_RUNNING, Machine
+
+log = logging.getLogger(__name__)
+
+#: Seconds for libvirt to tell the XML of one machine in the background: others wait behind it.
+_PATIENCE: Final = 2.0
+#: Where libvirt's QEMU driver keeps the process ids of the machines it runs.
+_PID_FILES: Final = "run/libvirt/qemu"
+
+
+class Records:
+    """Keeps `Machine.details` as new as the domains, and the domains' metadata as new as the machines.
+
+    :param root: where the host's files are
+    """
+
+    def __init__(self, hypervisor: Hypervisor, inventory: Inventory, keeper: Keeper, root: Path) -> None:
+        self._hypervisor = hypervisor
+        self._inventory = inventory
+        self._keeper = keeper
+        self._root = root
+
+    def refresh_soon(self, vm_id: str) -> None:
+        """Read a machine's XML in the background."""
+
+        def refresh() -> None:
+            machine = self._inventory.find(vm_id)
+            if machine is not None and machine.stale and not machine.missing:
+                self.refresh(vm_id, _PATIENCE)
+
+        self._keeper.do(f"reading {vm_id}", refresh)
+
+    def fresh(self, machine: Machine) -> Machine:
+        """The machine with details as new as the domain; with those that are known if libvirt cannot tell."""
+        if not machine.stale or machine.missing:
+            return machine
+        try:
+            return self.refresh(machine.id) or machine
+        except VdsmError:
+            if machine.details is None:
+                raise
+            return machine
+
+    def refresh(self, vm_id: str, timeout: float | None = None) -> Machine | None:
+        """Read a machine's XML.
+
+        :param timeout: seconds; None is the hypervisor's own
+        :returns: the machine, None if it is gone
+        """
+        self._inventory.update(vm_id, _not_stale)
+        try:
+            details = self.read(vm_id, timeout)
+        except NoSuchDomain:
+            return self._inventory.find(vm_id)
+        except VdsmError:
+            self._inventory.change(vm_id, stale=True)
+            raise
+        return self._inventory.update(vm_id, lambda machine: _with(machine, details))
+
+    def read(self, vm_id: str, timeout: float | None = None) -> Details:
+        """What libvirt has of a machine now.
+
+        :raises NoSuchDomain: nothing
+        """
+        domain = parse(self._hypervisor.domain_xml(vm_id, timeout=timeout))
+        details = reading.read(domain, vm_id)
+        pid = self._pid(details.definition.vm_name) if domain.get("id") else 0
+        return msgspec.structs.replace(
+            details, definition=msgspec.structs.replace(details.definition, pid=pid)
+        )
+
+    def remember_exit_soon(self, vm_id: str) -> None:
+        """Write how a machine of ours ended into its domain, so that the next daemon knows."""
+
+        def remember() -> None:
+            machine = self._inventory.find(vm_id)
+            if machine is None or machine.exit is None or not machine.ours or machine.missing:
+                return
+            known = machine.details.metadata if machine.details is not None else None
+            kept = msgspec.structs.replace(known or Metadata(), exit=machine.exit)
+            try:
+                self._hypervisor.set_metadata(
+                    vm_id, metadata.URI, metadata.PREFIX, metadata.write_text(kept), timeout=_PATIENCE
+                )
+            except NoSuchDomain:
+                return
+
+        self._keeper.do(f"writing the end of {vm_id}", remember)
+
+    def _pid(self, name: str) -> int:
+        try:
+            return int((self._root / _PID_FILES / f"{name}.pid").read_text())
+        except (OSError, ValueError):
+            # Another driver, another libvirtd's folder, or no permission.
+            return 0
+
+
+def _not_stale(machine: Machine) -> Machine:
+    # Before the reading, so that what changes meanwhile makes it stale again.
+    return msgspec.structs.replace(machine, stale=False) if machine.stale else machine
+
+
+def _with(machine: Machine, details: Details) -> Machine:
+    known = details.metadata
+    changes = msgspec.structs.replace(
+        machine, details=details, ours=known is not None, name=details.definition.vm_name or machine.name
+    )
+    if machine.status != "Down":
+        started = machine.started or (known.created if known is not None else 0.0)
+        return msgspec.structs.replace(changes, started=started)
+    return msgspec.structs.replace(changes, exit=_exit(machine, known))
+
+
+def _exit(machine: Machine, known: Metadata | None) -> Exit | None:
+    """How it ended: what the daemon saw itself counts most, then what it wrote down, then libvirt's word."""
+    if machine.exit is not None and machine.exit != NOT_RUNNING:
+        return machine.exit
+    if known is None:
+        return machine.exit
+    return known.exit or NEVER_LAUNCHED

@@ -1,0 +1,293 @@
+"""How a machine is: VDSM's `RunningVmStats` and `ExitedVmStats`, from libvirt's bulk statistics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from vdsm_core.errors import VdsmError
+from vdsm_core.hypervisor import DomainSample, Hypervisor, Sample
+from vdsm_core.types import UUID, Record, Text2f, TextBool, TextInt, TextUint
+from vdsm_virt.definition import VmStatus
+from vdsm_virt.device_stats import DiskStats, NicStats, disks, nics
+from vdsm_virt.domain.reading import DisplayInfo
+from vdsm_virt.inventory import Inventory
+from vdsm_virt.machine import Machine
+
+#: Seconds for which the answer for all machines is given again: ages and elapsed times count whole seconds.
+_GIVEN_AGAIN: Final = 1.0
+
+
+class BalloonInfo(Record, frozen=True):
+    """The balloon, in KiB: what the guest has, what it may have, what it is promised."""
+
+    balloon_cur: TextUint = msgspec.field(name="balloon_cur")
+    balloon_max: TextUint = msgspec.field(name="balloon_max")
+    balloon_min: TextUint = msgspec.field(name="balloon_min")
+    balloon_target: TextUint = msgspec.field(name="balloon_target")
+
+
+class MemoryStats(Record, frozen=True):
+    """What the guest's balloon driver reports: KiB; faults and swaps (KiB) a second."""
+
+    mem_total: TextUint = msgspec.field(name="mem_total")
+    mem_free: TextUint = msgspec.field(name="mem_free")
+    mem_unused: TextUint = msgspec.field(name="mem_unused")
+    mem_cached: TextUint = msgspec.field(name="mem_cached")
+    swap_in: int = msgspec.field(name="swap_in")
+    swap_out: int = msgspec.field(name="swap_out")
+    majflt: int
+    minflt: int
+    pageflt: int
+
+
+class VmStats(Record, frozen=True):
+    """A machine now. Of one that is down there are only the first members, with `exit*`.
+
+    `cpuUser`, `cpuSys` (the emulator's share) are percent of one processor of the host between the last two
+    samples, `cpuUsage` the processor time in nanoseconds so far. `memUsage` is percent of the guest's
+    memory, by the guest's own report. `elapsedTime` in seconds since it was started, `statusTime` the Unix
+    time in milliseconds at which these values were read, `statsAge` how many seconds ago that was.
+    `monitorResponse` -1 and `notResponding` tell that the values are old, and why. A port is -1 where there
+    is none (yet).
+    """
+
+    vm_id: UUID
+    vm_name: str
+    status: VmStatus
+    exit_code: int | UnsetType = UNSET
+    exit_reason: int | UnsetType = UNSET
+    exit_message: str | UnsetType = UNSET
+    time_offset: TextInt = 0
+    vm_type: str | UnsetType = UNSET
+    pause_code: str | UnsetType = UNSET
+    monitor_response: TextInt | UnsetType = UNSET
+    not_responding: str | UnsetType = UNSET
+    stats_age: Text2f | UnsetType = UNSET
+    status_time: TextUint | UnsetType = UNSET
+    elapsed_time: TextUint | UnsetType = UNSET
+    pid: TextUint | UnsetType = UNSET
+    client_ip: str | UnsetType = UNSET
+    kvm_enable: TextBool | UnsetType = UNSET
+    acpi_enable: TextBool | UnsetType = UNSET
+    cpu_user: Text2f | UnsetType = UNSET
+    cpu_sys: Text2f | UnsetType = UNSET
+    cpu_usage: TextUint | UnsetType = UNSET
+    cpu_actual: bool | UnsetType = UNSET
+    vcpu_count: TextInt | UnsetType = UNSET
+    mem_usage: TextUint | UnsetType = UNSET
+    memory_stats: MemoryStats | UnsetType = UNSET
+    balloon_info: BalloonInfo | UnsetType = UNSET
+    network: dict[str, NicStats] | UnsetType = UNSET
+    disks: dict[str, DiskStats] | UnsetType = UNSET
+    display_info: list[DisplayInfo] | UnsetType = UNSET
+    display_type: str | UnsetType = UNSET
+    display_ip: str | UnsetType = UNSET
+    display_port: TextInt | UnsetType = UNSET
+    display_secure_port: TextInt | UnsetType = UNSET
+
+
+class Statistics:
+    """Answers questions about statistics from the newest sample; never asks libvirt itself."""
+
+    def __init__(self, hypervisor: Hypervisor, inventory: Inventory) -> None:
+        self._hypervisor = hypervisor
+        self._inventory = inventory
+        self._lock = threading.Lock()
+        self._answer: tuple[Sample, int, float, list[VmStats]] | None = None
+
+    def one(self, machine: Machine) -> VmStats:
+        """One machine."""
+        sample, lost = self._newest()
+        return _stats(machine, sample, time.time(), lost)
+
+    def all(self) -> list[VmStats]:
+        """Every machine. The same list may be given to several callers."""
+        sample, lost = self._newest()
+        version, now = self._inventory.version, time.monotonic()
+        with self._lock:
+            known = self._answer
+            if (
+                known is not None
+                and known[0] is sample
+                and known[1] == version
+                and now - known[2] < _GIVEN_AGAIN
+            ):
+                return known[3]
+            at = time.time()
+            answer = [_stats(machine, sample, at, lost) for machine in self._inventory.all()]
+            self._answer = (sample, version, now, answer)
+            return answer
+
+    def _newest(self) -> tuple[Sample, str]:
+        """The newest sample there is, and why there is no newer one if libvirt is not reached."""
+        lost = (
+            ""
+            if self._hypervisor.connected
+            else f"libvirt is not reached: {self._hypervisor.status().reason}"
+        )
+        try:
+            return self._hypervisor.sample(), lost
+        except VdsmError as error:
+            return _NOTHING, lost or str(error)
+
+
+_NOTHING: Final = Sample(taken_at=0.0, monotonic=0.0, domains={})
+
+
+def _stats(machine: Machine, sample: Sample, now: float, lost: str) -> VmStats:
+    details = machine.details
+    if machine.status == "Down":
+        ended = machine.exit
+        return VmStats(
+            vm_id=machine.id,
+            vm_name=machine.name,
+            status="Down",
+            exit_code=0 if ended is None else ended.code,
+            exit_reason=0 if ended is None else int(ended.reason),
+            exit_message="" if ended is None else ended.message,
+            time_offset=0 if details is None else details.time_offset,
+        )
+    read = sample.domains.get(machine.id)
+    values = _values(read, sample, now)
+    facts = _facts(machine)
+    if lost or (read is not None and not read.responding):
+        values["monitor_response"] = -1
+        values["not_responding"] = lost or (read.why if read is not None else "")
+    return VmStats(
+        vm_id=machine.id,
+        vm_name=machine.name,
+        status=machine.status,
+        vm_type="kvm",
+        pause_code=machine.pause_code or "NOERR",
+        elapsed_time=max(0, int(now - machine.started)) if machine.started else 0,
+        cpu_actual=True,
+        **facts,
+        **values,
+        **_devices(machine, read, sample),
+    )
+
+
+def _facts(machine: Machine) -> dict[str, Any]:
+    """What the machine's definition says."""
+    details = machine.details
+    if details is None:
+        return {}
+    known = details.definition
+    facts: dict[str, Any] = {
+        "time_offset": details.time_offset,
+        "pid": known.pid,
+        "client_ip": known.client_ip,
+        "kvm_enable": details.kvm,
+        "acpi_enable": details.acpi,
+        "vcpu_count": details.vcpus,
+    }
+    if details.displays:
+        facts["display_info"] = details.displays
+        facts["display_type"] = known.display
+        facts["display_ip"] = known.display_ip
+        facts["display_port"] = known.display_port
+        facts["display_secure_port"] = known.display_secure_port
+    return facts
+
+
+def _values(read: DomainSample | None, sample: Sample, now: float) -> dict[str, Any]:
+    if read is None:
+        return {"monitor_response": 0, "stats_age": 0.0, "cpu_user": 0.0, "cpu_sys": 0.0, "mem_usage": 0}
+    stats = read.stats
+    values: dict[str, Any] = {
+        "monitor_response": 0,
+        "stats_age": max(0.0, now - read.taken_at),
+        "status_time": int(read.taken_at * 1000),
+        "cpu_usage": stats.get("cpu.time", 0),
+        "mem_usage": 0,
+    }
+    before = _before(read, sample)
+    seconds = read.monotonic - before.monotonic if before is not None else 0.0
+    values["cpu_user"], values["cpu_sys"] = _cpu(stats, before, seconds)
+    current = stats.get("balloon.current")
+    if current is not None:
+        most = stats.get("balloon.maximum", current)
+        values["balloon_info"] = BalloonInfo(
+            balloon_cur=current, balloon_max=most, balloon_min=0, balloon_target=current
+        )
+        if "balloon.available" in stats:
+            _memory(values, stats, before, seconds)
+    return values
+
+
+def _before(read: DomainSample, sample: Sample) -> DomainSample | None:
+    """The same machine's values before these, if it is the same run of it."""
+    if sample.previous is None:
+        return None
+    before = sample.previous.domains.get(read.uuid)
+    if before is None or before.monotonic >= read.monotonic:
+        return None
+    if before.stats.get("cpu.time", 0) > read.stats.get("cpu.time", 0):
+        return None
+    return before
+
+
+def _cpu(stats: dict[str, Any], before: DomainSample | None, seconds: float) -> tuple[float, float]:
+    """Percent of one processor: what the guest itself used, and what QEMU used for it.
+
+    libvirt counts `cpu.time`, all of it, and `cpu.system`, `cpu.user` of the QEMU process; `vcpu.N.time` is
+    what the virtual processors' threads used.
+    """
+    if before is None or seconds <= 0:
+        return 0.0, 0.0
+    total = _delta("cpu.time", stats, before.stats)
+    if total <= 0:
+        return 0.0, 0.0
+    guest = 0
+    for number in range(stats.get("vcpu.maximum", 0)):
+        guest += _delta(f"vcpu.{number}.time", stats, before.stats)
+    guest = min(max(guest, 0), total) if guest else _delta("cpu.user", stats, before.stats)
+    scale = seconds * 1e7  # ns to percent
+    return max(guest, 0) / scale, max(total - guest, 0) / scale
+
+
+def _delta(name: str, stats: dict[str, Any], before: dict[str, Any]) -> int:
+    value = stats.get(name)
+    return value - before.get(name, value) if value is not None else 0
+
+
+def _memory(
+    values: dict[str, Any], stats: dict[str, Any], before: DomainSample | None, seconds: float
+) -> None:
+    total = stats["balloon.available"]
+    unused = stats.get("balloon.unused", 0)
+    usable = stats.get("balloon.usable", unused)
+    values["mem_usage"] = round(100 * (total - usable) / total) if total else 0
+
+    def rate(name: str) -> int:
+        if before is None or seconds <= 0:
+            return 0
+        return max(0, int(_delta(f"balloon.{name}", stats, before.stats) / seconds))
+
+    values["memory_stats"] = MemoryStats(
+        mem_total=total,
+        mem_free=usable,
+        mem_unused=unused,
+        mem_cached=stats.get("balloon.disk_caches", 0),
+        swap_in=rate("swap_in"),
+        swap_out=rate("swap_out"),
+        majflt=rate("major_fault"),
+        minflt=rate("minor_fault"),
+        pageflt=rate("minor_fault") + rate("major_fault"),
+    )
+
+
+def _devices(machine: Machine, read: DomainSample | None, sample: Sample) -> dict[str, Any]:
+    details = machine.details
+    if read is None:
+        return {"network": {}, "disks": {}}
+    before = _before(read, sample)
+    return {
+        "network": nics(read, before, details.macs if details is not None else {}),
+        "disks": disks(read, before, details.images if details is not None else {}),
+    }

@@ -1,0 +1,163 @@
+"""The verbs of a machine."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from msgspec import Meta
+
+from vdsm_bridge.context import Context
+from vdsm_bridge.verb import Namespace, action, query
+from vdsm_core.errors import OperationFailed
+from vdsm_core.lanes import Lanes
+from vdsm_core.types import UUID, UUID_PATTERN
+from vdsm_virt.control import Control
+from vdsm_virt.definition import VmDefinition
+from vdsm_virt.describing import definition
+from vdsm_virt.domain.kind import Kinds
+from vdsm_virt.inventory import Inventory
+from vdsm_virt.launch import Launcher
+from vdsm_virt.params import VmParams
+from vdsm_virt.plan import plan
+from vdsm_virt.records import Records
+from vdsm_virt.stats import Statistics, VmStats
+
+OptionalUUID = Annotated[str, Meta(pattern=f"{UUID_PATTERN}|^$", description="A UUID, or empty.")]
+
+
+class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
+    """A virtual machine on this host."""
+
+    def __init__(
+        self,
+        *,
+        inventory: Inventory,
+        records: Records,
+        launcher: Launcher,
+        control: Control,
+        statistics: Statistics,
+        kinds: Kinds,
+        lanes: Lanes,
+        patience: float,
+    ) -> None:
+        self._inventory = inventory
+        self._records = records
+        self._launcher = launcher
+        self._control = control
+        self._statistics = statistics
+        self._kinds = kinds
+        self._lanes = lanes
+        self._patience = patience
+
+    @action(since="1.0", part="create")
+    def create(self, vm_params: VmParams, context: Context, vm_id: OptionalUUID = "") -> VmDefinition:
+        """Create a machine and start it.
+
+        Returns at once; the machine is started in the background, and its status and events tell how that
+        went.
+
+        :param vm_params: the machine; members that are not known are kept with it
+        :param vm_id: its id, if `vmParams.vmId` does not say it; without either it gets a new one
+        :returns: the machine, waiting for its launch
+        :raises VMExists: its id or its name is taken
+        :raises CannotCreateVM: libvirt does not accept it
+        """
+        wanted = plan(vm_params, vm_id, self._kinds.get(), context.address)
+        lane = f"vm {wanted.id}"
+        deadline = time.monotonic() + context.remaining(self._patience)
+        with self._lanes.turn(lane, "VM.create", deadline=deadline):
+            machine = self._launcher.define(wanted)
+            try:
+                self._lanes.continue_in_background(
+                    lane, "VM.create (launch)", lambda: self._launcher.launch(wanted)
+                )
+            except RuntimeError:
+                self._launcher.abandon(wanted)
+                raise OperationFailed(reason="the daemon is about to stop") from None
+        return definition(machine)
+
+    @action(since="1.0", part="delete", overtakes=True, done="Machine destroyed")
+    def destroy(self, vm_id: UUID, graceful_attempts: Annotated[int, Meta(ge=0, le=20)] = 1) -> None:
+        """Kill a machine, or forget one that is down.
+
+        Waits neither for calls on the machine that run nor for its launch.
+
+        :param graceful_attempts: how often QEMU is asked to end in order before it is killed
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMDestroyFailed: it cannot be ended
+        :raises ForeignDefinition: it is down, and somebody else defined it
+        """
+        self._control.destroy(vm_id.lower(), graceful_attempts)
+
+    @action(since="1.0")
+    def shutdown(
+        self,
+        vm_id: UUID,
+        *,
+        delay: Annotated[int, Meta(ge=0, le=86_400)] = 0,
+        message: Annotated[str, Meta(max_length=4096)] = "",
+        reboot: bool = False,
+        timeout: Annotated[int, Meta(ge=0, le=86_400)] = 0,
+        force: bool = False,
+    ) -> None:
+        """Ask the guest to power off or to reboot.
+
+        Returns when the guest has been asked, at the latest. A guest that has not done so after `timeout`
+        is shown as "Up" again, or with `force` is ended: destroyed, or reset for a reboot.
+
+        :param delay: seconds to wait first
+        :param message: for the log; no guest agent of this day shows it to users
+        :param reboot: come up again
+        :param timeout: seconds that the guest has; 0 is the configured time
+        :param force: end it if it does not comply
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMIsDown: it does not run
+        """
+        self._control.shutdown(
+            vm_id.lower(), delay=delay, message=message, reboot=reboot, timeout=timeout, force=force
+        )
+
+    @action(since="1.0")
+    def reset(self, vm_id: UUID) -> None:
+        """Reset a machine as its reset button does.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMIsDown: it does not run
+        :raises ResetFailed: the hypervisor cannot do it
+        """
+        self._control.reset(vm_id.lower())
+
+    @action(since="1.0")
+    def pause(self, vm_id: UUID) -> None:
+        """Stop the virtual processors; memory stays resident. A machine that is paused stays so.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMIsDown: it does not run
+        """
+        self._control.pause(vm_id.lower())
+
+    @action(since="1.0")
+    def cont(self, vm_id: UUID) -> None:
+        """Let a paused machine run again. A machine that runs goes on.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMIsDown: it does not run
+        """
+        self._control.cont(vm_id.lower())
+
+    @query(since="1.0", part="get")
+    def get_info(self, vm_id: UUID) -> VmDefinition:
+        """What a machine is, in full.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        """
+        return definition(self._records.fresh(self._inventory.get(vm_id)))
+
+    @query(since="1.0")
+    def get_stats(self, vm_id: UUID) -> list[VmStats]:
+        """How a machine is, as a list of one.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        """
+        return [self._statistics.one(self._inventory.get(vm_id))]

@@ -1,0 +1,302 @@
+"""Keeps the inventory as libvirt has it: by its events, and by comparison when events were missed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from vdsm_core.errors import VdsmError
+from vdsm_core.hypervisor import (
+    ConnectionBack,
+    DomainDeviceAdded,
+    DomainDeviceRemoved,
+    DomainDiskChange,
+    DomainIOError,
+    DomainLifecycle,
+    DomainReboot,
+    DomainState,
+    DomainTrayChange,
+    EventsLost,
+    Hypervisor,
+    HypervisorEvent,
+    LifecycleEvent,
+)
+from vdsm_virt.errors import VMExists
+from vdsm_virt.inventory import Inventory
+from vdsm_virt.keeper import Keeper
+from vdsm_virt.machine import MISSING, STATUS, Machine, exit_found, exit_of
+from vdsm_virt.records import Records
+
+log = logging.getLogger(__name__)
+
+_replace = msgspec.structs.replace
+#: libvirt's word for a disk error in VDSM's.
+_IO_ERRORS: Final = {"enospc": "ENOSPC", "eperm": "EPERM", "eio": "EIO", "eother": "EOTHER"}
+#: Seconds until a comparison that failed is tried again.
+_AGAIN: Final = 5.0
+_NEW_XML: Final = (DomainDeviceAdded, DomainDeviceRemoved, DomainDiskChange, DomainTrayChange)
+
+
+class Watcher:
+    """Feeds the inventory."""
+
+    def __init__(
+        self, hypervisor: Hypervisor, inventory: Inventory, keeper: Keeper, records: Records
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._inventory = inventory
+        self._keeper = keeper
+        self._records = records
+        # Comparisons and events come from different threads.
+        self._lock = threading.Lock()
+        self._lifecycle: dict[LifecycleEvent, Callable[[DomainLifecycle], None]] = {
+            "defined": self._defined,
+            "undefined": self._undefined,
+            "started": self._started,
+            "suspended": self._suspended,
+            "pmsuspended": self._suspended,
+            "resumed": self._resumed,
+            "stopped": self._stopped,
+            "shutdown": self._shutdown,
+            "crashed": self._crashed,
+        }
+
+    def handle(self, event: HypervisorEvent) -> None:
+        """Take one event of the hypervisor's."""
+        if isinstance(event, ConnectionBack | EventsLost):
+            self.compare()
+            return
+        with self._lock:
+            if isinstance(event, DomainLifecycle):
+                self._lifecycle[event.event](event)
+            elif isinstance(event, DomainReboot):
+                self._inventory.update(event.uuid, _rebooted)
+            elif isinstance(event, DomainIOError):
+                code = _IO_ERRORS.get(event.reason, "EOTHER")
+                self._inventory.update(event.uuid, lambda machine: _io_error(machine, code))
+            elif isinstance(event, _NEW_XML):
+                self._outdated(event.uuid)
+
+    def compare(self) -> None:
+        """Read all domains and take over what is different; again later if libvirt does not answer."""
+        try:
+            with self._lock:
+                domains = {domain.uuid: domain for domain in self._hypervisor.domains()}
+                for domain in domains.values():
+                    self._compare_one(domain)
+                for machine in self._inventory.all():
+                    if machine.id not in domains and not machine.launching and not machine.missing:
+                        self._gone(machine)
+        except VdsmError as error:
+            log.warning("Cannot compare the machines with libvirt's: %s", error)
+            if self._hypervisor.connected:
+                self._keeper.do("comparing with libvirt", self.compare, _AGAIN)
+
+    def settle(self, vm_id: str) -> None:
+        """Read the state of one machine, for when its event does not come.
+
+        :raises VdsmError: libvirt does not tell
+        """
+        domain = self._hypervisor.domain(vm_id)
+        with self._lock:
+            self._compare_one(domain)
+
+    def _compare_one(self, domain: DomainState) -> None:
+        known = self._inventory.find(domain.uuid)
+        if known is None:
+            self._new(domain)
+        elif not known.launching:
+            after = self._inventory.update(domain.uuid, lambda machine: _found(machine, domain))
+            if after is not None and after.status == "Down" != known.status:
+                self._records.remember_exit_soon(domain.uuid)
+            if after is not None and after.stale:
+                self._records.refresh_soon(domain.uuid)
+
+    def _new(self, domain: DomainState) -> None:
+        status = STATUS[domain.state]
+        machine = Machine(
+            id=domain.uuid,
+            name=domain.name,
+            status=status,
+            since=time.time(),
+            pause_code=_pause_code(domain.reason) if status == "Paused" else "",
+            exit=exit_found(domain.reason) if status == "Down" else None,
+            active=domain.active,
+            persistent=domain.persistent,
+        )
+        try:
+            self._inventory.add(machine)
+        except VMExists:
+            # The name's former owner was renamed or undefined, and that event is still to come.
+            self._keeper.do("comparing with libvirt", self.compare, _AGAIN)
+            return
+        self._records.refresh_soon(domain.uuid)
+
+    def _gone(self, machine: Machine) -> None:
+        if machine.ours and machine.active:
+            self._inventory.change(
+                machine.id, status="Down", exit=MISSING, active=False, missing=True, asked=""
+            )
+        else:
+            self._inventory.forget(machine.id)
+
+    def _outdated(self, vm_id: str) -> None:
+        if self._inventory.change(vm_id, stale=True) is not None:
+            self._records.refresh_soon(vm_id)
+
+    def _ask(self, event: DomainLifecycle) -> None:
+        """An event of a machine that is not known: read what there is."""
+
+        def ask() -> None:
+            if self._inventory.find(event.uuid) is None:
+                self.settle(event.uuid)
+
+        self._keeper.do(f"looking at {event.uuid}", ask)
+
+    def _defined(self, event: DomainLifecycle) -> None:
+        machine = self._inventory.find(event.uuid)
+        if machine is None:
+            self._ask(event)
+        elif not machine.launching:
+            self._inventory.change(event.uuid, persistent=True, name=event.name)
+            self._outdated(event.uuid)
+
+    def _undefined(self, event: DomainLifecycle) -> None:
+        machine = self._inventory.find(event.uuid)
+        if machine is None or machine.launching or event.detail == "renamed":
+            return
+        if machine.active:
+            self._inventory.change(event.uuid, persistent=False)
+        else:
+            self._inventory.forget(event.uuid)
+
+    def _started(self, event: DomainLifecycle) -> None:
+        if self._inventory.update(event.uuid, _started) is None:
+            self._ask(event)
+        else:
+            self._outdated(event.uuid)
+
+    def _suspended(self, event: DomainLifecycle) -> None:
+        code = _pause_code(event.detail)
+        if self._inventory.update(event.uuid, lambda machine: _suspended(machine, code)) is None:
+            self._ask(event)
+
+    def _resumed(self, event: DomainLifecycle) -> None:
+        if self._inventory.update(event.uuid, _resumed) is None:
+            self._ask(event)
+
+    def _shutdown(self, event: DomainLifecycle) -> None:
+        self._inventory.update(event.uuid, _shutting_down)
+
+    def _stopped(self, event: DomainLifecycle) -> None:
+        machine = self._inventory.update(event.uuid, lambda known: _stopped(known, event.detail))
+        if machine is None or machine.launching:
+            return
+        if machine.ours:
+            self._records.remember_exit_soon(event.uuid)
+        elif not machine.persistent:
+            self._inventory.forget(event.uuid)
+            return
+        self._outdated(event.uuid)
+
+    def _crashed(self, event: DomainLifecycle) -> None:
+        # What libvirt does about it comes as an event of its own.
+        log.warning("The guest of machine %s panicked (%s)", event.uuid, event.detail)
+
+
+def _pause_code(detail: str) -> str:
+    return {"ioerror": "EIO", "postcopy": "POSTCOPY", "postcopy-failed": "POSTCOPY"}.get(detail, "NOERR")
+
+
+def _found(machine: Machine, domain: DomainState) -> Machine:
+    """What a comparison tells of a machine that is known."""
+    status = STATUS[domain.state]
+    if status == "Up" and machine.status in ("Powering down", "RebootInProgress"):
+        status = machine.status
+    if (machine.status, machine.active, machine.persistent, machine.name) == (
+        status,
+        domain.active,
+        domain.persistent,
+        domain.name,
+    ):
+        return machine
+    changed = _replace(
+        machine,
+        status=status,
+        active=domain.active,
+        persistent=domain.persistent,
+        missing=False,
+        name=domain.name,
+        stale=True,
+        pause_code=_pause_code(domain.reason) if status == "Paused" else "",
+    )
+    if status == "Down":
+        ended = exit_of(machine, domain.reason) if machine.active else exit_found(domain.reason)
+        return _replace(changed, exit=machine.exit or ended, asked="")
+    return _replace(changed, exit=None)
+
+
+def _started(machine: Machine) -> Machine:
+    if machine.launching:
+        return _replace(machine, active=True)
+    return _replace(
+        machine,
+        active=True,
+        status="Up",
+        pause_code="",
+        exit=None,
+        started=time.time(),
+        asked="",
+        missing=False,
+    )
+
+
+def _suspended(machine: Machine, code: str) -> Machine:
+    if machine.launching or machine.status == "Down":
+        return machine
+    if code == "EIO" and machine.io_error:
+        code = machine.io_error
+    return _replace(machine, status="Paused", pause_code=code)
+
+
+def _resumed(machine: Machine) -> Machine:
+    if machine.launching or machine.status == "Down":
+        return machine
+    return _replace(machine, status="Up", pause_code="", io_error="")
+
+
+def _io_error(machine: Machine, code: str) -> Machine:
+    paused = machine.status == "Paused" and machine.pause_code == "EIO"
+    return _replace(machine, io_error=code, pause_code=code if paused else machine.pause_code)
+
+
+def _shutting_down(machine: Machine) -> Machine:
+    if machine.launching or machine.status == "Down":
+        return machine
+    return _replace(machine, status="Powering down", pause_code="")
+
+
+def _rebooted(machine: Machine) -> Machine:
+    if machine.status != "RebootInProgress":
+        return machine
+    return _replace(machine, status="Up", asked="")
+
+
+def _stopped(machine: Machine, detail: str) -> Machine:
+    if machine.launching:
+        return _replace(machine, active=False)
+    return _replace(
+        machine,
+        active=False,
+        status="Down",
+        pause_code="",
+        io_error="",
+        exit=exit_of(machine, detail),
+        asked="",
+        missing=machine.missing or not machine.persistent,
+    )
