@@ -116,3 +116,20 @@ def test_vanished_machine(hypervisor: Hypervisor) -> None:
     assert uuid in hypervisor.refresh().domains
     hypervisor.undefine(uuid)
     assert uuid not in hypervisor.refresh().domains
+
+
+def test_many_hang_at_once(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """When each bulk call meets another machine that hangs, states stay new and the list stays complete."""
+    uuids = [blocking.define(xml(f"storage-gone{number}")) for number in range(3)]
+    for uuid in uuids:
+        blocking.start_domain(uuid)
+    blocking.refresh()
+    for uuid in uuids:
+        driver.block(uuid, statistics=True)
+    blocking.suspend(TEST_DOMAIN)
+    sample = blocking.refresh(timeout=4.0)
+    assert sample.domains.keys() == {TEST_DOMAIN, *uuids}
+    assert sample.domains[TEST_DOMAIN].state == "paused"
+    assert {False} == {sample.domains[uuid].responding for uuid in uuids}
+    assert sample.domains[TEST_DOMAIN].responding
+    assert sample.domains[TEST_DOMAIN].why
