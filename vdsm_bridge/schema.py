@@ -10,26 +10,29 @@ import msgspec
 from vdsm_core.types import Open
 
 
-def _schema_hook(type_: Any) -> dict[str, Any]:
-    if isinstance(type_, type) and issubclass(type_, Open):
-        (schema,), definitions = components([type_.inner])
-        body = definitions[type_.inner.__name__] if "$ref" in schema else schema
-        return {key: value for key, value in body.items() if key != "additionalProperties"}
-    raise NotImplementedError(f"no schema for {type_}")
-
-
 def components(
     types: Iterable[Any], ref_template: str = "#/$defs/{name}"
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The schemas of several types, and the named schemas they refer to."""
+    nested: dict[str, Any] = {}
+
+    def schema_hook(type_: Any) -> dict[str, Any]:
+        if isinstance(type_, type) and issubclass(type_, Open):
+            (schema,), inner = components([type_.inner], ref_template)
+            body = inner.pop(type_.inner.__name__) if "$ref" in schema else schema
+            nested.update(inner)
+            return {key: value for key, value in body.items() if key != "additionalProperties"}
+        raise NotImplementedError(f"no schema for {type_}")
+
     schemas, definitions = msgspec.json.schema_components(
-        types, schema_hook=_schema_hook, ref_template=ref_template
+        types, schema_hook=schema_hook, ref_template=ref_template
     )
-    return list(schemas), definitions
+    return list(schemas), {**nested, **definitions}
 
 
 def type_schema(type_: Any) -> dict[str, Any]:
     """The schema of one type, its references included under `$defs`."""
     if type_ is None or type_ is type(None):
         return {"type": "null"}
-    return msgspec.json.schema(type_, schema_hook=_schema_hook)
+    (schema,), definitions = components([type_])
+    return {**schema, "$defs": definitions} if definitions else schema
