@@ -96,12 +96,12 @@ def _numa(cpu: Element, params: KnownVmParams, most: int) -> None:
                 cell.memory, f"vmParams.guestNumaNodes[{index}].memory", 0, least=1, most=_MOST_MEMORY
             )
             add(numa, "cell", id=index, cpus=cell.cpus, memory=size, unit="MiB")
-    elif not isinstance(params.max_mem_size, UnsetType) and int(params.max_mem_size) > int(
-        params.mem_size or 0  # type: ignore[arg-type]  # `memory` has refused its absence
-    ):
+        return
+    size = whole(params.mem_size, "vmParams.memSize", 0)
+    if whole(params.max_mem_size, "vmParams.maxMemSize", 0) > size:
         # QEMU can plug memory only into a machine with NUMA cells.
         cpus = f"0-{most - 1}" if most > 1 else "0"
-        add(add(cpu, "numa"), "cell", id=0, cpus=cpus, memory=int(params.mem_size), unit="MiB")  # type: ignore[arg-type]  # as above
+        add(add(cpu, "numa"), "cell", id=0, cpus=cpus, memory=size, unit="MiB")
 
 
 def _tuning(domain: Element, params: KnownVmParams, most: int) -> None:

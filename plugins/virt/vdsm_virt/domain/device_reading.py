@@ -70,7 +70,7 @@ def _device(element: Element, ids: dict[str, dict[str, str]]) -> VmDevice:
     )
 
 
-def _ids(known: dict[str, str]) -> dict[str, str]:
+def _ids(known: dict[str, str]) -> dict[str, Any]:
     names = {
         "deviceId": "device_id",
         "poolID": "pool_id",

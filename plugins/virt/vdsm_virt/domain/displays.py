@@ -47,9 +47,7 @@ def graphics(parent: Element, spec: Graphics, argument: str) -> None:
 def video(parent: Element, spec: Video, argument: str) -> None:
     """One `<video>`."""
     options = spec.spec_params
-    names = ("vram", "ram", "vgamem", "heads")
-    if spec.device != "qxl":
-        names = ("vram", "heads")
+    names = ["vram", "ram", "vgamem", "heads"] if spec.device == "qxl" else ["vram", "heads"]
     numbers = {
         name: whole(getattr(options, name), f"{argument}.specParams.{name}", 0, most=_MOST_MEMORY) or None
         for name in names

@@ -29,9 +29,6 @@ from vdsm_virt.domain.kind import DomainKind
 from vdsm_virt.params import KnownVmParams
 from vdsm_virt.scalars import given, truth
 
-#: libvirt's limit of its own lists, roughly; a machine has few of anything.
-_ORDER_MEMBERS: Final = (Disk, Interface)
-
 
 def _plain(write: Callable[[Element, Any], None]) -> Callable[[Element, Any, str], None]:
     return lambda parent, spec, _argument: write(parent, spec)
@@ -72,8 +69,6 @@ def build(params: KnownVmParams, vm_id: str, name: str, kind: DomainKind) -> Bui
     cpu.memory(domain, params)
     cpu.processors(domain, params)
     found = oldstyle.with_defaults(oldstyle.devices(params))
-    ordered = any(isinstance(device, _ORDER_MEMBERS) and int(given(device.boot_order, 0)) for device in found)
-    firmware.boot(domain, params, kind, ordered=ordered)
     firmware.features(domain, params)
     parent = add(domain, "devices")
     taken: set[str] = set()
@@ -82,6 +77,7 @@ def build(params: KnownVmParams, vm_id: str, name: str, kind: DomainKind) -> Bui
     _guest_agent(parent, params, found)
     if truth(params.tablet_enable, False):
         add(parent, "input", type="tablet", bus="usb")
+    firmware.boot(domain, params, kind, ordered=parent.find("*/boot") is not None)
     return built
 
 
