@@ -3,28 +3,20 @@
 The yardstick, `xmlrpc.client.dumps`, gets plain data that is ready to be written; ours gets the typed result
 of the verb. Both replies are parsed by `xmlrpc.client.loads` and must mean the same.
 
-    python bench/xmlrpc_marshal.py [--machines 1000] [--repeat 7] [--json FILE]
+    python -m bench xmlrpc_marshal
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
-import json
-import os
-import platform
-import statistics
-import time
 import xmlrpc.client
-from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from vdsm_xmlrpc.envelope import envelope, response
-from vdsm_xmlrpc.marshal import Marshaller
 
+from bench.measure import Row, pair, table
 from vdsm_bridge.types import SPELL_1, SPELL_2, SPELL_TEXT, SPELLING, Record
+from vdsm_xmlrpc.envelope import envelope, response, status
+from vdsm_xmlrpc.marshal import Marshaller
 
 TextInt = Annotated[int, msgspec.Meta(extra={SPELLING: SPELL_TEXT})]
 TextBool = Annotated[bool, msgspec.Meta(extra={SPELLING: SPELL_TEXT})]
@@ -169,30 +161,14 @@ def machine(number: int) -> MachineStats:
     )
 
 
-def best(function: Callable[[], Any], repeat: int) -> tuple[float, float]:
-    """Best and median seconds of one call, with the garbage collector out of the way."""
-    times = []
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(repeat):
-            begin = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - begin)
-    finally:
-        gc.enable()
-    return min(times), statistics.median(times)
-
-
-def run(machines: int, repeat: int) -> dict[str, Any]:
-    """Measure, and insist that both replies mean the same."""
+def compare(machines: int) -> Row:
+    """Measure both, and insist that the replies mean the same."""
     marshaller = Marshaller()
     stats = [machine(number) for number in range(machines)]
     split = marshaller.splitter(list[MachineStats])
-    status = marshaller.struct({"code": 0, "message": "Done"})
 
     def ours() -> bytes:
-        return response(envelope(status, {"statsList": split(stats)}))
+        return response(envelope(status(0, "Done"), {"statsList": split(stats)}))
 
     plain = xmlrpc.client.loads(ours())[0]
 
@@ -201,40 +177,22 @@ def run(machines: int, repeat: int) -> dict[str, Any]:
 
     if xmlrpc.client.loads(theirs())[0] != plain:
         raise SystemExit("the two replies do not mean the same")
-    begin = time.perf_counter()
-    Marshaller().splitter(list[MachineStats])
-    compiled = time.perf_counter() - begin
-    our_best, our_median = best(ours, repeat)
-    their_best, their_median = best(theirs, repeat)
-    return {
-        "machines": machines,
-        "bytes": {"ours": len(ours()), "standard library": len(theirs())},
-        "seconds": {"ours": our_best, "standard library": their_best},
-        "median seconds": {"ours": our_median, "standard library": their_median},
-        "compile seconds, once": compiled,
-        "ratio": their_best / our_best,
-    }
+    mine, other = pair(ours, theirs)
+    return Row(
+        bench="XML-RPC marshalling",
+        case=f"statistics of {machines:,} machines",
+        unit="ms",
+        value=mine * 1e3,
+        yardstick=other * 1e3,
+        yardstick_name="xmlrpc.client.dumps of plain data",
+        note=f"{len(ours()) / 1e3:,.0f} kB against {len(theirs()) / 1e3:,.0f} kB",
+    )
 
 
-def main() -> None:
-    """Print a table, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--machines", type=int, nargs="+", default=[10, 100, 1_000])
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    host = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
-    results = [run(count, options.repeat) for count in options.machines]
-    print(f"{'machines':>8} {'ours, ms':>10} {'stdlib, ms':>10} {'ratio':>6} {'ours, kB':>9} {'stdlib, kB':>10}")
-    for result in results:
-        seconds, size = result["seconds"], result["bytes"]
-        print(
-            f"{result['machines']:>8} {seconds['ours'] * 1e3:>10.2f} {seconds['standard library'] * 1e3:>10.2f} "
-            f"{result['ratio']:>6.1f} {size['ours'] / 1e3:>9.0f} {size['standard library'] / 1e3:>10.0f}"
-        )
-    if options.json:
-        options.json.write_text(json.dumps({"host": host, "results": results}, indent=2) + "\n")
+def run() -> list[Row]:
+    """10, 100 and 1,000 machines."""
+    return [compare(machines) for machines in (10, 100, 1_000)]
 
 
 if __name__ == "__main__":
-    main()
+    print(table(run()))

@@ -85,7 +85,7 @@ class Application:
         except VdsmError as error:
             return response(refusal(error))
         except Exception:
-            # The last fence: whatever is wrong with this binding, its client gets an answer, and the log the rest.
+            # The last fence: a bug of this binding costs one request, and tells its client nothing but an id.
             incident = uuid.uuid4().hex[:12]
             log.exception("A request of %s failed unexpectedly, incident %s", source, incident)
             return fault_response(16, f"The request failed unexpectedly; the log has incident {incident}")
@@ -123,9 +123,7 @@ class Application:
         return body
 
     def _too_large(self) -> Refused:
-        return Refused(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body} bytes"
-        )
+        return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {self._max_body} bytes")
 
     def _context(self, environ: Environ) -> Context:
         address = environ.get("REMOTE_ADDR", "")

@@ -14,7 +14,7 @@ from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
 from vdsm_xmlrpc import introspection
 from vdsm_xmlrpc.envelope import NOT_XMLRPC, UNKNOWN_METHOD, envelope, fault, status
 from vdsm_xmlrpc.marshal import Marshaller, array
-from vdsm_xmlrpc.methods import Method, Methods
+from vdsm_xmlrpc.methods import Canonical, Invocation, Method, Methods
 from vdsm_xmlrpc.parser import Request
 from vdsm_xmlrpc.source import ARRAY, ARRAY_END
 
@@ -45,6 +45,7 @@ class Dispatcher:
             "system.listMethods": self._list_methods,
             "system.methodHelp": self._method_help,
             "system.methodSignature": self._method_signature,
+            "system.callByName": self._call_by_name,
             "system.multicall": self._multicall,
         }
 
@@ -57,16 +58,18 @@ class Dispatcher:
         if system is not None:
             return system(request.params, context)
         method = self._find(request.method)
+        return self._call(method, lambda: method.bind(request.params), context)
+
+    def _call(self, method: Method, bind: Callable[[], Invocation], context: Context) -> list[str]:
         try:
-            return self._call(method, request.params, context)
+            return self._carry_out(method, bind(), context)
         except NoSuchVerb as error:
             # Its plugin was switched off this moment.
             raise Fault(UNKNOWN_METHOD, str(error)) from None
         except VdsmError as error:
             return refusal(error)
 
-    def _call(self, method: Method, params: list[Any], context: Context) -> list[str]:
-        invocation = method.bind(params)
+    def _carry_out(self, method: Method, invocation: Invocation, context: Context) -> list[str]:
         verb = invocation.verb
         result = self._bridge.call(verb.name, invocation.arguments, context, text=True)
         try:
@@ -98,6 +101,13 @@ class Dispatcher:
         if name in self._system:
             return [self._marshaller.any(introspection.SYSTEM_SIGNATURES[name])]
         return [self._marshaller.any(introspection.signatures(self._find(name)))]
+
+    def _call_by_name(self, params: list[Any], context: Context) -> list[str]:
+        name, arguments = _expect("system.callByName", params, str, dict)
+        method = self._find(name)
+        if not isinstance(method, Canonical):
+            raise Fault(NOT_XMLRPC, f"The arguments of '{name}' have places, not names")
+        return self._call(method, lambda: method.by_name(arguments), context)
 
     def _multicall(self, params: list[Any], context: Context) -> list[str]:
         (calls,) = _expect("system.multicall", params, list)

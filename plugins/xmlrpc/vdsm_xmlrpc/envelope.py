@@ -1,4 +1,4 @@
-"""Whole replies: VDSM's envelope, the fault, and the document around them. Replies are lists of texts until the end."""
+"""Whole replies: VDSM's envelope, the fault, and the document around them; lists of texts until the end."""
 
 from __future__ import annotations
 

@@ -9,7 +9,11 @@ from vdsm_xmlrpc.methods import Canonical, Method
 SYSTEM_HELP: Final = {
     "system.listMethods": "The names of all methods that can be called now.",
     "system.methodHelp": "What a method does, what its parameters are, and which errors it raises.",
-    "system.methodSignature": "The possible types of a method: arrays of the reply's type and the parameters'.",
+    "system.methodSignature": "The types of a method: arrays of the reply's type and the parameters' types.",
+    "system.callByName": (
+        "Call a canonical method with its arguments by name, in one struct; also where a struct as the only "
+        "parameter would be taken for the first argument."
+    ),
     "system.multicall": (
         "Several calls in one request. Each is a struct of methodName and params; each answer is an array of "
         "the reply, or the struct of a fault."
@@ -19,6 +23,7 @@ SYSTEM_SIGNATURES: Final = {
     "system.listMethods": [["array"]],
     "system.methodHelp": [["string", "string"]],
     "system.methodSignature": [["array", "string"]],
+    "system.callByName": [["struct", "string", "struct"]],
     "system.multicall": [["array", "array"]],
 }
 #: Every reply is VDSM's envelope.
@@ -30,7 +35,7 @@ def signatures(method: Method) -> list[list[str]]:
     kinds = [kind for _, kind, _ in method.positions]
     least = max((place for place, (_, _, needed) in enumerate(method.positions, 1) if needed), default=0)
     shapes = [[_REPLY, *kinds[:count]] for count in range(least, len(kinds) + 1)]
-    if isinstance(method, Canonical) and kinds and kinds[0] not in ("struct", "any"):
+    if isinstance(method, Canonical) and kinds and method.takes_names:
         shapes.append([_REPLY, "struct"])
     return shapes
 

@@ -14,7 +14,7 @@ IGNORED: Final = ""
 
 
 class LegacyMethod(msgspec.Struct, frozen=True, kw_only=True):
-    """One method. Its arguments are positional, in the order of `args`; those not given have their default."""
+    """One method. Arguments are positional, in the order of `args`; those not given have their default."""
 
     verb: str
     #: The verb's parameter for each position.
@@ -29,7 +29,7 @@ class LegacyMethod(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     #: The only argument is a struct; this member of it is the id of the object, the verb's first parameter.
     id_inside: str = ""
-    #: The first position is a boolean: if true, this verb is meant, and the other positions are its parameters.
+    #: The first position is a boolean; if true, this verb is meant, and the others are its parameters.
     verb_if_true: str = ""
     #: Name of that boolean, for messages.
     switch: str = ""
@@ -82,7 +82,9 @@ METHODS: Final[dict[str, LegacyMethod]] = {
     # Machines
     "create": LegacyMethod(verb="VM.create", args=("vmParams",), id_inside="vmId", reply="vmList"),
     "destroy": _vm("destroy", message="Machine destroyed"),
-    "shutdown": _vm("shutdown", "delay", "message", "reboot", "timeout", "force", message="Machine shut down"),
+    "shutdown": _vm(
+        "shutdown", "delay", "message", "reboot", "timeout", "force", message="Machine shut down"
+    ),
     "reset": _vm("reset"),
     "pause": _vm("pause", fixed={"output": [""]}),
     "cont": _vm("cont", fixed={"output": [""]}),
@@ -90,10 +92,14 @@ METHODS: Final[dict[str, LegacyMethod]] = {
     "changeCD": _vm("changeCD", "driveSpec", reply="vmList"),
     "changeFloppy": _vm("changeFloppy", "driveSpec", reply="vmList"),
     "hotplugDisk": LegacyMethod(verb="VM.hotplugDisk", args=("params",), id_inside="vmId", reply="vmList"),
-    "hotunplugDisk": LegacyMethod(verb="VM.hotunplugDisk", args=("params",), id_inside="vmId", reply="vmList"),
+    "hotunplugDisk": LegacyMethod(
+        verb="VM.hotunplugDisk", args=("params",), id_inside="vmId", reply="vmList"
+    ),
     "hotplugNic": LegacyMethod(verb="VM.hotplugNic", args=("params",), id_inside="vmId", reply="vmList"),
     "hotunplugNic": LegacyMethod(verb="VM.hotunplugNic", args=("params",), id_inside="vmId", reply="vmList"),
-    "hotplugMemory": LegacyMethod(verb="VM.hotplugMemory", args=("params",), id_inside="vmId", reply="vmList"),
+    "hotplugMemory": LegacyMethod(
+        verb="VM.hotplugMemory", args=("params",), id_inside="vmId", reply="vmList"
+    ),
     "setNumberOfCpus": _vm("setNumberOfCpus", "numberOfCpus", reply="vmList"),
     "setBalloonTarget": _vm("setBalloonTarget", "target"),
     "vmSetCpuTunePeriod": _vm("setCpuTunePeriod", "period"),

@@ -157,7 +157,8 @@ class Marshaller:
             kind = f"{name}_type"
             self._names[kind] = get_origin(info.cls) or info.cls
             return self._compile(
-                name, [f"if type(v) is not {kind}: return _any(v)", *source.function_body(info, self._function)]
+                name,
+                [f"if type(v) is not {kind}: return _any(v)", *source.function_body(info, self._function)],
             )
         if isinstance(info, inspect.ListType | inspect.DictType):
             return self._compile(name, source.function_body(info, self._function))

@@ -63,13 +63,23 @@ class Method(ABC):
 class Canonical(Method):
     """`VM.pause`: parameters in the declared order, or all by name in one struct.
 
-    One struct is taken for named arguments if each of its members is a parameter's name, and the first
-    parameter is not itself a struct. A `nil` means that the argument is not given.
+    One struct as the only parameter is taken for named arguments, unless the verb's first parameter may
+    itself be a struct; `by_name` is for those. A `nil` means that the argument is not given.
     """
 
+    @property
+    def takes_names(self) -> bool:
+        """Whether a struct as the only parameter holds the arguments by name."""
+        params = self.verb.params
+        return not params or kind_of(params[0].type) not in ("struct", "any")
+
+    def by_name(self, arguments: Mapping[str, Any]) -> Invocation:
+        """What is to be called, with arguments by wire name."""
+        return Invocation(self.verb, _given(arguments))
+
     def bind(self, params: list[Any]) -> Invocation:
-        if self._by_name(params):
-            return Invocation(self.verb, _given(params[0]))
+        if len(params) == 1 and isinstance(params[0], dict) and self.takes_names:
+            return self.by_name(params[0])
         declared = [param.name for param in self.verb.params]
         return Invocation(self.verb, _positional(declared, params))
 
@@ -86,13 +96,6 @@ class Canonical(Method):
     @property
     def positions(self) -> list[tuple[str, str, bool]]:
         return [(param.name, kind_of(param.type), param.required) for param in self.verb.params]
-
-    def _by_name(self, params: list[Any]) -> bool:
-        if len(params) != 1 or not isinstance(params[0], dict):
-            return False
-        if self.verb.params and kind_of(self.verb.params[0].type) in ("struct", "any"):
-            return False
-        return params[0].keys() <= {param.name for param in self.verb.params}
 
 
 class Legacy(Method):
@@ -191,7 +194,8 @@ class Methods:
 def _positional(names: tuple[str, ...] | list[str], params: list[Any]) -> dict[str, Any]:
     if len(params) > len(names):
         raise InvalidArgument(
-            argument=f"#{len(names) + 1}", reason=f"{len(params)} arguments were given, {len(names)} are known"
+            argument=f"#{len(names) + 1}",
+            reason=f"{len(params)} arguments were given, {len(names)} are known",
         )
     return _given(dict(zip(names, params, strict=False)))
 

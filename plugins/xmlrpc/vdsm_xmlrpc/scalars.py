@@ -20,7 +20,7 @@ _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def escape(text: str) -> str:
-    """Text as XML content. What XML 1.0 cannot carry becomes U+FFFD; a carriage return survives as a reference."""
+    """Text as XML content. What XML 1.0 cannot carry becomes U+FFFD; a carriage return survives."""
     if "&" in text:
         text = text.replace("&", "&amp;")
     if "<" in text:

@@ -16,9 +16,13 @@ import time
 from typing import Any, Final
 
 from cheroot import wsgi
+from cheroot.server import HTTPConnection
+
+from vdsm_xmlrpc.streams import Reader, Writer
 
 log = logging.getLogger(__name__)
 
+_LINGER: Final = 0.03  # s that a thread waits for the next request of the client it has just served
 _IDLE: Final = 30.0  # s that a thread above the minimum waits for work before it ends
 
 
@@ -67,7 +71,7 @@ class Workers:
             self._add()
 
     def stop(self, timeout: float) -> None:
-        """Let requests in flight and in the queue end, for `timeout` seconds; then break their connections."""
+        """Let requests in flight and in the queue end for `timeout` seconds, then break their connections."""
         deadline = time.monotonic() + timeout
         with self._lock:
             self._closed = True
@@ -128,10 +132,19 @@ class Workers:
             del self._threads[me]
             return True
 
+    def _speaks_on(self, connection: Any) -> bool:
+        """Whether the client sends its next request right away: then it need not go through the selector."""
+        if not self._queue.empty() or not self._server.ready:
+            return False
+        waiting: bool = connection.rfile.wait(_LINGER)
+        return waiting
+
     def _serve(self, connection: Any) -> None:
         keep = False
         try:
             keep = connection.communicate()
+            while keep and self._speaks_on(connection):
+                keep = connection.communicate()
         except ConnectionError:
             pass  # the client went away; there is nobody to tell
         except Exception:
@@ -148,7 +161,7 @@ class Workers:
                 connection.close()
 
 
-class _Gateway(wsgi.Gateway_10):
+class _Gateway(wsgi.Gateway_10):  # type: ignore[misc]  # cheroot's types are not followed
     """The WSGI side of one request."""
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -157,16 +170,38 @@ class _Gateway(wsgi.Gateway_10):
             self.req.close_connection = True
         return super().start_response(status, headers, exc_info)
 
+    def write(self, chunk: bytes) -> None:
+        """WSGI's `write`; the headers go with the first piece of the body."""
+        writer: Writer = self.req.conn.wfile
+        writer.hold()
+        try:
+            super().write(chunk)
+        finally:
+            writer.release()
 
-class Server(wsgi.Server):
+
+class _Connection(HTTPConnection):  # type: ignore[misc]  # as above
+    """A connection on streams of our own."""
+
+    def __init__(self, server: Server, sock: socket.socket, _makefile: Any = None) -> None:
+        sock.settimeout(None)
+
+        def stream(sock: socket.socket, mode: str, _size: int) -> Reader | Writer:
+            return Reader(sock, server.timeout) if "r" in mode else Writer(sock, server.timeout)
+
+        super().__init__(server, sock, stream)
+
+
+class Server(wsgi.Server):  # type: ignore[misc]  # as above
     """One listening socket and its connections.
 
     :param address: host and port; port 0 takes any
     :param timeout: seconds that a connection may stay silent
     """
 
-    #: Seconds between two looks at connections that are silent for too long, and that `stop` waits for the last.
+    #: Seconds between two looks for connections that are silent for too long; stopping waits for one look.
     expiration_interval = 0.25
+    ConnectionClass = _Connection
 
     def __init__(
         self,
