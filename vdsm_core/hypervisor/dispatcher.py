@@ -22,7 +22,9 @@ class Dispatcher:
 
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
         self._most_waiting = most_waiting
-        self._waiting: queue.SimpleQueue[HypervisorEvent | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[HypervisorEvent, tuple[Listener, ...]] | None] = (
+            queue.SimpleQueue()
+        )
         self._lock = threading.Lock()
         self._lost = 0
         self._listeners: tuple[Listener, ...] = ()
@@ -42,11 +44,16 @@ class Dispatcher:
 
     def announce(self, event: HypervisorEvent) -> None:
         """Queue an event. Never blocks."""
-        if self._lost or self._waiting.qsize() >= self._most_waiting:
+        if self._lost or self.waiting() >= self._most_waiting:
             with self._lock:
                 self._lost += 1
             return
-        self._waiting.put(event)
+        # Who listens now: one who comes later knows the state that this event led to.
+        self._waiting.put((event, self._listeners))
+
+    def waiting(self) -> int:
+        """How many events wait for the listeners."""
+        return self._waiting.qsize()
 
     def start(self) -> None:
         """Start the thread."""
@@ -62,16 +69,18 @@ class Dispatcher:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (event := self._waiting.get()) is not None:
-            self._tell(event)
+        while (entry := self._waiting.get()) is not None:
+            self._tell(*entry)
             if self._lost and self._waiting.empty():
                 with self._lock:
                     lost, self._lost = self._lost, 0
                 log.error("Listeners are too slow: %d events of the hypervisor were dropped", lost)
-                self._tell(EventsLost(lost))
+                self._tell(EventsLost(lost), self._listeners)
 
-    def _tell(self, event: HypervisorEvent) -> None:
-        for listener in self._listeners:
+    def _tell(self, event: HypervisorEvent, listeners: tuple[Listener, ...]) -> None:
+        for listener in listeners:
+            if listener not in self._listeners:
+                continue
             try:
                 listener(event)
             except Exception:

@@ -12,7 +12,15 @@ import pytest
 from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, Listener, until, xml
 from vdsm_bridge.testing.blocking import BlockingDriver
 from vdsm_core.errors import HypervisorUnavailable
-from vdsm_core.hypervisor import ConnectionBack, ConnectionLost, DomainLifecycle, Hypervisor
+from vdsm_core.hypervisor import (
+    ConnectionBack,
+    ConnectionLost,
+    DomainLifecycle,
+    EventsLost,
+    Hypervisor,
+    HypervisorEvent,
+)
+from vdsm_core.hypervisor.dispatcher import Dispatcher
 
 NOWHERE = msgspec.structs.replace(OPTIONS, uri="qemu+unix:///system?socket=/nonexistent/libvirt-sock")
 
@@ -163,3 +171,23 @@ def test_quiet(hypervisor: Hypervisor, capfd: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(Exception, match="no domain"):
         hypervisor.domain("11111111-1111-4111-8111-111111111111")
     assert capfd.readouterr() == ("", "")
+
+
+def test_too_slow_listener() -> None:
+    """Beyond what may wait, events are dropped, and the listeners are told how many."""
+    gate, listener, dispatcher = threading.Event(), Listener(), Dispatcher(most_waiting=2)
+
+    def slow(event: HypervisorEvent) -> None:
+        gate.wait()
+        listener(event)
+
+    dispatcher.listen(slow)
+    dispatcher.start()
+    dispatcher.announce(ConnectionBack())
+    until(lambda: dispatcher.waiting() == 0)
+    for _ in range(5):
+        dispatcher.announce(ConnectionBack())
+    gate.set()
+    until(lambda: listener.of(EventsLost))
+    assert dispatcher.stop(2.0)
+    assert [*[ConnectionBack()] * 3, EventsLost(3)] == listener.events
