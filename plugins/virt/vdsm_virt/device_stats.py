@@ -96,7 +96,8 @@ def disks(read: DomainSample, before: DomainSample | None, images: dict[str, str
     for number in range(count):
         prefix = f"block.{number}."
         name = stats.get(f"{prefix}name")
-        if name is None or stats.get(f"{prefix}backingIndex"):
+        if name is None or name in found:
+            # Further entries of a name are the images below the disk.
             continue
         found[name] = DiskStats(
             apparentsize=stats.get(f"{prefix}capacity", 0),

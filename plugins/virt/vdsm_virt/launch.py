@@ -18,7 +18,6 @@ from vdsm_core.hypervisor import (
     OperationUnsupported,
     XMLRefused,
 )
-from vdsm_virt.domain import reading
 from vdsm_virt.domain.disks import UNPREPARED
 from vdsm_virt.domain.elements import parse, to_text, under
 from vdsm_virt.domain.metadata import Exit
@@ -64,17 +63,15 @@ class Launcher:
             since=time.time(),
             ours=True,
             launching=True,
-            details=reading.read(plan.domain, plan.id),
-            stale=False,
         )
         self._refuse_known(plan)
         self._inventory.add(machine)
         try:
             self._define(plan)
+            return self._records.refresh(plan.id) or machine
         except BaseException:
             self._inventory.forget(plan.id)
             raise
-        return self._inventory.get(plan.id)
 
     def launch(self, plan: Plan) -> None:
         """Start a defined machine. What goes wrong is the machine's end, not an error of this call."""
@@ -186,7 +183,8 @@ class Launcher:
             return
         log.warning("Machine %s (%s) cannot be started: %s", plan.id, plan.name, reason)
         ended = Exit(1, Reason.LIBVIRT_START_FAILED, reason)
-        self._inventory.change(plan.id, launching=False, active=False, status="Down", exit=ended)
+        self._inventory.change(plan.id, launching=False, active=False, status="Down", exit=ended, stale=True)
+        self._records.refresh_soon(plan.id)
         self._records.remember_exit_soon(plan.id)
 
 

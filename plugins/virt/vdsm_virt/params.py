@@ -26,6 +26,10 @@ Name = Annotated[
 ]
 CpuSet = Annotated[str, Meta(pattern=r"^[0-9,^-]+$", max_length=1024)]
 
+#: `x-cli` is the name that a command line gives to the member.
+MemSize = Annotated[LooseUint, Meta(description="Memory, in MiB.", extra_json_schema={"x-cli": "memory"})]
+Processors = Annotated[LooseUint, Meta(description="Processors.", extra_json_schema={"x-cli": "vcpus"})]
+
 
 class NumaNode(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A NUMA cell of the guest: `cpus` is a set like "0-3,8", `memory` is in MiB."""
@@ -56,14 +60,14 @@ class KnownVmParams(Request, frozen=True):
     xml: Annotated[str, Meta(min_length=1, max_length=1_000_000)] | UnsetType = UNSET
     launch_paused: LooseBool = False
 
-    mem_size: LooseUint | UnsetType = UNSET
+    mem_size: MemSize | UnsetType = UNSET
     max_mem_size: LooseUint | UnsetType = UNSET
     max_mem_slots: LooseUint = 16
     mem_guaranteed_size: LooseUint | UnsetType = UNSET
     numa_tune: NumaTune | UnsetType = UNSET
     guest_numa_nodes: list[NumaNode] = []
 
-    smp: LooseUint = 1
+    smp: Processors = 1
     max_v_cpus: LooseUint | UnsetType = msgspec.field(name="maxVCpus", default=UNSET)
     smp_cores_per_socket: LooseUint = 1
     smp_threads_per_core: LooseUint = 1

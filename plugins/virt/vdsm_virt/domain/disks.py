@@ -121,7 +121,8 @@ def _driver(element: Element, spec: Disk, path: str, argument: str) -> None:
         name="qemu",
         type="raw" if spec.format == "raw" or spec.device != "disk" else "qcow2",
         cache=spec.cache if path else None,
-        error_policy=_POLICY.get(spec.propagate_errors, "stop"),
+        # QEMU has no such choice for floppies, and an empty drive has no errors.
+        error_policy=_POLICY.get(spec.propagate_errors, "stop") if spec.device in ("disk", "lun") else None,
         iothread=io_thread or None,
     )
 
@@ -133,7 +134,7 @@ def _sharing(element: Element, spec: Disk) -> None:
             add(element, "shareable")
         elif shared == "transient":
             add(element, "transient")
-    elif truth(shared, False):
+    elif shared in (True, "true", "True", "TRUE"):
         add(element, "shareable")
     if truth(spec.readonly, False) or spec.device == "cdrom":
         add(element, "readonly")

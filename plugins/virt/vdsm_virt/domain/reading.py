@@ -45,7 +45,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 
     definition: VmDefinition
     metadata: Metadata | None
-    displays: tuple[DisplayInfo, ...] = ()
+    displays: list[DisplayInfo] = []
     macs: dict[str, str] = {}
     images: dict[str, str] = {}
     memory: int = 0
@@ -119,8 +119,8 @@ def read(domain: Element, vm_id: str) -> Details:
     )
 
 
-def _displays(domain: Element) -> tuple[DisplayInfo, ...]:
-    return tuple(
+def _displays(domain: Element) -> list[DisplayInfo]:
+    return [
         DisplayInfo(
             type=element.get("type", ""),
             port=_port(element, "port"),
@@ -129,7 +129,7 @@ def _displays(domain: Element) -> tuple[DisplayInfo, ...]:
         )
         for element in domain.findall("devices/graphics")
         if element.get("type") in ("vnc", "spice")
-    )
+    ]
 
 
 def _port(element: Element, name: str) -> int:
@@ -141,7 +141,7 @@ def _listening(element: Element) -> str:
     return (listen.get("address") if listen is not None else None) or element.get("listen") or "127.0.0.1"
 
 
-def _display_members(domain: Element, displays: tuple[DisplayInfo, ...]) -> dict[str, Any]:
+def _display_members(domain: Element, displays: list[DisplayInfo]) -> dict[str, Any]:
     if not displays:
         return {}
     first = displays[0]
