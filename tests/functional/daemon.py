@@ -62,17 +62,11 @@ class Daemon:
             self._process = subprocess.Popen(
                 [BIN / "vdsmd", "--config", self._config], stdout=log, stderr=log
             )
-        deadline = time.monotonic() + within
-        while True:
-            try:
-                plugins = self.rest("GET", "/api/host/plugins")
-            except OSError:
-                assert self._process.poll() is None, f"vdsmd has ended:\n{self.log()}"
-                assert time.monotonic() < deadline, f"vdsmd does not answer:\n{self.log()}"
-                time.sleep(0.05)
-            else:
-                break
-        (self._xmlrpc_url,) = next(plugin["address"] for plugin in plugins if plugin["name"] == "xmlrpc")
+        try:
+            (self._xmlrpc_url,) = self._addresses(within)
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> int:
         """End it as a service manager does; its exit code. It has 5 s."""
@@ -119,6 +113,21 @@ class Daemon:
     def log(self) -> str:
         """The end of what it has logged, for the message of a failed test."""
         return self._log.read_text(errors="replace")[-6000:]
+
+    def _addresses(self, within: float) -> list[str]:
+        """Where XML-RPC listens. Bindings come up one after the other: REST may answer before it does."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            assert self._process.poll() is None, f"vdsmd has ended:\n{self.log()}"
+            try:
+                plugins = {plugin["name"]: plugin for plugin in self.rest("GET", "/api/host/plugins")}
+            except OSError:
+                plugins = {}
+            if addresses := plugins.get("xmlrpc", {}).get("address"):
+                return list(addresses)
+            time.sleep(0.05)
+        raise AssertionError(f"vdsmd does not answer:\n{self.log()}")
 
     def _end(self, how: signal.Signals) -> int:
         assert self._process is not None
