@@ -199,7 +199,8 @@ def _typed(table: Any, type_: Any, prefix: str, origin: dict[str, str]) -> Any:
     try:
         return types.convert(table, type_)
     except types.TypeMismatch as mismatch:
-        key, reason = f"{prefix}.{mismatch.path}" if mismatch.path else prefix, mismatch.reason
+        dot = "." if mismatch.path and not mismatch.path.startswith("[") else ""
+        key, reason = f"{prefix}{dot}{mismatch.path}", mismatch.reason
         if mismatch.kind == "unknown":
             reason = "there is no such key"
         raise ConfigError(file=_origin_of(key, origin), key=key, reason=reason) from None

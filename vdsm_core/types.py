@@ -135,7 +135,8 @@ def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
         raise NotImplementedError(f"no conversion to {type_}")
     if not isinstance(data, dict):
         # msgspec adds the path to a ValueError, as it does to its own errors
-        raise ValueError(f"Expected `object`, got `{type(data).__name__}`")  # noqa: TRY004
+        kind = {list: "array", tuple: "array", type(None): "null"}.get(type(data), type(data).__name__)
+        raise ValueError(f"Expected `object`, got `{kind}`")  # noqa: TRY004
     inner = type_.inner
     names = {field.encode_name for field in msgspec.structs.fields(inner)}
     known = {key: value for key, value in data.items() if key in names}
