@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 import xmlrpc.client
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _footprint(folder: Path) -> list[Row]:
         rows = [_footprint_row("0 machines", daemon, bare)]
         host = xmlrpc.client.ServerProxy(f"http://127.0.0.1:{daemon.port}")
         for number in range(1000):
-            host.create({"vmName": f"m{number}", "memSize": 64})
+            host.create({"vmId": str(uuid.uuid4()), "vmName": f"m{number}", "memSize": 64})
         time.sleep(6)
         rows.append(_footprint_row("1,000 machines", daemon, bare))
     return rows

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 import xmlrpc.client
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,14 +45,15 @@ def addresses(sock: Path, process: subprocess.Popen[bytes]) -> tuple[str, str, s
     """Ask the daemon itself where it listens."""
     deadline = time.monotonic() + READY
     command = [BIN / "vdsmsh", "--url", f"unix://{sock}", "host", "plugins", "-f", "json"]
-    while True:
+    where: dict[str, list[str]] = {}
+    # A binding answers as soon as it is up itself; the other one may need a moment more.
+    while not (where.get("rest") and where.get("xmlrpc")):
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
         if asked.returncode == 0:
-            break
-        if process.poll() is not None or time.monotonic() > deadline:
+            where = {plugin["name"]: plugin["address"] for plugin in json.loads(asked.stdout)}
+        elif process.poll() is not None or time.monotonic() > deadline:
             sys.exit(f"demo: the daemon does not answer: {asked.stderr.strip()}")
         time.sleep(0.1)
-    where = {plugin["name"]: plugin["address"] for plugin in json.loads(asked.stdout)}
     rest = next(address for address in where["rest"] if address.startswith("http")).rstrip("/")
     return where["xmlrpc"][0], rest if rest.endswith("/api") else f"{rest}/api", f"unix://{sock}"
 
@@ -79,7 +81,7 @@ def main() -> int:
 
         say(f"A daemon on libvirt's test driver: XML-RPC {xml}, REST {rest}, {sock}")
         say("Create one machine over XML-RPC, with VDSM's own verb")
-        made = host.create({"vmName": "alpha", "memSize": 256, "smp": "1"})
+        made = host.create({"vmId": str(uuid.uuid4()), "vmName": "alpha", "memSize": 256, "smp": "1"})
         print(f"  {made['status']}  {made['vmList']['vmId']} is {made['vmList']['status']}")
         alpha = made["vmList"]["vmId"]
 
