@@ -77,7 +77,9 @@ class RestClient:
         return self.request("POST", path, body, {name.replace("_", "-"): v for name, v in headers.items()})
 
     def delete(self, path: str, **headers: str) -> Answer:
-        return self.request("DELETE", path, headers={name.replace("_", "-"): v for name, v in headers.items()})
+        return self.request(
+            "DELETE", path, headers={name.replace("_", "-"): v for name, v in headers.items()}
+        )
 
     def call(
         self,

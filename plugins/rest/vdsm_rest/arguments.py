@@ -6,6 +6,7 @@ A body is JSON and is taken strictly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -22,6 +23,10 @@ from vdsm_rest.problems import MalformedRequest
 #: Parameters in a query string, at the most.
 _MOST_PARAMETERS: Final = 1000
 _NOTHING: Final[Mapping[str, Sequence[str]]] = {}
+
+#: Beyond this a float does not hold every whole number.
+_EXACT: Final = 2.0**53
+_FRACTION: Final = re.compile(rb"[0-9](?:\.0|[eE])")
 
 #: Stands for a body that did not come; `None` is JSON's null.
 NO_BODY: Final = object()
@@ -119,6 +124,17 @@ def read_json(data: bytes, depth: int) -> Any:
         raise MalformedRequest(reason=f"it is nested deeper than {depth}") from None
     if data.count(b"{") + data.count(b"[") > depth and _deeper(value, depth):
         raise MalformedRequest(reason=f"it is nested deeper than {depth}")
+    return _whole_numbers(value) if _FRACTION.search(data) else value
+
+
+def _whole_numbers(value: Any) -> Any:
+    """JSON knows one kind of number: `1.0` is the whole number 1 (JSON Schema 2020-12, section 6.1.1)."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _whole_numbers(item) for name, item in value.items()}
     return value
 
 

@@ -120,11 +120,10 @@ class Request(HTTPRequest):  # type: ignore[misc]  # as above
             "Content-Type: application/problem+json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
+        self.conn.unread = code in {413, 414}
         # The peer may be gone.
         with suppress(OSError):
             self.conn.wfile.write(head.encode("latin-1") + body)
-            if code in {413, 414}:
-                _linger(self.conn.socket)
 
     def _problem(self, code: int, text: str) -> Problem:
         server = self.server
@@ -150,6 +149,15 @@ class Connection(HTTPConnection):  # type: ignore[misc]  # as above
     def __init__(self, server: Any, sock: Any, makefile: Any) -> None:
         super().__init__(server, sock, makefile)
         self.memory: dict[str, Any] = {}
+        #: Whether the peer may still be sending what nobody will read.
+        self.unread = False
+
+    def close(self) -> None:
+        """Close, once the peer had a chance to read the last answer."""
+        if self.unread:
+            with suppress(OSError):
+                _linger(self.socket)
+        super().close()
 
 
 class Gateway(wsgi.Gateway_10):  # type: ignore[misc]  # as above
@@ -168,7 +176,7 @@ class Gateway(wsgi.Gateway_10):  # type: ignore[misc]  # as above
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Begin the response; a chunked body that nobody read ends the connection."""
         if self.req.chunked_read and not self.req.rfile.closed:
-            self.req.close_connection = True
+            self.req.close_connection = self.req.conn.unread = True
         return super().start_response(status, headers, exc_info)
 
 
@@ -248,6 +256,19 @@ class HttpServer(wsgi.Server):  # type: ignore[misc]  # as above
         except queue.Full:
             Request(self, conn).simple_response("503 Service Unavailable")
             conn.close()
+
+    @staticmethod
+    def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:
+        """Bind.
+
+        :raises OSError: the address is taken, or not ours; then the socket is closed
+        """
+        try:
+            socket_.bind(bind_addr)
+        except OSError:
+            socket_.close()
+            raise
+        return socket_
 
     def bind_unix_socket(self, path: str) -> Any:
         """Make the socket with its mode from the first moment on.

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from vdsm_bridge import Bridge, Context, Kind, types
-from vdsm_bridge.errors import NoSuchVerb, NotFound, UnexpectedError, VdsmError
+from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
 from vdsm_bridge.routes import BY_NAME, RouteConflict, derive
 from vdsm_rest import caller, negotiation, problems, views
 from vdsm_rest.arguments import NO_BODY, Query, read_query
@@ -147,7 +147,8 @@ class Service:
     def _precondition(self, entry: Entry, values: Sequence[str], context: Context, environ: Environ) -> None:
         """Hold `If-Match` of a changing request against the item as it is now.
 
-        :raises PreconditionFailed: it is another, is gone, or cannot be told
+        :raises PreconditionFailed: it is another, or cannot be told
+        :raises NotFound: it is gone; conditions hold only on what would succeed (RFC 9110, 13.2.1)
         """
         condition = environ.get("HTTP_IF_MATCH")
         if condition is None or entry.route.method == "GET":
@@ -157,10 +158,7 @@ class Service:
             raise PreconditionFailed(path=entry.path, reason="it has no entity tag")
         arguments = item.plan.arguments(values[:1], {}, NO_BODY)
         reading = msgspec.structs.replace(context, request_id="")
-        try:
-            current = self._bridge.call(item.route.verb.name, arguments, reading, text=True)
-        except NotFound as error:
-            raise PreconditionFailed(path=entry.path, reason=str(error)) from None
+        current = self._bridge.call(item.route.verb.name, arguments, reading, text=True)
         if not matches_strongly(condition, etag_of(types.to_json(current))):
             raise PreconditionFailed(path=entry.path, reason="it has changed")
 

@@ -1,0 +1,255 @@
+"""Requests and replies: status codes, headers, bodies."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from vdsm_bridge.testing.tokens import TOKENS
+
+from .conftest import LAMP, Serve, Served
+from .rest_client import RestClient
+
+ITEM = f"/api/lamps/{LAMP}"
+#: A UUID that no object has.
+NOBODY = "99999999-9999-4999-8999-999999999999"
+
+
+def lamp(**members: object) -> dict[str, object]:
+    return {"lampID": str(uuid.uuid4()), "name": "new", **members}
+
+
+def test_root(client: RestClient) -> None:
+    """The entry point names product, version, capabilities and where everything else is."""
+    root = client.get("/api").json
+    assert root["product_info"]["name"] == "vdsm"
+    assert root["product_info"]["version"].keys() >= {"major", "minor", "build", "revision"}
+    assert "filter" in root["capabilities"]
+    assert {link["rel"] for link in root["links"]} >= {"lamps", "tasks", "service-doc", "service-desc"}
+    for link in root["links"]:
+        assert client.get(link["href"]).status == 200
+
+
+def test_life_of_an_object(client: RestClient) -> None:
+    """Create, read, change and delete, each with its status; members that nobody knows are kept."""
+    spec = lamp(holder="E27")
+    made = client.post("/api/lamps", spec)
+    assert made.status == 201
+    assert made["Location"] == f"/api/lamps/{spec['lampID']}"
+    item = client.get(made["Location"])
+    assert item.status == 200
+    assert item.json == made.json
+    assert item.json["custom"] == {"holder": "E27"}
+    assert client.post(f"{made['Location']}/switch", {"lit": True}).json["lit"] is True
+    assert item.json["lampID"] in {each["lampID"] for each in client.get("/api/lamps").json}
+    gone = client.delete(made["Location"])
+    assert (gone.status, gone.body) == (204, b"")
+    assert client.get(made["Location"]).status == 404
+
+
+def test_task(client: RestClient) -> None:
+    """A task verb answers 202 at once, with the place where the task can be watched."""
+    started = client.post(f"{ITEM}/burn", {"hours": 1})
+    assert started.status == 202
+    assert started["Location"] == f"/api/tasks/{started.json['taskID']}"
+    assert client.get(started["Location"]).json["verb"] == "Lamp.burn"
+    assert client.get(f"{started['Location']}/status").json["taskID"] == started.json["taskID"]
+    assert [task["id"] for task in client.get("/api/tasks").json] == [started.json["taskID"]]
+
+
+def test_query_string(client: RestClient) -> None:
+    """Arguments in a query string are text, and are converted to what the verb declares."""
+    assert client.get("/api/room/add?left=2&right=-5").json == -3
+    assert client.get("/api/host/echo?message=a%26b%20%C3%A4%2F").json == "a&b ä/"
+
+
+def test_any_verb_by_name(client: RestClient) -> None:
+    """Each verb is at /api/verbs, too, with all its arguments in one object."""
+    assert client.post("/api/verbs/Room.add", {"left": 2, "right": 3}).json == 5
+    assert client.post("/api/verbs/Lamp.getInfo", {"lampID": LAMP}).json["name"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "slug"),
+    [
+        ("POST", "/api/lamps", b"{", {}, 400, "malformed-request"),
+        ("POST", "/api/lamps", b"\xff", {}, 400, "malformed-request"),
+        ("POST", "/api/lamps", b"[" * 100 + b"]" * 100, {}, 400, "malformed-request"),
+        ("POST", "/api/lamps", b"[" * 99_999, {}, 400, "malformed-request"),
+        ("GET", "/api/host/echo?message=%ff", None, {}, 400, "malformed-request"),
+        ("GET", "/api/lamps/%ff", None, {}, 400, "malformed-request"),
+        ("DELETE", ITEM, b"{}", {}, 400, "malformed-request"),
+        ("GET", ITEM, None, {"Idempotency-Key": "x" * 300}, 400, "malformed-request"),
+        ("GET", ITEM, None, {"FlowID": "\u00e4"}, 400, "malformed-request"),
+        ("GET", ITEM, None, {"Request-Timeout": "soon"}, 400, "malformed-request"),
+        ("GET", "/api/host/ping", None, {"Authorization": "Bearer wrong"}, 401, "unauthenticated"),
+        ("GET", "/api/host/ping", None, {"Authorization": "Basic YTpi"}, 401, "unauthenticated"),
+        ("GET", "/api", None, {"Authorization": "Bearer wrong"}, 401, "unauthenticated"),
+        ("GET", "/api/nothing", None, {}, 404, "no-such-resource"),
+        ("GET", "/", None, {}, 404, "no-such-resource"),
+        ("GET", "/api/lamps/a/b/c/d", None, {}, 404, "no-such-resource"),
+        ("GET", f"/api/lamps/{NOBODY}", None, {}, 404, "no-such-lamp"),
+        ("POST", "/api/verbs/Lamp.polish", {}, {}, 404, "no-such-verb"),
+        ("PUT", ITEM, {}, {}, 405, "method-not-allowed"),
+        ("PATCH", "/api/lamps", {}, {}, 405, "method-not-allowed"),
+        ("POST", "/api", {}, {}, 405, "method-not-allowed"),
+        ("GET", "/api/lamps", None, {"Accept": "text/html"}, 406, "not-acceptable"),
+        ("GET", "/api/lamps", None, {"Accept": "application/json;q=0, */*"}, 406, "not-acceptable"),
+        ("POST", "/api/lamps", {"lampID": LAMP, "name": "a"}, {}, 409, "lamp-exists"),
+        ("GET", ITEM, None, {"If-Match": '"stale"'}, 412, "precondition-failed"),
+        ("DELETE", ITEM, None, {"If-Match": '"stale"'}, 412, "precondition-failed"),
+        (
+            "POST",
+            "/api/lamps",
+            {"lampID": NOBODY, "name": "a"},
+            {"If-Match": "*"},
+            412,
+            "precondition-failed",
+        ),
+        ("POST", "/api/lamps", b"a=b", {"Content-Type": "text/plain"}, 415, "unsupported-media-type"),
+        (
+            "POST",
+            "/api/lamps",
+            b"{}",
+            {"Content-Type": "application/json; charset=utf-16"},
+            415,
+            "unsupported-media-type",
+        ),
+        ("POST", "/api/lamps", None, {}, 422, "missing-argument"),
+        ("POST", "/api/lamps", b"null", {}, 422, "invalid-argument"),
+        ("POST", "/api/lamps", {"name": "a"}, {}, 422, "missing-argument"),
+        ("POST", f"{ITEM}/switch", {"lit": "yes"}, {}, 422, "invalid-argument"),
+        ("POST", f"{ITEM}/switch", {"lit": True, "lampID": LAMP}, {}, 422, "invalid-argument"),
+        ("POST", f"{ITEM}/switch", [], {}, 422, "invalid-argument"),
+        ("GET", "/api/lamps/x", None, {}, 422, "invalid-argument"),
+        ("GET", "/api/room/add?left=one", None, {}, 422, "invalid-argument"),
+        ("GET", "/api/room/add?left=1&left=2", None, {}, 422, "invalid-argument"),
+        ("GET", "/api/room/add?left=1&middle=2", None, {}, 422, "invalid-argument"),
+        ("GET", f"{ITEM}?limit=1", None, {}, 422, "invalid-argument"),
+        ("POST", "/api/room/break-down", None, {}, 500, "unexpected-error"),
+    ],
+)
+def test_refusals(
+    client: RestClient,
+    method: str,
+    path: str,
+    body: object,
+    headers: dict[str, str],
+    status: int,
+    slug: str,
+) -> None:
+    """Each refusal has its status and is a problem document; the next request is served."""
+    answer = client.request(method, path, body, headers)
+    problem = answer.json
+    assert (answer.status, problem["slug"]) == (status, slug)
+    assert answer["Content-Type"] == "application/problem+json"
+    assert problem["status"] == status
+    assert problem["type"].endswith(slug)
+    assert problem.keys() == {"type", "title", "status", "detail", "slug", "code", "facts"}
+    assert "Traceback" not in problem["detail"]
+    assert client.get("/api/host/ping").status == 204
+
+
+def test_allow(client: RestClient) -> None:
+    """A refused method tells which ones there are, and so does OPTIONS."""
+    assert client.request("PUT", ITEM)["Allow"] == "DELETE, GET, HEAD, OPTIONS"
+    options = client.request("OPTIONS", f"{ITEM}/switch")
+    assert (options.status, options["Allow"]) == (204, "OPTIONS, POST")
+
+
+def test_head(client: RestClient) -> None:
+    """HEAD answers as GET, without the body."""
+    got, head = client.get(ITEM), client.request("HEAD", ITEM)
+    assert (head.status, head.body) == (200, b"")
+    assert head["ETag"] == got["ETag"]
+    assert int(head["Content-Length"]) == len(got.body)
+
+
+def test_no_result(client: RestClient) -> None:
+    """What has nothing to tell has no body."""
+    answer = client.get("/api/host/ping")
+    assert (answer.status, answer.body, answer["Content-Length"]) == (204, b"", None)
+
+
+def test_entity_tags(client: RestClient) -> None:
+    """A tag is the same until the object changes, and conditions hold on it."""
+    first = client.get(ITEM)
+    assert client.get(ITEM)["ETag"] == first["ETag"]
+    unchanged = client.get(ITEM, If_None_Match=f'"x", W/{first["ETag"]}')
+    assert (unchanged.status, unchanged.body, unchanged["ETag"]) == (304, b"", first["ETag"])
+    assert client.post(f"{ITEM}/switch", {"lit": True}, If_Match=first["ETag"]).status == 200
+    changed = client.get(ITEM, If_None_Match=first["ETag"])
+    assert changed.status == 200
+    assert client.post(f"{ITEM}/switch", {"lit": False}, If_Match=first["ETag"]).status == 412
+    assert client.get(ITEM).json["lit"] is True
+    assert client.delete(ITEM, If_Match=f"W/{changed['ETag']}").status == 412
+    assert client.delete(ITEM, If_Match=changed["ETag"]).status == 204
+
+
+def test_condition_on_what_is_gone(client: RestClient) -> None:
+    """What does not exist is not found, whatever the condition."""
+    assert client.delete(f"/api/lamps/{NOBODY}", If_Match="*").status == 404
+
+
+def test_idempotency_key(client: RestClient) -> None:
+    """The same key brings the first answer, quoted or not; with another request it is refused."""
+    spec = lamp()
+    first = client.post("/api/lamps", spec, Idempotency_Key="k1")
+    again = client.post("/api/lamps", spec, Idempotency_Key='"k1"')
+    assert (first.status, again.status) == (201, 201)
+    assert again.json == first.json
+    reused = client.post("/api/lamps", lamp(), Idempotency_Key="k1")
+    assert (reused.status, reused.json["slug"]) == (422, "request-id-reused")
+
+
+def test_revision_follows_the_verbs(served: Served, client: RestClient) -> None:
+    """Every reply carries the revision; when verbs go, it changes, and their routes are gone."""
+    before = client.get(ITEM)
+    assert before["Vdsm-Revision"] == served.host.bridge.revision
+    config = {"plugin": {"rest": {"port": 0}, "sample": {"enabled": False}}}
+    from vdsm_core import config as configuration  # noqa: PLC0415
+
+    base = served.host.server.config
+    tables = {**base.plugin, **config["plugin"], "rest": base.plugin["rest"]}
+    served.host.server.reload(
+        configuration.Config(
+            daemon=base.daemon,
+            hypervisor=base.hypervisor,
+            access=base.access,
+            plugin=tables,
+            origin=base.origin,
+        )
+    )
+    after = client.get(ITEM)
+    assert after.status == 404
+    assert after["Vdsm-Revision"] != before["Vdsm-Revision"]
+    assert "/api/lamps" not in client.get("/api/openapi.json").json["paths"]
+
+
+@pytest.mark.parametrize(("role", "status"), [("monitor", 403), ("operator", 200), ("admin", 200)])
+def test_roles(client: RestClient, role: str, status: int) -> None:
+    """A token's role decides."""
+    headers = {"Authorization": f"Bearer {TOKENS[role]}"}
+    assert client.request("POST", f"{ITEM}/switch", {"lit": True}, headers).status == status
+
+
+def test_credentials_are_needed(serve: Serve) -> None:
+    """Where loopback counts for nothing only the page for people is open; it tells nothing of the host."""
+    served = serve(access={"loopback": "none"})
+    with RestClient(served.url) as client:
+        refused = client.get("/api/host/ping")
+        assert refused.status == 401
+        assert refused["WWW-Authenticate"].startswith("Bearer")
+        for path in ("/api", "/api/openapi.json", "/api/nothing"):
+            assert client.get(path).status == 401
+        assert client.get("/api/docs").status == 200
+        # The connection is known by its token now, and only while it is shown.
+        assert client.get("/api/host/ping", Authorization=f"Bearer {TOKENS['monitor']}").status == 204
+        assert client.get("/api/host/ping").status == 401
+
+
+def test_whole_numbers_of_json(client: RestClient) -> None:
+    """1.0 is a whole number in JSON, 1.5 is none."""
+    assert client.post("/api/verbs/Room.add", b'{"left": 1.0, "right": 1e2}').json == 101
+    assert client.post("/api/verbs/Room.add", b'{"left": 1.5}').status == 422
