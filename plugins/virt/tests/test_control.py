@@ -1,0 +1,161 @@
+"""What can be done with a machine, and what cannot in its state."""
+
+from __future__ import annotations
+
+import uuid
+from types import SimpleNamespace
+
+import pytest
+
+from vdsm_core.errors import Conflict, InvalidArgument, NotFound, OperationFailed
+from vdsm_core.hookspecs import hookimpl
+from vdsm_virt.errors import ForeignDefinition, NoSuchVM, VMIsDown
+
+ACTIONS = ["VM.pause", "VM.cont", "VM.reset", "VM.shutdown"]
+
+
+def test_pause_and_cont(vms):
+    """A paused machine is shown as such, with a pause code, until it goes on."""
+    vm_id = vms.create()
+    vms.call("VM.pause", vmID=vm_id)
+    assert ("Paused", "NOERR") == (vms.stats(vm_id).status, vms.stats(vm_id).pause_code)
+    vms.call("VM.cont", vmID=vm_id)
+    assert "Up" == vms.status(vm_id)
+
+
+def test_pausing_twice_and_continuing_twice_is_no_error(vms):
+    """The caller wants a state, and has it."""
+    vm_id = vms.create()
+    for verb, status in (("VM.pause", "Paused"), ("VM.cont", "Up")):
+        vms.call(verb, vmID=vm_id)
+        vms.call(verb, vmID=vm_id)
+        assert status == vms.status(vm_id)
+
+
+def test_reset_leaves_a_machine_up(vms):
+    """A reset machine runs on."""
+    vm_id = vms.create()
+    vms.call("VM.reset", vmID=vm_id)
+    assert "Up" == vms.status(vm_id)
+
+
+def test_a_machine_that_was_shut_down_stays_listed(vms):
+    """Down, with the reason, until somebody destroys it."""
+    vm_id = vms.create()
+    vms.call("VM.shutdown", vmID=vm_id)
+    stats = vms.wait(vm_id, lambda stats: stats.status == "Down")
+    assert (0, 6) == (stats.exit_code, stats.exit_reason)
+    assert [vm_id] == vms.ids()
+    vms.call("VM.destroy", vmID=vm_id)
+    assert vms.ids() == []
+
+
+def test_a_delayed_shutdown_comes_later(vms):
+    """Until the delay is over the machine is up."""
+    vm_id = vms.create()
+    vms.call("VM.shutdown", vmID=vm_id, delay=1, message="maintenance")
+    assert "Up" == vms.status(vm_id)
+    vms.wait(vm_id, lambda stats: stats.status == "Down")
+
+
+def test_a_guest_that_does_not_reboot_counts_as_up_again(make_machines):
+    """The test driver's guests never say that they rebooted."""
+    vms = make_machines(config={"plugin": {"virt": {"shutdown_timeout": 0.3}}})
+    vm_id = vms.create()
+    vms.call("VM.shutdown", vmID=vm_id, reboot=True)
+    assert "RebootInProgress" == vms.status(vm_id)
+    vms.wait(vm_id, lambda stats: stats.status == "Up")
+
+
+def test_destroy_ends_and_forgets(vms):
+    """The machine, its definition and its name are gone."""
+    vm_id = vms.create()
+    subscription = vms.host.bridge.subscribe(f"|virt|VM_status|{vm_id}")
+    vms.call("VM.destroy", vmID=vm_id)
+    assert vms.ids() == []
+    assert ["test"] == [domain.name for domain in vms.hypervisor.domains()]
+    (event,) = subscription.next(timeout=5)
+    assert ("Down", 0, 6) == (event.params.status, event.params.exit_code, event.params.exit_reason)
+    assert vms.create(vmName="a") != vm_id
+    subscription.close()
+
+
+@pytest.mark.parametrize("verb", [*ACTIONS, "VM.destroy", "VM.getInfo", "VM.getStats"])
+def test_an_unknown_id_is_not_found(vms, verb):
+    """Each verb on a machine says so."""
+    with pytest.raises(NoSuchVM) as refusal:
+        vms.call(verb, vmID=str(uuid.uuid4()))
+    assert isinstance(refusal.value, NotFound)
+    assert refusal.value.code == 1
+
+
+@pytest.mark.parametrize("verb", ACTIONS)
+def test_a_machine_that_is_down_cannot_be_acted_on(vms, verb):
+    """Wrong state is a conflict, with VDSM's code, and changes nothing."""
+    vm_id = vms.create()
+    vms.call("VM.shutdown", vmID=vm_id)
+    vms.wait(vm_id, lambda stats: stats.status == "Down")
+    with pytest.raises(VMIsDown) as refusal:
+        vms.call(verb, vmID=vm_id)
+    assert isinstance(refusal.value, Conflict)
+    assert refusal.value.code == 6
+    assert "Down" == vms.status(vm_id)
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "argument"),
+    [
+        ("VM.pause", {"vmID": "x"}, "vmID"),
+        ("VM.destroy", {"vmID": str(uuid.uuid4()), "gracefulAttempts": -1}, "gracefulAttempts"),
+        ("VM.shutdown", {"vmID": str(uuid.uuid4()), "delay": "soon"}, "delay"),
+        ("Host.getVMList", {"vmList": ["x"]}, "vmList[0]"),
+    ],
+)
+def test_an_ill_typed_argument_is_named(vms, verb, arguments, argument):
+    """Before anything is looked up."""
+    with pytest.raises(InvalidArgument) as refusal:
+        vms.call(verb, **arguments)
+    assert refusal.value.facts["argument"] == argument
+
+
+def test_a_machine_of_somebody_else_keeps_its_definition(vms):
+    """Destroy ends it, as an administrator would with virsh; a second time there is nothing to end."""
+    vms.call("VM.destroy", vmID=vms.born_with)
+    assert "Down" == vms.status(vms.born_with)
+    with pytest.raises(ForeignDefinition):
+        vms.call("VM.destroy", vmID=vms.born_with)
+    assert ["test"] == [domain.name for domain in vms.hypervisor.domains()]
+
+
+def test_ids_are_the_same_in_upper_case(vms):
+    """Engines differ in this."""
+    vm_id = vms.create()
+    vms.call("VM.pause", vmID=vm_id.upper())
+    assert "Paused" == vms.status(vm_id.upper())
+
+
+def test_hooks_are_asked_and_told(make_machines):
+    """A plugin may refuse a pause; it learns of what was done."""
+    told, refuse = [], []
+
+    def before_vm_pause():
+        if refuse:
+            raise OperationFailed(reason="not now")
+
+    names = ("after_vm_pause", "before_vm_cont", "after_vm_cont", "before_vm_destroy", "after_vm_destroy")
+    functions = {f"vdsm_{name}": hookimpl(_teller(told, name)) for name in names}
+    hook = SimpleNamespace(vdsm_before_vm_pause=hookimpl(before_vm_pause), **functions)
+    vms = make_machines(hooks={"test": hook})
+    vm_id = vms.create()
+    refuse.append(True)
+    with pytest.raises(OperationFailed, match="not now"):
+        vms.call("VM.pause", vmID=vm_id)
+    assert "Up" == vms.status(vm_id)
+    refuse.clear()
+    for verb in ("VM.pause", "VM.cont", "VM.destroy"):
+        vms.call(verb, vmID=vm_id)
+    assert [(name, vm_id) for name in names] == told
+
+
+def _teller(told, name):
+    return lambda vm_id: told.append((name, vm_id))
