@@ -140,6 +140,11 @@ class Bridge:
         except VdsmError as error:
             answer = refused(error)
             raise
+        except Exception as error:
+            # The request was carried out, whatever became of its result: not again.
+            failure = _incident(verb, error)
+            answer = refused(failure)
+            raise failure from error
         finally:
             self._ledger.end(context.request_id, answer)
         return result
@@ -160,13 +165,7 @@ class Bridge:
     def _run(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
         if verb.context_param:
             values[verb.context_param] = context
-        try:
-            return verb.function(**values)
-        except VdsmError:
-            raise
-        except Exception as error:
-            # Here, too, so that the ledger remembers it as the answer to a request id.
-            raise _incident(verb, error) from error
+        return verb.function(**values)
 
     def _start_task(self, verb: Verb, values: dict[str, Any], context: Context) -> TaskRef:
         by_wire_name = {param.name: values[param.python_name] for param in verb.params}
