@@ -1,0 +1,159 @@
+"""`vdsmd` as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vdsm_bridge.daemon import main
+
+CONFIG = """
+[daemon]
+state_dir = "{folder}/state"
+run_dir = "{folder}/run"
+[hypervisor]
+uri = "test:///default"
+[plugin.xmlrpc]
+enabled = false
+[plugin.rest]
+enabled = false
+[plugin.virt]
+enabled = false
+"""
+
+
+class Daemon:
+    """A running daemon and what it has said so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "vdsm.toml"
+        self.log = folder / "log"
+        self.config.write_text(CONFIG.format(folder=folder))
+        with self.log.open("wb") as log:
+            command = [sys.executable, "-m", "vdsm_bridge.daemon", "--config", str(self.config)]
+            self.process = subprocess.Popen(command, stderr=log, stdout=log, cwd=folder)
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """Wait until the log has a text so many times."""
+        end = time.monotonic() + 20
+        while self.log.read_text().count(text) < count:
+            assert time.monotonic() < end, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that is ready."""
+    made = Daemon(tmp_path)
+    try:
+        made.wait_for("Ready with")
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.process.kill()
+        made.process.wait(10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stops_within_five_seconds(daemon: Daemon, number: int) -> None:
+    """On request it ends with 0, and says so."""
+    began = time.monotonic()
+    daemon.signal(number)
+    assert daemon.process.wait(5) == 0
+    assert time.monotonic() - began < 5
+    assert daemon.log.read_text().rstrip().endswith("Stopped")
+
+
+def test_applies_a_changed_configuration(daemon: Daemon) -> None:
+    """On SIGHUP; what takes a restart is said."""
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace("[plugin.rest]", "[plugin.base]\nenabled = false\n[plugin.rest]"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("The configuration was applied")
+    daemon.config.write_text(text.replace("[daemon]", "[daemon]\ngrace = 1"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("The new options of [daemon] come into force at the next start")
+
+
+def test_refuses_a_bad_configuration_and_goes_on(daemon: Daemon) -> None:
+    """On SIGHUP with a mistake in the file everything stays as it was, and the log says why."""
+    good = daemon.config.read_text()
+    daemon.config.write_text("[daemon]\ngracee = 1")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("The configuration stays as it was")
+    assert "daemon.gracee: there is no such key" in daemon.log.read_text()
+    daemon.config.write_text(good)
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("The configuration was applied")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a daemon that must end by itself."""
+    command = [sys.executable, "-m", "vdsm_bridge.daemon", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
+    """It exits with 1 and says file, key and reason in one line."""
+    file = tmp_path / "vdsm.toml"
+    file.write_text("[daemon]\ngrace = 'long'")
+    done = run("--config", str(file))
+    assert done.returncode == 1
+    assert done.stderr == f"vdsmd: {file}: daemon.grace: expected a number, got text\n"
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("replace", "said"),
+    [
+        ('required = ["nothing"]', "Required plugins cannot be used: nothing: not installed"),
+        ('state_dir = "/proc/1/nowhere"', "daemon.state_dir"),
+    ],
+)
+def test_what_stops_the_start_is_said(tmp_path: Path, replace: str, said: str) -> None:
+    """It exits with 1, and the last line of the log says why."""
+    file = tmp_path / "vdsm.toml"
+    text = CONFIG.format(folder=tmp_path)
+    if replace.startswith("state_dir"):
+        text = text.replace(f'state_dir = "{tmp_path}/state"', "")
+    file.write_text(text.replace("[daemon]", f"[daemon]\n{replace}"))
+    done = run("--config", str(file))
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_usage() -> None:
+    """argparse's exit code, and what can be said instead."""
+    done = run("--colour")
+    assert done.returncode == 2
+    assert "usage: vdsmd" in done.stderr
+
+
+def test_a_process_that_is_killed_leaves_a_usable_state(tmp_path: Path) -> None:
+    """The next start on the same folder is ready again."""
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        daemon = Daemon(tmp_path)
+        try:
+            daemon.wait_for("Ready with")
+        finally:
+            os.kill(daemon.process.pid, number)
+            daemon.process.wait(10)
+
+
+def test_main_can_be_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The console script's function returns the exit code."""
+    assert main(["--config", str(tmp_path / "absent.toml")]) == 1
+    assert capsys.readouterr().err.endswith("absent.toml: (file): No such file or directory\n")

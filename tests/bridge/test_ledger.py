@@ -1,0 +1,138 @@
+"""The ledger of request ids."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vdsm_bridge.ledger import Answer, Ledger, refused, replay
+from vdsm_core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidArgument,
+    OutcomeUnknown,
+    RequestIdReused,
+    Unavailable,
+    VdsmError,
+)
+from vdsm_core.state import StateStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StateStore]:
+    """An open state store."""
+    made = StateStore(str(tmp_path / "state.sqlite"))
+    made.open()
+    yield made
+    made.close()
+
+
+def start(store: StateStore, keep: float = 100) -> Ledger:
+    """A ledger as a new daemon has it."""
+    ledger = Ledger(store, keep)
+    ledger.start()
+    return ledger
+
+
+ANSWER = Answer(result='{"a":1}')
+
+
+def test_the_first_answer_is_kept(store: StateStore) -> None:
+    """Also by the daemon after this one."""
+    ledger = start(store)
+    assert ledger.begin("r", "Lamp.create", b"{}", 1) is None
+    ledger.end("r", ANSWER)
+    assert ledger.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    assert start(store).begin("r", "Lamp.create", b"{}", 1) == ANSWER
+
+
+@pytest.mark.parametrize(("verb", "arguments"), [("Lamp.remove", b"{}"), ("Lamp.create", b'{"a":1}')])
+@pytest.mark.parametrize("running", [True, False])
+def test_another_request_is_refused(store: StateStore, verb: str, arguments: bytes, running: bool) -> None:
+    """A request id belongs to one verb and one set of arguments, from the beginning on."""
+    ledger = start(store)
+    ledger.begin("r", "Lamp.create", b"{}", 1)
+    if not running:
+        ledger.end("r", ANSWER)
+    with pytest.raises(RequestIdReused, match=r"already used for another request \(Lamp.create\)"):
+        ledger.begin("r", verb, arguments, 1)
+
+
+def test_a_second_call_joins_the_first(store: StateStore) -> None:
+    """It waits, and gets the same answer."""
+    ledger = start(store)
+    ledger.begin("r", "v", b"{}", 1)
+    answers: list[Answer | None] = []
+    second = threading.Thread(target=lambda: answers.append(ledger.begin("r", "v", b"{}", 10)))
+    second.start()
+    ledger.end("r", ANSWER)
+    second.join()
+    assert answers == [ANSWER]
+
+
+def test_a_second_call_waits_no_longer_than_it_may(store: StateStore) -> None:
+    """Then it is told that the first one still runs."""
+    ledger = start(store)
+    ledger.begin("r", "v", b"{}", 1)
+    with pytest.raises(DeadlineExceeded, match="the first call with request id 'r' still runs"):
+        ledger.begin("r", "v", b"{}", 0.01)
+
+
+def test_what_changed_nothing_may_be_sent_again(store: StateStore) -> None:
+    """A request that ended without an answer leaves its id free, for the one that waits, too."""
+    ledger = start(store)
+    ledger.begin("r", "v", b"{}", 1)
+    ledger.end("r", None)
+    assert ledger.begin("r", "v", b"{}", 1) is None
+
+
+def test_the_end_of_the_daemon_leaves_the_outcome_unknown(store: StateStore) -> None:
+    """The next daemon does not carry the request out again, and says what to do."""
+    start(store).begin("r", "Lamp.create", b"{}", 1)
+    with pytest.raises(OutcomeUnknown, match=r"while Lamp\.create with request id 'r' ran; read the state"):
+        start(store).begin("r", "Lamp.create", b"{}", 1)
+
+
+def test_old_answers_are_forgotten(store: StateStore) -> None:
+    """At the start, once they are older than they are kept."""
+    ledger = start(store)
+    ledger.begin("r", "v", b"{}", 1)
+    ledger.end("r", ANSWER)
+    assert start(store, keep=-1).begin("r", "v", b"{}", 1) is None
+
+
+def test_a_store_that_fails_leaves_nobody_waiting(store: StateStore) -> None:
+    """The failure reaches the caller; who waits for the same request goes on, too."""
+    ledger = start(store)
+    ledger.begin("r", "v", b"{}", 1)
+    store.write("DROP TABLE requests")
+    with pytest.raises(sqlite3.Error):
+        ledger.end("r", ANSWER)
+    with pytest.raises(sqlite3.Error):
+        ledger.begin("r", "v", b"{}", 5)
+
+
+@pytest.mark.parametrize("error", [Unavailable(reason="x"), DeadlineExceeded(reason="x")])
+def test_what_may_pass_is_not_remembered(error: VdsmError) -> None:
+    """A request that failed for want of time or means may succeed later."""
+    assert refused(error) is None
+
+
+def test_errors_come_back_as_they_were() -> None:
+    """Class, code and message survive; facts that JSON has no word for become text."""
+    error = InvalidArgument(argument="a.b", reason=Path("/x"))
+    answer = refused(error)
+    assert answer is not None
+    again = replay(answer)
+    assert (type(again), str(again), again.code) == (InvalidArgument, str(error), 91)
+
+
+def test_errors_of_plugins_that_are_gone_come_back_too() -> None:
+    """An error whose class is not known any more keeps its slug, its code and its message."""
+    again = replay(Answer(error="lamp-is-hot", code=4711, facts={"message": "The lamp is hot", "lamp": "a"}))
+    assert not isinstance(again, Conflict)
+    assert (again.slug, again.code, str(again)) == ("lamp-is-hot", 4711, "The lamp is hot")

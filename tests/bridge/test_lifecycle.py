@@ -1,0 +1,302 @@
+"""The life of plugins: isolation, bounds, reload."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from vdsm_bridge.binding import Binding
+from vdsm_bridge.feature import Feature, PluginInfo
+from vdsm_bridge.testing import Sample, TestHost, found
+from vdsm_bridge.verb import Namespace, query
+from vdsm_core import config as configuration
+from vdsm_core.config import Options
+from vdsm_core.errors import ConfigError, PluginsMissing
+from vdsm_core.hookspecs import hookimpl
+from vdsm_core.plugins import BINDINGS, HOOKS, VERBS
+
+
+class PigeonOptions(Options, frozen=True):
+    """Options of the binding."""
+
+    loft: int = 1
+
+
+class Pigeon(Binding):
+    """A binding that only writes down what is done with it."""
+
+    Config = PigeonOptions
+    log: list[str]
+
+    def start(self) -> None:
+        """Up."""
+        self.log.append(f"start {self.config.loft} with {'Lamp.list' in self.bridge.verbs}")
+
+    def stop(self, grace: float) -> None:
+        """Down."""
+        self.log.append(f"stop {self.config.loft} with {'Lamp.list' in self.bridge.verbs}")
+
+    @property
+    def address(self) -> tuple[str, ...]:
+        """A made-up one."""
+        return (f"pigeon://{self.config.loft}",)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the pigeon has written down."""
+    lines: list[str] = []
+    monkeypatch.setattr(Pigeon, "log", lines, raising=False)
+    return lines
+
+
+class Bad(Binding):
+    """A binding that cannot start."""
+
+    def start(self) -> None:
+        """Fail."""
+        raise OSError(98, "Address already in use")
+
+    def stop(self, grace: float) -> None:
+        """Never."""
+
+    @property
+    def address(self) -> tuple[str, ...]:
+        """Nothing."""
+        raise AssertionError("a binding that does not run has no address")
+
+
+def one(host: TestHost, name: str, group: str = BINDINGS) -> PluginInfo:
+    """What is told of one plugin."""
+    (info,) = (info for info in host.server.plugins() if (info.name, info.group) == (name, group))
+    return info
+
+
+def reload(host: TestHost, **tables: dict[str, Any]) -> None:
+    """Apply other plugin tables."""
+    host.server.reload(configuration.merge([("changed", {"plugin": tables})]))
+
+
+def test_bindings_come_last_and_go_first(make_vdsm_host: Callable[..., TestHost], log: list[str]) -> None:
+    """Nobody is let in before the verbs are there, or while they go."""
+    with TestHost(bindings={"a_pigeon": Pigeon}) as host:
+        assert one(host, "a_pigeon").address == ["pigeon://1"]
+    assert log == ["start 1 with True", "stop 1 with True"]
+
+
+def exiting(*_: Any) -> None:
+    """What a plugin must not do."""
+    raise SystemExit(1)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "binding_error", "feature_error"),
+    [
+        (Bad, "OSError: [Errno 98] Address already in use", "AttributeError: 'Bad' object has no attribute"),
+        (exiting, "SystemExit: 1", "SystemExit: 1"),
+        (lambda: 1, "TypeError", "TypeError"),
+    ],
+)
+def test_a_plugin_that_fails_is_alone(
+    make_vdsm_host: Callable[..., TestHost], plugin: Any, binding_error: str, feature_error: str
+) -> None:
+    """It is shown with its error; everything else runs."""
+    host = make_vdsm_host(bindings={"bad": plugin}, verbs={"worse": plugin})
+    for group, name, said in ((BINDINGS, "bad", binding_error), (VERBS, "worse", feature_error)):
+        info = one(host, name, group)
+        assert info.state == "failed"
+        assert said in info.error
+    assert host.call("Room.add", left=1) == 2
+
+
+def test_a_binding_does_not_take_a_features_verbs_away(make_vdsm_host: Callable[..., TestHost]) -> None:
+    """A plugin's name may stand in two groups; each lives its own life."""
+    host = make_vdsm_host(bindings={"sample": Bad})
+    assert one(host, "sample").state == "failed"
+    assert one(host, "sample", VERBS).state == "running"
+    assert host.call("Lamp.list") == []
+
+
+class Slow(Feature):
+    """A feature that takes its time to start."""
+
+    release: threading.Event
+    ended: threading.Event
+
+    def namespaces(self) -> Sequence[Namespace]:
+        """A verb of its own."""
+
+        class Snail(Namespace):
+            """Slow."""
+
+            @query(since="1.0")
+            def crawl(self) -> None:
+                """Crawl."""
+
+        return [Snail()]
+
+    def start(self) -> None:
+        """Hang."""
+        self.release.wait(10)
+
+    def stop(self, grace: float) -> None:
+        """Be seen to end."""
+        self.ended.set()
+
+
+@pytest.fixture
+def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Lets the slow feature go on."""
+    event = threading.Event()
+    monkeypatch.setattr(Slow, "release", event, raising=False)
+    monkeypatch.setattr(Slow, "ended", threading.Event(), raising=False)
+    yield event
+    event.set()
+
+
+def test_a_start_is_bounded_and_a_late_one_is_undone(
+    make_vdsm_host: Callable[..., TestHost], release: threading.Event
+) -> None:
+    """A plugin that hangs counts as failed, and stays so: if it comes up after all, it is stopped again."""
+    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"grace": 0.1}})
+    assert one(host, "slow", VERBS).error == "The start of slow did not come to its end within 0.1 s"
+    assert host.call("Room.add", left=1) == 2
+    release.set()
+    assert Slow.ended.wait(10)
+    assert "Snail.crawl" not in host.bridge.verbs
+
+
+def test_a_stop_is_bounded(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A binding that does not stop is left alone after its grace and a second."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(Pigeon, "stop", lambda *_: goes_on.wait(10))
+    host = TestHost(bindings={"pigeon": Pigeon}, config={"daemon": {"grace": 0.1}})
+    began = time.monotonic()
+    with host:
+        pass
+    assert time.monotonic() - began < 5
+    assert "did not come to its end" in one(host, "pigeon").error
+    goes_on.set()
+
+
+class Twin(Sample):
+    """Offers what the sample offers."""
+
+    ended: list[str]
+
+    def stop(self, grace: float) -> None:
+        """Be seen to end."""
+        self.ended.append("twin")
+
+
+def test_the_second_of_two_that_offer_the_same_is_stopped(
+    make_vdsm_host: Callable[..., TestHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names both, the first one serves on, the second one does not go on in the dark."""
+    monkeypatch.setattr(Twin, "ended", [], raising=False)
+    host = make_vdsm_host(verbs={"twin": Twin})
+    info = one(host, "twin", VERBS)
+    assert info.state == "failed"
+    assert info.error.endswith("is offered by the plugins 'sample' and 'twin'")
+    assert Twin.ended == ["twin"]
+    assert host.call("Lamp.list") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["nothing"], "nothing: not installed"), (["bad"], "bad: OSError"), (["pigeon"], "pigeon: disabled")],
+)
+def test_required_plugins(names: list[str], said: str, log: list[str]) -> None:
+    """Without them the host does not start, says why, and leaves nothing running."""
+    config = {"daemon": {"required": names}, "plugin": {"pigeon": {"enabled": False}}}
+    with (
+        pytest.raises(PluginsMissing, match=said),
+        TestHost(bindings={"bad": Bad, "pigeon": Pigeon, "other": Pigeon}, config=config),
+    ):
+        pass
+    assert log == ["start 1 with True", "stop 1 with True"]
+
+
+def test_reload_touches_only_what_has_changed(
+    make_vdsm_host: Callable[..., TestHost], log: list[str]
+) -> None:
+    """Options restart their plugin, the switch takes it down and up, the rest serves on."""
+    host = make_vdsm_host(bindings={"pigeon": Pigeon})
+    reload(host)
+    assert log == ["start 1 with True"]
+    reload(host, pigeon={"loft": 2})
+    assert log[1:] == ["stop 1 with True", "start 2 with True"]
+    reload(host, pigeon={"enabled": False})
+    assert (one(host, "pigeon").state, one(host, "pigeon").address) == ("disabled", [])
+    reload(host, pigeon={"loft": 2}, sample={"enabled": False})
+    assert log[3:] == ["stop 2 with True", "start 2 with False"]
+    assert "Lamp.list" not in host.bridge.verbs
+    reload(host, pigeon={"loft": 2})
+    assert host.call("Lamp.list") == []
+
+
+def test_reload_refuses_a_bad_config_as_a_whole(
+    make_vdsm_host: Callable[..., TestHost], log: list[str]
+) -> None:
+    """Nothing has changed then."""
+    host = make_vdsm_host(bindings={"pigeon": Pigeon})
+    with pytest.raises(ConfigError, match=r"changed: plugin\.pigeon\.loft: expected a whole number"):
+        reload(host, pigeon={"loft": "x"}, sample={"enabled": False})
+    assert log == ["start 1 with True"]
+    assert host.call("Lamp.list") == []
+
+
+def test_a_broken_plugin_stays_broken_through_the_switch(make_vdsm_host: Callable[..., TestHost]) -> None:
+    """Off and on again it still tells why it cannot be used; one that can start now, does."""
+    host = make_vdsm_host()
+    broken = found(BINDINGS, "broken", None)
+    host.server._lifecycle._discover = lambda group: (
+        [
+            type(broken)(
+                group=BINDINGS, name="broken", target="x", distribution="d", version="1", error="no module"
+            )
+        ]
+        if group == BINDINGS
+        else []
+    )
+    reload(host)
+    assert (one(host, "broken").state, one(host, "broken").error) == ("failed", "no module")
+    reload(host, broken={"enabled": False})
+    assert (one(host, "broken").state, one(host, "broken").error) == ("disabled", "")
+    reload(host)
+    assert (one(host, "broken").state, one(host, "broken").error) == ("failed", "no module")
+
+
+class Watcher:
+    """Hooks."""
+
+    seen: list[str] = []
+
+    @hookimpl
+    def vdsm_after_vm_pause(self, vm_id: str) -> None:
+        """Write it down."""
+        self.seen.append(vm_id)
+
+
+def test_hooks_are_switched_too(make_vdsm_host: Callable[..., TestHost]) -> None:
+    """A hook plugin that is off is not asked; one that does not fit is shown with its error."""
+
+    class Misfit:
+        @hookimpl
+        def vdsm_after_vm_pause(self, colour: str) -> None:
+            pass
+
+    Watcher.seen.clear()
+    host = make_vdsm_host(hooks={"watcher": Watcher(), "misfit": Misfit()})
+    hooks = host.server.runtime.hooks
+    hooks.after_vm_pause("a")
+    reload(host, watcher={"enabled": False})
+    hooks.after_vm_pause("b")
+    reload(host)
+    hooks.after_vm_pause("c")
+    assert Watcher.seen == ["a", "c"]
+    assert "colour" in one(host, "misfit", HOOKS).error

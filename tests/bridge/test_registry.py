@@ -1,0 +1,81 @@
+"""The registry: verbs of several plugins side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vdsm_bridge.registry import Registry, VerbConflict
+from vdsm_bridge.verb import Namespace, Verb, collect, query
+from vdsm_core.errors import NoSuchVerb
+
+
+def verbs(plugin: str, method: str, *, name: str = "Lamp", since: str = "1.0", **keywords: str) -> list[Verb]:
+    """The verbs of a plugin with one namespace and one verb."""
+
+    def function(self: Any) -> int:
+        """A verb."""
+        return id(self)
+
+    cls = type(name, (Namespace,), {method: query(since=since)(function)}, **keywords)
+    return collect(cls(), plugin)
+
+
+def test_verbs_are_found_and_sorted() -> None:
+    """Verbs of all plugins, by full name; what is not there is an error with the name."""
+    registry = Registry()
+    registry.add(verbs("b", "shine"))
+    registry.add(verbs("a", "glow"))
+    assert list(registry.verbs) == ["Lamp.glow", "Lamp.shine"]
+    assert registry.find("Lamp.glow").plugin == "a"
+    with pytest.raises(NoSuchVerb, match=r"There is no verb 'Lamp\.burn'"):
+        registry.find("Lamp.burn")
+
+
+def test_the_same_verb_twice_names_both() -> None:
+    """Nothing of the second plugin is added."""
+    registry = Registry()
+    registry.add(verbs("first", "shine"))
+    with pytest.raises(VerbConflict, match=r"Lamp\.shine is offered by the plugins 'first' and 'second'"):
+        registry.add([*verbs("second", "glow"), *verbs("second", "shine")])
+    assert list(registry.verbs) == ["Lamp.shine"]
+
+
+@pytest.mark.parametrize(
+    "keywords", [{"key": "otherID"}, {"plural": "lights"}, {"name": "Light", "plural": "lamp"}]
+)
+def test_namespaces_that_do_not_agree(keywords: dict[str, str]) -> None:
+    """Plugins may share a namespace only with the same key and plural; a plural belongs to one namespace."""
+    registry = Registry()
+    registry.add(verbs("first", "shine"))
+    with pytest.raises(VerbConflict, match="the namespace"):
+        registry.add(verbs("second", "glow", **keywords))
+
+
+def test_a_plugins_verbs_go_together() -> None:
+    """Removing one plugin leaves the others'; removing it again is no error."""
+    registry = Registry()
+    registry.add(verbs("first", "shine"))
+    registry.add(verbs("second", "glow"))
+    held = registry.verbs
+    registry.remove("first")
+    registry.remove("first")
+    assert list(registry.verbs) == ["Lamp.glow"]
+    assert len(held) == 2
+
+
+def test_the_revision_changes_with_the_api_only() -> None:
+    """Equal declarations have equal revisions, whatever order they came in."""
+    one, other = Registry(), Registry()
+    one.add(verbs("a", "shine"))
+    one.add(verbs("b", "glow"))
+    other.add(verbs("b", "glow"))
+    half = other.revision
+    other.add(verbs("a", "shine"))
+    assert one.revision == other.revision != half
+    other.remove("a")
+    assert other.revision == half
+    changed = Registry()
+    changed.add(verbs("b", "glow", since="1.1"))
+    assert changed.revision != half

@@ -1,0 +1,99 @@
+"""Finding plugins: real distributions, made for the test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vdsm_core.plugins import VERBS, discover
+
+GROUP = "vdsm.test"
+
+
+@pytest.fixture
+def distribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Make a distribution with one module and one entry point, and put it on the path."""
+    before = set(sys.modules)
+
+    def make(distribution: str, name: str, code: str, target: str = "", version: str = "1.2") -> None:
+        root = tmp_path / distribution
+        module = distribution.replace("-", "_")
+        info = root / f"{module}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (root / f"{module}.py").write_text(code)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {target or module}:Lamp\n")
+        monkeypatch.syspath_prepend(root)
+
+    yield make
+    for module in set(sys.modules) - before:
+        del sys.modules[module]
+
+
+def test_what_is_installed_is_found(distribute: Callable[..., None]) -> None:
+    """Each plugin comes with its object and its distribution, in the order of names."""
+    distribute("lamp-b", "b", "class Lamp: pass")
+    distribute("lamp-a", "a", "class Lamp: pass", version="3.0")
+    found = discover(GROUP)
+    assert [(p.name, p.distribution, p.version, p.error) for p in found] == [
+        ("a", "lamp-a", "3.0", ""),
+        ("b", "lamp-b", "1.2", ""),
+    ]
+    assert found[0].loaded is sys.modules["lamp_a"].Lamp
+    assert found[0].target == "lamp_a:Lamp"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("this is no Python", "SyntaxError"),
+        ("", "AttributeError: module 'lamp_bad' has no attribute 'Lamp'"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("assert False, 'never'", "AssertionError: never"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_broken_plugin_is_there_with_its_error(
+    distribute: Callable[..., None], caplog: pytest.LogCaptureFixture, code: str, said: str
+) -> None:
+    """Whatever its import does, it is reported with its distribution; the others are loaded."""
+    distribute("lamp-bad", "bad", code)
+    distribute("lamp-good", "good", "class Lamp: pass")
+    bad, good = discover(GROUP)
+    assert (bad.name, bad.distribution, bad.loaded) == ("bad", "lamp-bad", None)
+    assert said in bad.error
+    assert (good.name, good.error) == ("good", "")
+    assert "Plugin bad" in caplog.text
+
+
+@pytest.mark.parametrize("code", ["class Lamp: pass", "1 / 0"])
+@pytest.mark.parametrize("target", ["", "lamp_one"])
+def test_a_doubled_name_is_refused_on_both_sides(
+    distribute: Callable[..., None], code: str, target: str
+) -> None:
+    """Two distributions with a plugin of one name: neither is used, and the error names both."""
+    distribute("lamp-one", "lamp", code)
+    distribute("lamp-two", "lamp", code, target)
+    found = discover(GROUP)
+    assert [plugin.distribution for plugin in found] == ["lamp-one", "lamp-two"]
+    for plugin in found:
+        assert plugin.loaded is None
+        assert "lamp-one 1.2" in plugin.error
+        assert "lamp-two 1.2" in plugin.error
+
+
+def test_a_plugin_that_was_installed_meanwhile_is_found(distribute: Callable[..., None]) -> None:
+    """Nothing is remembered from an earlier look."""
+    assert discover(GROUP) == []
+    distribute("lamp-a", "a", "class Lamp: pass")
+    assert [plugin.name for plugin in discover(GROUP)] == ["a"]
+
+
+def test_our_own_are_found_like_others() -> None:
+    """The base verbs come through their entry point, from the distribution `vdsm`."""
+    (base,) = (plugin for plugin in discover(VERBS) if plugin.name == "base")
+    assert (base.distribution, base.error) == ("vdsm", "")

@@ -1,0 +1,333 @@
+"""Tasks: states, progress, stopping, reverting, and what a crash leaves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from vdsm_core.errors import Conflict, NoSuchTask, ResourceExhausted, TaskStateError
+from vdsm_core.events import Event, EventBus
+from vdsm_core.state import StateStore
+from vdsm_core.tasks import Job, Progress, TaskRecord, Tasks
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+class Maker:
+    """Makes `Tasks` on one store, as one daemon after the other would."""
+
+    def __init__(self, store: StateStore, bus: EventBus) -> None:
+        self.store = store
+        self.bus = bus
+        self.made: list[Tasks] = []
+
+    def __call__(self, job_of: Callable[[str, str], Job | None] = lambda *_: None, **options: float) -> Tasks:
+        tasks = Tasks(self.store, self.bus, **options)  # type: ignore[arg-type]
+        tasks.start(job_of)
+        self.made.append(tasks)
+        return tasks
+
+
+@pytest.fixture
+def make(store: StateStore, bus: EventBus) -> Iterator[Maker]:
+    """The maker; everything it made is stopped at the end."""
+    maker = Maker(store, bus)
+    yield maker
+    for tasks in maker.made:
+        tasks.stop()
+
+
+def job(run: Callable[[Progress], object], **options: object) -> Job:
+    """A job whose function returns a plain value."""
+    return Job(run=lambda progress: msgspec.json.encode(run(progress)).decode(), **options)  # type: ignore[arg-type]
+
+
+def ended(tasks: Tasks, task_id: str) -> TaskRecord:
+    """The record of a task that has come to its end."""
+    until(lambda: tasks.get(task_id).done)
+    return tasks.get(task_id)
+
+
+def stored(store: StateStore) -> dict[str, str]:
+    """State by id, as the store has it."""
+    records = [
+        msgspec.json.decode(blob, type=TaskRecord) for (blob,) in store.rows("SELECT record FROM tasks")
+    ]
+    return {record.id: record.state for record in records}
+
+
+def test_a_task_that_succeeds(make: Maker, store: StateStore) -> None:
+    """It has an owner, a verb, a start and an end, a result, and is finished in the store, too."""
+    tasks = make()
+    task_id = tasks.submit("Lamp.burn", "joe", '{"a":1}', job(lambda _: {"hours": 3}))
+    record = ended(tasks, task_id)
+    assert (record.state, record.progress, record.code) == ("finished", 100, 0)
+    assert (record.verb, record.owner, record.arguments) == ("Lamp.burn", "joe", '{"a":1}')
+    assert (record.message, record.result) == ("1 jobs completed successfully", '{"hours":3}')
+    assert 0 < record.started <= record.ended
+    assert stored(store) == {task_id: "finished"}
+    assert tasks.all() == [record]
+
+
+def test_progress_is_told(make: Maker, bus: EventBus) -> None:
+    """Reports reach the record and the subscribers, held between 0 and 100; no text keeps the last one."""
+    tasks = make()
+    subscription = bus.subscribe("|task|status")
+
+    def run(progress: Progress) -> None:
+        progress.report(-5, "begins")
+        progress.report(40)
+        progress.report(500, "ends")
+
+    record = ended(tasks, tasks.submit("v", "o", "{}", job(run)))
+    told = [
+        e.params for e in subscription.next(1) if isinstance(e, Event) and e.id == f"|task|status|{record.id}"
+    ]
+    assert [(p.state, p.progress, p.message) for p in told] == [
+        ("queued", 0, "Task is initializing"),
+        ("running", 0, "Task is initializing"),
+        ("running", 0, "begins"),
+        ("running", 40, "begins"),
+        ("running", 100, "ends"),
+        ("finished", 100, "1 jobs completed successfully"),
+    ]
+
+
+def test_a_task_that_fails(make: Maker) -> None:
+    """Its record has the slug, the code and the message of the error."""
+
+    def run(_: Progress) -> None:
+        raise Conflict(reason="it is raining")
+
+    tasks = make()
+    record = ended(tasks, tasks.submit("v", "o", "{}", job(run)))
+    assert (record.state, record.slug, record.code) == ("failed", "conflict", 100)
+    assert record.message == "Cannot carry out the request: it is raining"
+
+
+def test_a_bug_in_a_task(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
+    """The record has an incident, and the log has the traceback under it."""
+    tasks = make()
+    record = ended(tasks, tasks.submit("Lamp.burn", "o", "{}", job(lambda _: 1 / 0)))
+    assert (record.state, record.code) == ("failed", 16)
+    assert record.message.startswith("Lamp.burn failed unexpectedly")
+    assert record.message.split()[-1] in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_stopping(make: Maker) -> None:
+    """A running task is told to stop, ends as recovered, and cannot be stopped again."""
+    tasks = make()
+    task_id = tasks.submit("v", "o", "{}", job(lambda progress: progress.sleep(10)))
+    until(lambda: tasks.get(task_id).state == "running")
+    tasks.abort(task_id)
+    record = ended(tasks, task_id)
+    assert (record.state, record.code, record.slug) == ("recovered", 411, "task-aborted")
+    with pytest.raises(TaskStateError, match=r"Cannot stop task .* in state recovered: it is over"):
+        tasks.abort(task_id)
+
+
+def test_stopping_one_that_waits(make: Maker) -> None:
+    """A task that has not begun never begins."""
+    tasks = make(workers=1)
+    goes_on, began = threading.Event(), threading.Event()
+    first = tasks.submit("v", "o", "{}", job(lambda _: goes_on.wait(10)))
+    second = tasks.submit("v", "o", "{}", job(lambda _: began.set()))
+    tasks.abort(second)
+    assert tasks.get(second).state == "aborting"
+    goes_on.set()
+    assert ended(tasks, second).state == "recovered"
+    assert ended(tasks, first).state == "finished"
+    assert not began.is_set()
+
+
+def test_reverting(make: Maker) -> None:
+    """A finished task is rolled back once; its state says so."""
+    undone: list[int] = []
+    tasks = make()
+    task_id = tasks.submit("v", "o", "{}", job(lambda _: None, revert=lambda: undone.append(1)))
+    ended(tasks, task_id)
+    tasks.revert(task_id)
+    assert (tasks.get(task_id).state, undone) == ("recovered", [1])
+    with pytest.raises(TaskStateError, match="only a finished task"):
+        tasks.revert(task_id)
+
+
+def test_what_cannot_be_reverted(make: Maker) -> None:
+    """Not a task that runs, and not one whose verb has no roll-back."""
+    tasks = make()
+    goes_on = threading.Event()
+    task_id = tasks.submit("Lamp.burn", "o", "{}", job(lambda _: goes_on.wait(10)))
+    with pytest.raises(TaskStateError, match="only a finished task"):
+        tasks.revert(task_id)
+    goes_on.set()
+    ended(tasks, task_id)
+    with pytest.raises(TaskStateError, match=r"Lamp\.burn offers no roll-back"):
+        tasks.revert(task_id)
+
+
+def test_clearing(make: Maker, store: StateStore) -> None:
+    """A finished task is forgotten, in the store, too; a running one is not."""
+    tasks = make()
+    goes_on = threading.Event()
+    task_id = tasks.submit("v", "o", "{}", job(lambda _: goes_on.wait(10)))
+    with pytest.raises(TaskStateError, match="it is not over yet"):
+        tasks.clear(task_id)
+    goes_on.set()
+    ended(tasks, task_id)
+    tasks.clear(task_id)
+    assert stored(store) == {}
+    for action in (tasks.get, tasks.clear, tasks.abort, tasks.revert):
+        with pytest.raises(NoSuchTask):
+            action(task_id)
+
+
+def test_clearing_at_the_moment_of_the_end(make: Maker, store: StateStore) -> None:
+    """However close a clear follows the end, nothing of the task comes back."""
+    tasks = make()
+    for _ in range(20):
+        task_id = tasks.submit("v", "o", "{}", job(lambda _: None))
+        while not tasks.get(task_id).done:
+            pass
+        tasks.clear(task_id)
+    tasks.stop()
+    assert stored(store) == {}
+
+
+def test_the_limit(make: Maker) -> None:
+    """The oldest finished tasks make room; if none is finished, the new one is refused."""
+    tasks = make(limit=2)
+    goes_on = threading.Event()
+    old = tasks.submit("v", "o", "{}", job(lambda _: None))
+    ended(tasks, old)
+    running = [tasks.submit("v", "o", "{}", job(lambda _: goes_on.wait(10))) for _ in range(2)]
+    assert [record.id for record in tasks.all()] == running
+    with pytest.raises(ResourceExhausted, match="2 tasks are unfinished"):
+        tasks.submit("v", "o", "{}", job(lambda _: None))
+    goes_on.set()
+    ended(tasks, running[0])
+
+
+def test_keeping(make: Maker) -> None:
+    """Finished tasks that are older than they are kept are forgotten with the next one."""
+    tasks = make(keep=0.01)
+    old = tasks.submit("v", "o", "{}", job(lambda _: None))
+    ended(tasks, old)
+    time.sleep(0.02)
+    new = tasks.submit("v", "o", "{}", job(lambda _: None))
+    assert [record.id for record in tasks.all()] == [new]
+
+
+def leave(store: StateStore, **facts: object) -> None:
+    """Put a task into the store as a daemon that was killed has left it."""
+    record = TaskRecord(**{"id": "t", "verb": "v", "owner": "o", "started": 1.0, **facts})  # type: ignore[arg-type]
+    store.write("INSERT INTO tasks VALUES (?, ?)", record.id, msgspec.json.encode(record))
+
+
+def test_after_a_crash_a_task_fails_and_says_what_was_left(make: Maker, store: StateStore) -> None:
+    """A task that was running ends as failed, with how far it had got."""
+    make()
+    leave(store, state="running", progress=30)
+    record = make(lambda *_: job(lambda _: None)).get("t")
+    assert (record.state, record.code, record.slug) == ("failed", 411, "task-interrupted")
+    assert "it stood at 30 %" in record.message
+    assert stored(store) == {"t": "failed"}
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_after_a_crash_a_resumable_task_starts_again(make: Maker, store: StateStore, state: str) -> None:
+    """With the arguments that it was given first."""
+    make()
+    leave(store, state=state, arguments='{"n":7}')
+    given: list[tuple[str, str]] = []
+
+    def job_of(verb: str, arguments: str) -> Job:
+        given.append((verb, arguments))
+        return job(lambda _: "again", resumable=True)
+
+    tasks = make(job_of)
+    assert ended(tasks, "t").result == '"again"'
+    assert given == [("v", '{"n":7}')]
+
+
+def test_after_a_crash_a_task_that_had_not_begun_starts(make: Maker, store: StateStore) -> None:
+    """Whether resumable or not: nothing of it has happened yet."""
+    make()
+    leave(store, state="queued")
+    tasks = make(lambda *_: job(lambda _: 1))
+    assert ended(tasks, "t").state == "finished"
+
+
+def test_after_a_crash_a_task_that_was_being_stopped_does_not_start(make: Maker, store: StateStore) -> None:
+    """Somebody wanted its end."""
+    make()
+    leave(store, state="aborting")
+    assert make(lambda *_: job(lambda _: 1, resumable=True)).get("t").state == "failed"
+
+
+def test_after_a_crash_a_task_whose_verb_is_gone_fails(make: Maker, store: StateStore) -> None:
+    """There is nothing that could carry it on."""
+    make()
+    leave(store, state="queued")
+    assert make().get("t").state == "failed"
+
+
+def test_after_a_restart_finished_tasks_are_known(make: Maker, store: StateStore) -> None:
+    """With their results, and what they did can still be reverted."""
+    first = make()
+    task_id = first.submit("v", "o", "{}", job(lambda _: 5))
+    record = ended(first, task_id)
+    first.stop()
+    undone: list[int] = []
+    second = make(lambda *_: job(lambda _: None, revert=lambda: undone.append(1)))
+    assert second.get(task_id) == record
+    second.revert(task_id)
+    assert undone == [1]
+
+
+def test_the_end_of_the_daemon_interrupts_resumable_tasks_only_for_now(
+    make: Maker, store: StateStore
+) -> None:
+    """At the next start a resumable one goes on, one that had not begun begins, another one was stopped."""
+    first = make(workers=2)
+    kinds = {
+        "resumable": job(lambda progress: progress.sleep(10), resumable=True),
+        "plain": job(lambda progress: progress.sleep(10)),
+        "waiting": job(lambda _: 1),
+    }
+    ids = {kind: first.submit(kind, "o", "{}", made) for kind, made in kinds.items()}
+    until(lambda: [record.state for record in first.all()] == ["running", "running", "queued"])
+    first.stop()
+    states = stored(store)
+    assert {kind: states[ids[kind]] for kind in ids} == {
+        "resumable": "running",
+        "plain": "recovered",
+        "waiting": "queued",
+    }
+    second = make(lambda verb, _: job(lambda _: verb, resumable=verb == "resumable"))
+    assert ended(second, ids["resumable"]).state == "finished"
+    assert ended(second, ids["waiting"]).state == "finished"
+
+
+def test_stopping_the_daemon_is_bounded(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
+    """A task that does not listen does not hold the daemon."""
+    goes_on = threading.Event()
+    tasks = make()
+    task_id = tasks.submit("v", "o", "{}", job(lambda _: goes_on.wait(10)))
+    until(lambda: tasks.get(task_id).state == "running")
+    began = time.monotonic()
+    tasks.stop(grace=0.1)
+    assert time.monotonic() - began < 5
+    assert "1 tasks did not stop" in caplog.text
+    goes_on.set()
+    ended(tasks, task_id)
