@@ -35,6 +35,7 @@ class Option:
     schema: Schema
     required: bool = False
     doc: str = ""
+    bounds: str = ""
     listed_by: str = ""
 
     @property
@@ -89,8 +90,7 @@ class Option:
         inner = self.schema.items
         text = read(word[1:]).strip() if word.startswith("@") and not word.startswith("@@") else word
         if text.startswith("["):
-            whole = json.loads(text)
-            return list(whole) if isinstance(whole, list) else [whole]
+            return list(parse(text, Schema({"type": "array"})))
         return [parse(word, inner)]
 
 
@@ -129,6 +129,7 @@ class Signature:
             flags=flags,
             path=(parameter.name,),
             schema=schema,
+            bounds=schema.bounds,
             required=parameter.required and parameter is not self.structure,
             doc=parameter.doc,
             listed_by=self._listed_by(parameter.name, schema),
@@ -147,8 +148,9 @@ class Signature:
                     flags=self._flags(name, inner, member, inside=parameter.name),
                     path=(parameter.name, name),
                     schema=inner,
+                    bounds=", ".join(dict.fromkeys(b for b in (inner.bounds, member.bounds) if b)),
                     required=name in schema.required,
-                    doc=member.remark or inner.remark,
+                    doc=member.description or inner.description,
                     listed_by=self._listed_by(name, inner),
                 )
             )

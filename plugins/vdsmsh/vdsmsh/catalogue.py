@@ -71,6 +71,10 @@ class Catalogue:
             if verb.key and verb.listed_by in self.verbs
         }
 
+    def key_names(self) -> list[str]:
+        """Every parameter that names an object, also where nothing lists the objects."""
+        return sorted({verb.key for verb in self.verbs.values() if verb.key})
+
     def key_of(self, namespace: str) -> str:
         """The wire name of the key of a namespace; empty if it has none."""
         return next((v.key for v in self.verbs.values() if v.namespace == namespace and v.key), "")

@@ -220,12 +220,14 @@ def start_of_last_word(line: str) -> int:
 
 
 def _unquoted(text: str) -> str:
-    for closing in ("", '"', "'", "\\"):
+    # A backslash at the end quotes what has not been typed yet.
+    bare = text.removesuffix("\\")
+    for closing in ("", '"', "'"):
         try:
-            return "".join(shlex.split(text + closing))
+            return "".join(shlex.split(bare + closing))
         except ValueError:
             continue
-    return text
+    return bare
 
 
 def answer(words: Sequence[str], connect: Callable[[dict[str, str]], Session], streams: Streams) -> int:

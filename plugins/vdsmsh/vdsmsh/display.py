@@ -71,13 +71,21 @@ class Display(Lister, _Parameters):  # type: ignore[misc]
         """Nothing: the result is handed to `show`."""
         raise NotImplementedError
 
-    def show(self, result: Any, schema: Schema, keys: Sequence[str], parsed: argparse.Namespace) -> None:
+    def show(
+        self,
+        result: Any,
+        schema: Schema,
+        keys: Sequence[str],
+        parsed: argparse.Namespace,
+        *,
+        single: bool = False,
+    ) -> None:
         """Print a result.
 
         :raises UsageError: none of the chosen columns exists
         """
         self.formatter = self._formatter_plugins[parsed.formatter].obj
-        table = table_of(result, schema, keys)
+        table = table_of(result, schema, keys, single=single)
         as_given = parsed.formatter in ("json", "yaml") and not (parsed.columns or parsed.sort_columns)
         if table is None or as_given:
             self._show_as_given(result, parsed)

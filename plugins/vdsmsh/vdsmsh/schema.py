@@ -10,6 +10,7 @@ HINT: Final = "x-cli"
 _REF: Final = "#/$defs/"
 #: Tried in this order where a value may be of several types, so that text is the last resort.
 _ORDER: Final = ("boolean", "integer", "number", "array", "object", "string")
+_LARGE: Final = 2**53
 _SCALARS: Final = frozenset({"boolean", "integer", "number"})
 
 
@@ -103,20 +104,29 @@ class Schema:
         return str(self.node.get(HINT, ""))
 
     @property
-    def remark(self) -> str:
-        """Description, unit, range and default, in one line; empty if there is nothing to say."""
+    def description(self) -> str:
+        """What it says of itself; empty if nothing."""
+        return str(self.node.get("description", "")).rstrip(".")
+
+    @property
+    def bounds(self) -> str:
+        """Unit, range and default, in one line; empty if there is nothing to say."""
         node = self.node
-        parts = [str(node.get("description", "")).rstrip(".")]
-        if "x-unit" in node:
-            parts.append(f"in {node['x-unit']}")
-        if "minimum" in node or "maximum" in node:
-            parts.append(_range(node.get("minimum"), node.get("maximum")))
+        parts = [f"in {node['x-unit']}" if "x-unit" in node else "", _range(node)]
         if node.get("default") not in (None, "", [], {}):
-            parts.append(f"default {node['default']}")
+            parts.append(f"default {_plain(node['default'])}")
         return ", ".join(part for part in parts if part)
 
 
-def _range(least: Any, most: Any) -> str:
+def _range(node: Mapping[str, Any]) -> str:
+    least, most = node.get("minimum"), node.get("maximum")
+    # The limits of a 64-bit number tell nobody anything.
+    least = None if least in (None, 0) or least < -_LARGE else least
+    most = None if most is None or most > _LARGE else most
     if most is None:
-        return f"at least {least}"
-    return f"at most {most}" if least is None else f"{least} to {most}"
+        return "" if least is None else f"at least {least}"
+    return f"at most {most}" if least is None and node.get("minimum") is None else f"{least or 0} to {most}"
+
+
+def _plain(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

@@ -31,17 +31,20 @@ class Table:
     key: str = ""
 
 
-def table_of(result: Any, schema: Schema, keys: Sequence[str]) -> Table | None:
+def table_of(result: Any, schema: Schema, keys: Sequence[str], *, single: bool = False) -> Table | None:
     """A result as a table; None if it is a single value.
 
     :param schema: of the result
     :param keys: wire names that name objects, that of the objects listed here first; "" if it lists none
+    :param single: it is about one object; VDSM answers with a list of one now and then
     """
     if isinstance(result, Mapping):
         if _is_map(result, schema):
             return _of_map(result, schema.values or Schema({}), keys)
         return Table(_columns([result], schema), [result], single=True)
     if isinstance(result, list):
+        if single and len(result) == 1 and isinstance(result[0], Mapping):
+            return table_of(result[0], schema.items, keys)
         name = keys[0] if keys and keys[0] else VALUE
         rows = [row if isinstance(row, Mapping) else {name: row} for row in result]
         columns = _columns(rows, schema.items)
@@ -82,8 +85,8 @@ def _columns(rows: Iterable[Mapping[str, Any]], schema: Schema) -> list[str]:
 def first_columns(table: Table, width: int) -> list[str]:
     """The columns of a list that say most, as many as fit.
 
-    The key, the name, the state, short values, then long or empty ones; lists and structures only where
-    there is nothing else.
+    The key, the name, the state, whole numbers, short text, truth values, then what is long or empty; lists
+    and structures only where there is nothing else.
 
     :param width: of the terminal, in characters; 0 if there is none
     """
@@ -100,7 +103,7 @@ def first_columns(table: Table, width: int) -> list[str]:
 
 
 #: Ranks of columns; within a rank the order of the declaration holds.
-_KEY, _NAME, _STATE, _PLAIN, _LONG, _NESTED = range(6)
+_KEY, _NAME, _STATE, _WHOLE, _PLAIN, _TRUTH, _LONG, _NESTED = range(8)
 #: Text of more characters than this is a message, not a property.
 _LONG_TEXT: Final = 24
 
@@ -116,6 +119,15 @@ def _rank(name: str, table: Table) -> int:
     values = [row[name] for row in table.rows if name in row]
     if any(isinstance(value, (Mapping, list)) for value in values):
         return _NESTED
+    return _rank_of_values(values)
+
+
+def _rank_of_values(values: Sequence[Any]) -> int:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return _WHOLE
+    if kinds == {bool}:
+        return _TRUTH
     widest = max((len(cell(value)) for value in values), default=0)
     return _PLAIN if 0 < widest <= _LONG_TEXT else _LONG
 

@@ -40,7 +40,7 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
     schema = Schema(verb.result)
     if getattr(parsed, "wait", False):
         result, schema = wait_for(session, settings, result["taskID"]), Schema({})
-    display.show(result, schema, _keys(verb, catalogue), parsed)
+    display.show(result, schema, _keys(verb, catalogue), parsed, single=bool(verb.key))
 
 
 def about(verb: Verb) -> str:
@@ -56,7 +56,7 @@ def _epilog(verb: Verb) -> str:
 def _keys(verb: Verb, catalogue: Catalogue) -> list[str]:
     """Names of members that name objects, that of the objects which the verb lists first."""
     own = catalogue.key_listed_by(verb.name) or catalogue.key_of(verb.namespace)
-    return list(dict.fromkeys([own, *catalogue.keys()]))
+    return list(dict.fromkeys([own, *catalogue.key_names()]))
 
 
 def _parser(display: Display, name: str, signature: Signature) -> Any:
@@ -121,9 +121,8 @@ def _add(group: Any, option: Option) -> None:
 
 def _help(option: Option) -> str:
     parts = [option.doc.rstrip(".")]
-    # A member's remark is its documentation.
-    if len(option.path) == 1 and option.schema.kind not in ("object", "array") and option.flags:
-        parts.append(option.schema.remark)
+    if option.flags and option.schema.kind not in ("object", "array"):
+        parts = [option.doc.rstrip(".") or option.schema.description, option.bounds]
     if option.listed_by:
         parts.append("name or id")
     if option.required and option.flags:

@@ -1,0 +1,136 @@
+"""Exit codes, and one line on standard error."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vdsm_bridge.testing import TestHost
+
+from .conftest import HALL, Run
+
+ABSENT = "99999999-9999-9999-9999-999999999999"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("lamp", "info", ABSENT), 1, f"There is no lamp '{ABSENT}' (no-such-lamp, 100)"),
+        (("room", "break-down"), 1, "(unexpected-error, 16)"),
+        (("room", "add"), 2, "--left is required"),
+        (("room", "add", "--left", "x"), 2, "--left: 'x' is not a whole number"),
+        (("room", "add", "--left", "1", "--up"), 2, "unrecognized arguments: --up"),
+        (("room", "add", "--lef", "1"), 2, "unrecognized arguments: --lef 1"),
+        (("lamp", "info"), 2, "the following arguments are required: LAMP"),
+        (
+            ("lamp", "create", "--colour", "pink", "--name", "x"),
+            2,
+            "--colour: 'pink' is none of blue, green, red",
+        ),
+        (("lamp",), 2, "'lamp' needs one of its commands: burn, create"),
+        (("lamp", "lst"), 2, "did you mean 'lamp list'?"),
+        (("lmap", "list"), 2, "did you mean 'lamp'?"),
+        (("xyzzy", "list"), 2, "there is no command 'xyzzy'; there are host, lamp"),
+        (("lamp", "list", "-f", "xml"), 2, "invalid choice: 'xml'"),
+        (("lamp", "list", "--timeout", "soon"), 2, "'soon' is not a number of seconds"),
+        (("--url",), 2, "--url needs a value"),
+        (("--url", "gopher://x", "lamp", "list"), 2, "can reach gopher:// URLs; install a package"),
+        (("--url", "amqp://x", "lamp", "list"), 2, "can reach amqp:// URLs; install vdsm-qmf"),
+        (("--url", "somewhere", "lamp", "list"), 2, "'somewhere' is no URL"),
+        (("--token-file", "/nowhere", "lamp", "list"), 2, "--token-file /nowhere: No such file or directory"),
+        (("--url", "unix:///nowhere/api.sock", "host", "ping"), 3, "No such file or directory"),
+        (("--url", "http://127.0.0.1:x", "host", "ping"), 3, "is no usable URL"),
+        (("complete", "--shell", "tcsh"), 2, "invalid choice: 'tcsh'"),
+    ],
+)
+def test_refusals(host: TestHost, run: Run, words: tuple[str, ...], code: int, message: str) -> None:
+    """Each kind of failure has its exit code and says in one line what is wrong."""
+    outcome = run(*words)
+    assert outcome.code == code
+    assert outcome.out == ""
+    assert outcome.err.startswith("vdsmsh: ")
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+
+
+def test_wrong_token(host: TestHost, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong credentials are the host's refusal."""
+    monkeypatch.setenv("VDSM_TOKEN", "wrong")
+    outcome = run("host", "ping")
+    assert outcome.code == 1
+    assert "(unauthenticated," in outcome.err
+
+
+@pytest.fixture
+def other_server() -> Iterator[socket.socket]:
+    """A socket that listens and says nothing unless the test does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def test_nobody_answers(home: Path, run: Run, other_server: socket.socket) -> None:
+    """A host that is silent for longer than the timeout cannot be reached."""
+    url = f"http://127.0.0.1:{other_server.getsockname()[1]}"
+    outcome = run("--url", url, "--timeout", "0.1", "host", "ping")
+    assert outcome.code == 3
+    assert "did not answer within 0.1 s" in outcome.err
+
+
+def test_nothing_listens(home: Path, run: Run, other_server: socket.socket) -> None:
+    """A closed port cannot be reached."""
+    port = other_server.getsockname()[1]
+    other_server.close()
+    outcome = run("--url", f"http://127.0.0.1:{port}", "host", "ping")
+    assert (outcome.code, outcome.err) == (
+        3,
+        f"vdsmsh: cannot reach the host at http://127.0.0.1:{port}: Connection refused\n",
+    )
+
+
+def test_broken_pipe(host: TestHost, vdsmsh: str) -> None:
+    """A reader that goes away is no error to talk about."""
+    script = f"({vdsmsh} lamp list -f json; echo $? >&2) | true"
+    reader = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert reader.stderr.strip() in {"141", "0"}
+
+
+def test_closed_output(host: TestHost, vdsmsh: str) -> None:
+    """The exit code says that nobody read the result."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [vdsmsh, "verb", "list", "-f", "json"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_quiet_and_verbose(host: TestHost, run: Run) -> None:
+    """`-v` tells what was sent and how long it took; by default and with `-q` nothing but the result."""
+    assert f"Lamp.getInfo {{'lampID': '{HALL}'}}: " in run("-v", "lamp", "info", HALL).err
+    assert run("lamp", "info", HALL).err == run("-q", "lamp", "info", HALL).err == ""
+
+
+def test_version(home: Path, run: Run) -> None:
+    """The version needs no host."""
+    outcome = run("--version")
+    assert outcome.code == 0
+    assert outcome.out.startswith("vdsmsh 0.")
+
+
+def test_help_without_a_host(home: Path, run: Run) -> None:
+    """Help is given without a host, and says that its commands are not known."""
+    outcome = run("--url", "unix:///nowhere/api.sock", "--help")
+    assert outcome.code == 0
+    assert "The commands of the host are not known" in outcome.out

@@ -1,0 +1,68 @@
+"""The interactive shell, on a terminal and fed by a pipe."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from vdsm_bridge.testing import TestHost
+
+from .conftest import HALL, Terminal
+
+PROMPT = "vdsmsh>"
+
+
+def test_conversation(host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str, home: Path) -> None:
+    """Commands, completion of live names, errors that do not end it, history that outlives it."""
+    shell = terminal(vdsmsh)
+    shell.expect(f"unix://{home}/api.sock", PROMPT)
+    shell.type("lamp inf\t")
+    shell.expect("info")
+    shell.type(" ba\t")
+    shell.expect("back yard")
+    shell.type(" -c name\r")
+    shell.expect("| name  | back yard |", PROMPT)
+    shell.type("lamp info nobody\r")
+    shell.expect("vdsmsh: there is no Lamp 'nobody'", PROMPT)
+    shell.type("lamp 'x\r")
+    shell.expect("vdsmsh: No closing quotation", PROMPT)
+    shell.type("vdsmsh lamp switch hall --lit -f value -c lit\r")
+    shell.expect("true", PROMPT)
+    shell.type("\x1b[A\x1b[A\x1b[A\r")
+    shell.expect("there is no Lamp 'nobody'", PROMPT)
+    shell.type("exit\r")
+    assert shell.wait() == 1, "like a shell's, the exit code is that of the last command"
+    assert "+lamp info nobody" in (home / "xdg_state_home" / "vdsmsh" / "history").read_text().splitlines()
+
+
+def test_choice_of_completions(host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str) -> None:
+    """Tab shows what there is to choose from, with help."""
+    shell = terminal(vdsmsh)
+    shell.expect(PROMPT)
+    shell.type("lamp info \t")
+    shell.expect("back yard", "hall", HALL)
+    shell.type("\x03")
+    shell.expect(PROMPT)
+    shell.type("\x04")
+    assert shell.wait() == 0
+
+
+def test_lines_from_a_pipe(host: TestHost, vdsmsh: str) -> None:
+    """Lines from a pipe are carried out in order; comments and empty lines are passed over."""
+    script = "# first\n\nlamp switch hall --lit -f value -c lit\nroom add --left 1\nexit\nroom add --left 5\n"
+    done = subprocess.run([vdsmsh], input=script, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "true\n2\n", "")
+
+
+def test_pipe_stops_at_the_first_failure(host: TestHost, vdsmsh: str) -> None:
+    """A line that fails ends a script with its exit code."""
+    done = subprocess.run(
+        [vdsmsh],
+        input="lamp info nobody\nroom add --left 1\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
