@@ -1,4 +1,4 @@
-"""schemathesis reads the OpenAPI document and tries everything that it says: all default checks and phases."""
+"""schemathesis tries everything that the OpenAPI document says: all default checks and phases."""
 
 from __future__ import annotations
 
