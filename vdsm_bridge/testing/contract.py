@@ -22,6 +22,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Final
 
 import pytest
@@ -84,30 +85,33 @@ class BindingContract(Harness):
 
     # -- what is offered
 
-    def test_offers_the_same_verbs(self, client: Client, host: TestHost) -> None:
+    def test_offers_the_same_verbs(self, full_host: TestHost) -> None:
         """Each verb of the bridge, those of third parties too, and no other."""
-        assert client.verbs() == set(host.bridge.verbs)
+        with closing(self.connect(full_host)) as client:
+            assert client.verbs() == set(full_host.bridge.verbs)
 
-    def test_every_verb_is_reachable(self, client: Client, bridge: BridgeClient, host: TestHost) -> None:
+    def test_every_verb_is_reachable(self, full_host: TestHost) -> None:
         """Every verb refuses an argument that it does not have, in the same words everywhere."""
         arguments = {"noSuchArgument": "x"}
-        for name in host.bridge.verbs:
-            assert self.failure(client, name, arguments) == self.failure(bridge, name, arguments), name
+        bridge = BridgeClient(full_host.bridge, text=self.text)
+        with closing(self.connect(full_host)) as client:
+            for name in full_host.bridge.verbs:
+                assert self.failure(client, name, arguments) == self.failure(bridge, name, arguments), name
 
-    def test_every_simple_query_answers_alike(
-        self, client: Client, bridge: BridgeClient, host: TestHost
-    ) -> None:
+    def test_every_simple_query_answers_alike(self, full_host: TestHost) -> None:
         """Every query that needs no argument has the declared type, and the bridge's structure."""
         queries = [
             verb.name
-            for verb in host.bridge.verbs.values()
+            for verb in full_host.bridge.verbs.values()
             if verb.kind is Kind.QUERY and not any(param.required for param in verb.params)
         ]
         assert "Host.ping" in queries
-        differing = [name for name in queries if not self._alike(client, bridge, host, name)]
+        with closing(self.connect(full_host)) as client:
+            differing = [name for name in queries if not self._alike(client, full_host, name)]
         assert not differing
 
-    def _alike(self, client: Client, bridge: BridgeClient, host: TestHost, name: str) -> bool:
+    def _alike(self, client: Client, host: TestHost, name: str) -> bool:
+        bridge = BridgeClient(host.bridge, text=self.text)
         for _ in range(3):  # what happens on the host meanwhile may change a structure
             if self._shape(client, host, name, text=self.text) == self._shape(bridge, host, name):
                 return True
@@ -359,7 +363,7 @@ class BindingContract(Harness):
         slow, quick = connection(), connection()
         other = str(uuid.uuid4())
         with ThreadPoolExecutor(1) as pool:
-            call = pool.submit(slow.call, "Lamp.engrave", {"lampID": lamp, "text": "late", "pause": 1.0})
+            call = pool.submit(slow.call, "Lamp.engrave", {"lampID": lamp, "text": "late", "pause": 0.6})
             until(lambda: queue(host, lamp))
             assert quick.call("Lamp.getInfo", {"lampID": lamp})["marks"] == []
             quick.call("Lamp.create", {"lamp": {"lampID": other, "name": "other"}})
@@ -374,7 +378,7 @@ class BindingContract(Harness):
         self.needs(DEADLINE)
         slow, impatient = connection(), connection()
         with ThreadPoolExecutor(1) as pool:
-            call = pool.submit(slow.call, "Lamp.engrave", {"lampID": lamp, "text": "slow", "pause": 1.0})
+            call = pool.submit(slow.call, "Lamp.engrave", {"lampID": lamp, "text": "slow", "pause": 0.6})
             until(lambda: queue(host, lamp))
             failure = self.failure(impatient, "Lamp.switch", {"lampID": lamp, "lit": True}, timeout=0.1)
             call.result(PATIENCE)
