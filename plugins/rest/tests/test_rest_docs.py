@@ -39,7 +39,9 @@ def test_page_is_self_contained(client: RestClient) -> None:
     files = re.findall(r'(?:src|href)="(/api/docs/[^"]+)"', page.body.decode())
     assert {"/api/docs/app.js", "/api/docs/style.css"} <= set(files)
     text = page.body + b"".join(client.get(file).body for file in files)
-    assert not re.search(rb"(?:https?:)?//[a-z]+\.[a-z]", text.replace(b'xmlns="http://www.w3.org/2000/svg"', b""))
+    assert not re.search(
+        rb"(?:https?:)?//[a-z]+\.[a-z]", text.replace(b'xmlns="http://www.w3.org/2000/svg"', b"")
+    )
     assert b"innerHTML" not in text
 
 
