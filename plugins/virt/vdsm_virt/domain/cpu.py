@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from msgspec import UnsetType
 
-from vdsm_core.errors import InvalidArgument
+from vdsm_core.errors import InvalidArgument, MissingArgument
 from vdsm_virt.domain.elements import add, under
 from vdsm_virt.params import KnownVmParams
 from vdsm_virt.scalars import MOST_CPUS, whole
@@ -28,9 +28,9 @@ _SHARES = (2, 262_144)
 
 def memory(domain: Element, params: KnownVmParams) -> None:
     """`<memory>`, and `<maxMemory>` where memory may be plugged in."""
+    if isinstance(params.mem_size, UnsetType):
+        raise MissingArgument(argument="vmParams.memSize")
     size = whole(params.mem_size, "vmParams.memSize", 0, least=1, most=_MOST_MEMORY)
-    if not size:
-        raise InvalidArgument(argument="vmParams.memSize", reason="a machine needs memory, in MiB")
     most = whole(params.max_mem_size, "vmParams.maxMemSize", size, most=_MOST_MEMORY) or size
     if most < size:
         raise InvalidArgument(argument="vmParams.maxMemSize", reason=f"it is below memSize ({size})")
