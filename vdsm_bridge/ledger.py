@@ -6,13 +6,16 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from vdsm_core import errors
 from vdsm_core.errors import DeadlineExceeded, OutcomeUnknown, RequestIdReused, Unavailable, VdsmError
 from vdsm_core.state import StateStore
+
+#: Seconds between two looks for answers that are too old.
+_TIDY_EVERY: Final = 3600.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +58,11 @@ class Ledger:
         self._keep = keep
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
+        self._tidied = 0.0
+        self._started = 0.0
 
     def start(self) -> None:
-        """Make the table where absent, and forget answers that are too old."""
+        """Make the table where absent, and forget what is too old; it is looked for every hour."""
         self._state.migrate(
             "requests",
             [
@@ -68,7 +73,8 @@ class Ledger:
                 "CREATE INDEX requests_begun ON requests (begun)",
             ],
         )
-        self._state.write("DELETE FROM requests WHERE begun < ?", time.time() - self._keep)
+        self._started = time.time()
+        self._forget_old()
 
     def begin(self, request_id: str, verb: str, arguments: bytes, timeout: float) -> Answer | None:
         """Take a request id into use. None: carry the request out, then call `end`. Else: the first answer.
@@ -85,6 +91,8 @@ class Ledger:
                 if answer is not None:
                     return answer
                 self._running[request_id] = _Running(verb, fingerprint)
+                if time.monotonic() - self._tidied > _TIDY_EVERY:
+                    self._forget_old()
                 return None
         if (running.verb, running.fingerprint) != (verb, fingerprint):
             raise RequestIdReused(request_id=request_id, verb=running.verb)
@@ -105,6 +113,13 @@ class Ledger:
             # Also if the store fails: then the outcome is unknown, but nobody waits for it for ever.
             with self._lock:
                 self._running.pop(request_id).ended.set()
+
+    def _forget_old(self) -> None:
+        # Not the unanswered ones: one of them may run on this very thread.
+        sql = "DELETE FROM requests WHERE begun < ? AND (answer IS NOT NULL OR begun < ?)"
+        now = time.time()
+        self._state.write(sql, now - self._keep, self._started - self._keep)
+        self._tidied = time.monotonic()
 
     def _remembered(self, request_id: str, verb: str, fingerprint: str) -> Answer | None:
         rows = self._state.rows("SELECT verb, fingerprint, answer FROM requests WHERE id = ?", request_id)

@@ -113,6 +113,9 @@ class Lifecycle:
         :raises ConfigError: an option is not acceptable; then nothing has changed
         """
         wanted = self.check(config)
+        for name in sorted(set(config.plugin) - {plugin.found.name for plugin in self._plugins}):
+            if config.enabled(name) and HOOKS in groups:
+                log.warning("The table [plugin.%s] belongs to no plugin that is installed", name)
         for number, plugin in reversed(list(enumerate(self._plugins))):
             if (
                 plugin.found.group in groups

@@ -128,6 +128,8 @@ def convert(data: Any, type_: Any, *, text: bool = False) -> Any:
         return msgspec.convert(data, type_, strict=not text, dec_hook=_text_open if text else _strict_open)
     except msgspec.ValidationError as error:
         raise _mismatch(str(error), type_) from None
+    except UnicodeEncodeError:
+        raise TypeMismatch("", "there is a lone surrogate in it, which is no character") from None
 
 
 def _open_type(type_: Any, data: Any, *, text: bool) -> Any:

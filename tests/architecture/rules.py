@@ -16,8 +16,8 @@ PUBLIC_METHODS = 20
 #: Drawers: names that do not tell what lives there.
 DRAWERS = {"common", "helper", "helpers", "lib", "misc", "tools", "util", "utils"}
 
-# The slashes stand apart so that this file keeps its own rule.
-_PLACES = re.compile("(?<![" + r"\w.~:-])/" + r"(home/\w|root/|work/|Users/\w)[\w./-]*")
+# The slashes stand apart so that this file keeps its own rule. joe is nobody: samples use his home.
+_PLACES = re.compile("(?<![" + r"\w.~:-])/" + r"(home/(?!joe\b)\w|root/|work/|Users/\w)[\w./-]*")
 _PACKAGE_HOSTS = re.compile(
     r"pypi\." + r"org|python" + r"hosted\.org|deb\." + r"debian\.org|(extra-)?index" + "-url"
 )

@@ -102,7 +102,9 @@ def test_private_facts(text: str) -> None:
     assert list(rules.private_facts(text))
 
 
-@pytest.mark.parametrize("text", ["/var/lib/vdsm", "network/work/", "https://host/api/root", "~/.cache"])
+@pytest.mark.parametrize(
+    "text", ["/var/lib/vdsm", "/home/joe/.config", "network/work/", "https://host/api/root", "~/.cache"]
+)
 def test_private_facts_spare(text: str) -> None:
     """A path that every machine has is none of these."""
     assert list(rules.private_facts(text)) == []

@@ -127,7 +127,10 @@ def may_be_absent(field: inspect.Field) -> bool:
 
 
 def comments(cls: type) -> dict[str, str]:
-    """What the `#:` comments above the members of a class say, by the member's Python name."""
+    """What the `#:` comments above the members of a class say, by the member's Python name.
+
+    Members on the lines right below one another share the comment above the first of them.
+    """
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, msgspec.Struct) and base.__module__.partition(".")[0] != "msgspec":
@@ -139,14 +142,22 @@ def _comments_of(cls: type) -> dict[str, str]:
     source = textwrap.dedent(source_of.getsource(cls))
     lines = source.splitlines()
     (body,) = ast.parse(source).body
-    found = {}
+    found: dict[str, str] = {}
+    end, comment = 0, ""
     for node in body.body if isinstance(body, ast.ClassDef) else ():
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            above: list[str] = []
-            number = node.lineno - 2
-            while (line := lines[number].strip()).startswith("#:"):
-                above.insert(0, line[2:].strip())
-                number -= 1
-            if above:
-                found[node.target.id] = " ".join(above)
+            if node.lineno != end + 1:
+                comment = _comment_above(lines, node.lineno)
+            end = node.end_lineno or node.lineno
+            if comment:
+                found[node.target.id] = comment
     return found
+
+
+def _comment_above(lines: list[str], lineno: int) -> str:
+    above: list[str] = []
+    for line in reversed(lines[: lineno - 1]):
+        if not line.strip().startswith("#:"):
+            break
+        above.insert(0, line.strip()[2:].strip())
+    return " ".join(above)

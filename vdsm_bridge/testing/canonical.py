@@ -7,6 +7,7 @@ rounds is rounded wherever it came from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import inspect
@@ -34,7 +35,7 @@ def _rounded(value: Any, info: inspect.Type) -> Any:
         return _rounded(value, info.type)
     if isinstance(value, dict):
         return _rounded_dict(value, info)
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return _rounded_list(value, info)
     if isinstance(info, inspect.UnionType):
         return _rounded(value, _member(info, inspect.Metadata)) if isinstance(value, float) else value
@@ -54,14 +55,14 @@ def _rounded_dict(value: dict[Any, Any], info: inspect.Type) -> dict[Any, Any]:
     return value
 
 
-def _rounded_list(value: list[Any], info: inspect.Type) -> list[Any]:
+def _rounded_list(value: Sequence[Any], info: inspect.Type) -> list[Any]:
     if isinstance(info, inspect.UnionType):
         info = _member(info, inspect.ListType, inspect.VarTupleType)
     if isinstance(info, (inspect.ListType, inspect.VarTupleType)):
         return [_rounded(item, info.item_type) for item in value]
     if isinstance(info, inspect.TupleType):
         return [_rounded(item, part) for item, part in zip(value, info.item_types, strict=True)]
-    return value
+    return list(value)
 
 
 def _member(info: inspect.UnionType, *kinds: type[inspect.Type]) -> inspect.Type:

@@ -64,15 +64,24 @@ class Harness:
 
     @pytest.fixture
     def host(self, tmp_path: Path) -> Iterator[TestHost]:
-        """A host with the sample, all installed features, and this binding alone."""
+        """A host with the sample, and with this binding alone."""
+        with self._serving(tmp_path, installed=False) as host:
+            yield host
+
+    @pytest.fixture
+    def full_host(self, tmp_path: Path) -> Iterator[TestHost]:
+        """The same, with all features that are installed here, third parties' too."""
+        with self._serving(tmp_path, installed=True) as host:
+            yield host
+
+    def _serving(self, folder: Path, *, installed: bool) -> TestHost:
         others: dict[str, dict[str, Any]] = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
         config = {
             "plugin": {**others, **({self.name: dict(self.options)} if self.binding is not None else {})},
-            "access": {"tokens": str(write_tokens(tmp_path))},
+            "access": {"tokens": str(write_tokens(folder))},
         }
         bindings = {self.name: self.binding} if self.binding is not None else {}
-        with TestHost(bindings=bindings, installed=True, config=config) as host:
-            yield host
+        return TestHost(bindings=bindings, installed=installed, config=config)
 
     @pytest.fixture
     def connection(self, host: TestHost) -> Iterator[Callable[[], Client]]:

@@ -46,6 +46,7 @@ class LampExists(Conflict):
     """A lamp has this id or name already. Facts: `lamp_id`."""
 
     slug = "lamp-exists"
+    code = 4002
     template = "There is a lamp '{lamp_id}' already"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.tokens import write_tokens
+from vdsm_core.plugins import BINDINGS, discover
 from vdsm_rest import RestBinding
 
 from .rest_client import RestClient
@@ -55,17 +56,16 @@ def short_path() -> Iterator[Path]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """A function that starts a host; `options` are those of the binding."""
+    """A function that starts a host; `installed` brings all features that are installed here."""
     with ExitStack() as stack:
 
-        def start(
-            *, verbs: dict[str, Any] | None = None, access: dict[str, Any] | None = None, **options: Any
-        ) -> Served:
+        def start(*, installed: bool = False, access: dict[str, Any] | None = None, **options: Any) -> Served:
+            others = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
             config = {
-                "plugin": {"rest": {"port": 0, **options}},
+                "plugin": {**others, "rest": {"port": 0, **options}},
                 "access": {"tokens": str(write_tokens(tmp_path)), **(access or {})},
             }
-            host = TestHost(bindings={"rest": RestBinding}, verbs=verbs, config=config)
+            host = TestHost(bindings={"rest": RestBinding}, installed=installed, config=config)
             stack.enter_context(host)
             host.call("Lamp.create", lamp={"lampID": LAMP, "name": "first"})
             return Served(host)

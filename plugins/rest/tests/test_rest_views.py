@@ -52,8 +52,8 @@ def test_filters(filters: list[str], expected: str) -> None:
     "given",
     [
         {"filter": ["name"]}, {"filter": [":a"]}, {"filter": [""]}, {"limit": ["0"]}, {"limit": ["x"]},
-        {"limit": ["1", "2"]}, {"limit": ["9" * 30]}, {"limit": ["\u0663"]}, {"offset": ["-1"]}, {"fields": [""]},
-        {"fields": ["a..b"]}, {"fields": ["a,"]},
+        {"limit": ["1", "2"]}, {"limit": ["9" * 30]}, {"limit": ["\u0663"]}, {"offset": ["-1"]},
+        {"fields": [""]}, {"fields": ["a..b"]}, {"fields": ["a,"]},
     ],
 )  # fmt: skip
 def test_malformed(given: dict[str, list[str]]) -> None:

@@ -44,6 +44,7 @@ _FILES: Final = {
     f"{DOCS}/request.js": ("request.js", "text/javascript"),
     f"{DOCS}/types.js": ("types.js", "text/javascript"),
     f"{DOCS}/style.css": ("style.css", "text/css"),
+    f"{DOCS}/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
 

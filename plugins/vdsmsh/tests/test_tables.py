@@ -75,6 +75,13 @@ def test_first_columns() -> None:
     assert first_columns(table, 0) == ["vmId", "vmName", "vmStatus", "mem", "arch", "up"]
 
 
+def test_what_few_rows_have_comes_late() -> None:
+    """A member of one row in two does not push out one of each row."""
+    table = table_of([{"exitCode": 1, "note": "x"}, {"note": "y"}], Schema({}), [""])
+    assert table is not None
+    assert first_columns(table, 0) == ["note", "exitCode"]
+
+
 def test_first_columns_fit() -> None:
     """What does not fit on the terminal is left out, but two columns are always there."""
     table = Table([f"c{n}" for n in range(20)], [{f"c{n}": "x" * 20 for n in range(20)}])

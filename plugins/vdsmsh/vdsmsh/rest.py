@@ -38,6 +38,7 @@ class RestTransport(Transport):
     def __init__(self, url: str, credentials: Credentials) -> None:
         super().__init__(url, credentials)
         self._parts = urllib.parse.urlsplit(url)
+        self._socket = urllib.parse.unquote(self._parts.path)
         self._revision = ""
 
     @property
@@ -67,7 +68,7 @@ class RestTransport(Transport):
         words = ["curl", "--fail-with-body", "--silent", "--show-error"]
         unix = self._parts.scheme == "unix"
         if unix:
-            words += ["--unix-socket", self._parts.path]
+            words += ["--unix-socket", self._socket]
         for name, value in self._headers(options).items():
             if name != "Authorization":
                 words += ["--header", f"{name}: {value}"]
@@ -88,7 +89,7 @@ class RestTransport(Transport):
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         if self._parts.scheme == "unix":
-            return _UnixConnection(self._parts.path, timeout)
+            return _UnixConnection(self._socket, timeout)
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         try:
             return kind(self._parts.hostname or "", self._parts.port, timeout=timeout)

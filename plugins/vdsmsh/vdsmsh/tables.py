@@ -85,8 +85,8 @@ def _columns(rows: Iterable[Mapping[str, Any]], schema: Schema) -> list[str]:
 def first_columns(table: Table, width: int) -> list[str]:
     """The columns of a list that say most, as many as fit.
 
-    The key, the name, the state, whole numbers, short text, truth values, then what is long or empty; lists
-    and structures only where there is nothing else.
+    The key, the name, the state, whole numbers, short text, truth values, then what is long, empty or
+    not in every row; lists and structures only where there is nothing else.
 
     :param width: of the terminal, in characters; 0 if there is none
     """
@@ -119,7 +119,8 @@ def _rank(name: str, table: Table) -> int:
     values = [row[name] for row in table.rows if name in row]
     if any(isinstance(value, (Mapping, list)) for value in values):
         return _NESTED
-    return _rank_of_values(values)
+    # What only some rows have is the exception, not the rule.
+    return _rank_of_values(values) if len(values) == len(table.rows) else max(_LONG, _rank_of_values(values))
 
 
 def _rank_of_values(values: Sequence[Any]) -> int:

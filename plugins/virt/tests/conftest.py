@@ -71,6 +71,12 @@ def make_machines(make_vdsm_host: Callable[..., TestHost]) -> Callable[..., Mach
 
 
 @pytest.fixture
+def machines_of() -> Callable[[TestHost], Machines]:
+    """The machines of a host that the test started itself."""
+    return Machines
+
+
+@pytest.fixture
 def vms(make_machines: Callable[..., Machines]) -> Machines:
     """The machines of a started host."""
     return make_machines()

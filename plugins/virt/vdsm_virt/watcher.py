@@ -126,6 +126,7 @@ class Watcher:
             since=time.time(),
             pause_code=_pause_code(domain.reason) if status == "Paused" else "",
             exit=exit_found(domain.reason) if status == "Down" else None,
+            exit_guessed=True,
             active=domain.active,
             persistent=domain.persistent,
         )
@@ -146,7 +147,7 @@ class Watcher:
             self._inventory.forget(machine.id)
 
     def _outdated(self, vm_id: str) -> None:
-        if self._inventory.change(vm_id, stale=True) is not None:
+        if self._inventory.update(vm_id, _new_xml) is not None:
             self._records.refresh_soon(vm_id)
 
     def _ask(self, event: DomainLifecycle) -> None:
@@ -213,6 +214,10 @@ def _pause_code(detail: str) -> str:
     return {"ioerror": "EIO", "postcopy": "POSTCOPY", "postcopy-failed": "POSTCOPY"}.get(detail, "NOERR")
 
 
+def _new_xml(machine: Machine) -> Machine:
+    return _replace(machine, xml_changes=machine.xml_changes + 1)
+
+
 def _found(machine: Machine, domain: DomainState) -> Machine:
     """What a comparison tells of a machine that is known."""
     status = STATUS[domain.state]
@@ -232,12 +237,13 @@ def _found(machine: Machine, domain: DomainState) -> Machine:
         persistent=domain.persistent,
         missing=False,
         name=domain.name,
-        stale=True,
+        xml_changes=machine.xml_changes + 1,
         pause_code=_pause_code(domain.reason) if status == "Paused" else "",
     )
     if status == "Down":
-        ended = exit_of(machine, domain.reason) if machine.active else exit_found(domain.reason)
-        return _replace(changed, exit=machine.exit or ended, asked="")
+        if machine.active:
+            return _replace(changed, exit=exit_of(machine, domain.reason), exit_guessed=False, asked="")
+        return _replace(changed, exit=machine.exit or exit_found(domain.reason), asked="")
     return _replace(changed, exit=None)
 
 
@@ -297,6 +303,7 @@ def _stopped(machine: Machine, detail: str) -> Machine:
         pause_code="",
         io_error="",
         exit=exit_of(machine, detail),
+        exit_guessed=False,
         asked="",
         missing=machine.missing or not machine.persistent,
     )

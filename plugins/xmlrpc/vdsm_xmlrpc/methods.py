@@ -150,7 +150,9 @@ class Legacy(Method):
     def _with_id_inside(self, params: list[Any]) -> Invocation:
         (name,) = self._entry.args
         arguments = _positional((name,), params)
-        described = arguments.get(name)
+        if name not in arguments:
+            raise MissingArgument(argument=name)
+        described = arguments[name]
         if not isinstance(described, dict):
             raise InvalidArgument(argument=name, reason="Expected `struct`")
         if described.get(self._entry.id_inside) is None:
@@ -206,6 +208,6 @@ def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _truth(name: str, value: Any) -> bool:
     try:
-        return bool(convert(value, bool, text=True))
+        return value is not None and bool(convert(value, bool, text=True))
     except TypeMismatch as mismatch:
         raise InvalidArgument(argument=name, reason=mismatch.reason) from None

@@ -199,8 +199,6 @@ class Server(wsgi.Server):  # type: ignore[misc]  # as above
     :param timeout: seconds that a connection may stay silent
     """
 
-    #: Seconds between two looks for connections that are silent for too long; stopping waits for one look.
-    expiration_interval = 0.25
     ConnectionClass = _Connection
 
     def __init__(
@@ -233,17 +231,35 @@ class Server(wsgi.Server):  # type: ignore[misc]  # as above
 
     def close(self, grace: float) -> None:
         """Take no more connections, let requests in flight end within `grace` seconds, close everything."""
-        self.shutdown_timeout = max(0.0, grace - self.expiration_interval)
-        self.stop()
-        if self._serving is not None:
-            self._serving.join(1.0)
+        self.shutdown_timeout = grace
+        stopping = threading.Thread(target=self.stop, name="xmlrpc-stop", daemon=True)
+        stopping.start()
+        # The listener looks at its orders only when something happens on a socket.
+        while self._serving is not None and self._serving.is_alive():
+            self._happen()
+            self._serving.join(0.01)
+        stopping.join()
+
+    def _happen(self) -> None:
+        with contextlib.suppress(OSError):  # the port is closed already
+            socket.create_connection(self.bind_addr, timeout=1.0).close()
+
+    @staticmethod
+    def bind_socket(socket_: socket.socket, bind_addr: tuple[str, int]) -> socket.socket:
+        """Bind a socket; one that cannot be bound is not left open."""
+        try:
+            socket_.bind(bind_addr)
+        except OSError:
+            socket_.close()
+            raise
+        return socket_
 
     def process_conn(self, conn: Any) -> None:
         """Hand a connection to a thread once its client speaks; a new one waits for that without a thread."""
         if conn.last_used is not None:
             super().process_conn(conn)
-        elif self.can_add_keepalive_connection:
-            self.put_conn(conn)
+        elif self.can_add_keepalive_connection or not self.ready:
+            self.put_conn(conn)  # which closes it while the server stops
         else:
             log.warning("Connection of %s refused: %d are open", conn.remote_addr, self.keep_alive_conn_limit)
             conn.close()

@@ -80,7 +80,7 @@ def pieces(info: inspect.Type, call: Callable[[inspect.Type], str]) -> str:
             + fragment(info.value_type, "m", call)
             + "</member>"
         )
-        members = f"[{item} for k, m in v.items() if m is not None]"
+        members = f"[{item} for k, m in v.items() if m is not None and m is not _unset]"
         return f"[{STRUCT!r}, *{members}, {STRUCT_END!r}]"
     raise TypeError(f"{info} is not made of pieces")
 

@@ -308,13 +308,13 @@ function draw() {
   if (!api) return;
   const id = decodeURIComponent(location.hash.slice(1));
   const operation = api.operations.find((it) => it.id === id);
+  main.scrollTop = 0;
   document.title = operation ? `${operation.verb ?? operation.path} – vdsm API` : "vdsm API";
   if (operation) drawOperation(operation);
   else if (id === "errors" || id.startsWith("errors/")) drawErrors(id.slice(7));
   else drawStart();
   drawNav();
   nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
-  main.scrollTop = 0;
 }
 
 function move(step) {

@@ -58,7 +58,10 @@ export class Types {
 
 const NAMES = { string: "text", integer: "whole number", number: "number", boolean: "true or false", null: "nothing" };
 
-function bounds(it) {
+function bounds(schema) {
+  // What a number of JavaScript cannot hold is no bound for a reader either.
+  const it = { ...schema };
+  for (const bound of ["minimum", "maximum"]) if (Math.abs(it[bound]) > Number.MAX_SAFE_INTEGER) delete it[bound];
   if (it.minimum !== undefined && it.maximum !== undefined) return `${it.minimum} to ${it.maximum}`;
   if (it.minimum !== undefined) return `from ${it.minimum}`;
   if (it.maximum !== undefined) return `to ${it.maximum}`;

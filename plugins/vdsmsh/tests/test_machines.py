@@ -1,0 +1,71 @@
+"""Machines, as an administrator of one host handles them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vdsm_bridge.testing import TestHost
+
+from .conftest import Run
+
+
+@pytest.fixture
+def machines(
+    home: Path, make_vdsm_host: Callable[..., TestHost], monkeypatch: pytest.MonkeyPatch
+) -> TestHost:
+    """A host with the verbs of machines, on libvirt's test driver; `VDSM_URL` means it."""
+    rest = pytest.importorskip("vdsm_rest")
+    virt = pytest.importorskip("vdsm_virt")
+    socket = home / "api.sock"
+    options = {"socket": str(socket), "address": ""}
+    monkeypatch.setenv("VDSM_URL", f"unix://{socket}")
+    return make_vdsm_host(
+        verbs={"virt": virt.Virt},
+        bindings={"rest": rest.RestBinding},
+        config={"plugin": {"rest": options}},
+    )
+
+
+def wait_until_up(run: Run, name: str) -> None:
+    """A machine is launched in the background."""
+    deadline = time.monotonic() + 20
+    while (status := run("vm", "stats", name, "-f", "value", "-c", "status").out.strip()) != "Up":
+        assert time.monotonic() < deadline, f"{name} is {status}"
+        time.sleep(0.05)
+
+
+def test_life_of_a_machine(machines: TestHost, run: Run) -> None:
+    """Created by name and memory, listed, paused, resumed and destroyed by its name."""
+    made = json.loads(
+        run("vm", "create", "--name", "web", "--memory", "64", "--vcpus", "2", "-f", "json").out
+    )
+    assert made["memSize"] == 64
+    wait_until_up(run, "web")
+    assert run("vm", "list").out.splitlines()[1].split()[1:6:2] == ["vmId", "vmName", "status"]
+    for verb, status in (("pause", "Paused"), ("cont", "Up")):
+        assert run("vm", verb, "web").code == 0
+        assert run("vm", "stats", made["vmId"], "-f", "value", "-c", "status").out.strip() == status
+    assert run("vm", "destroy", "web").code == 0
+    assert "web" not in run("vm", "list", "-f", "value", "-c", "vmName").out.split()
+
+
+def test_create_by_file(machines: TestHost, run: Run, home: Path) -> None:
+    """A file has VDSM's parameters; its devices may be added to by options."""
+    file = home / "vm.json"
+    file.write_text(json.dumps({"vmName": "db", "memSize": 32, "custom": {"a": "1"}}))
+    words = ["--file", str(file), "--devices", "type=graphics,device=vnc", "--custom", "b=2", "-f", "json"]
+    made = json.loads(run("vm", "create", *words).out)
+    wait_until_up(run, "db")
+    assert made["custom"] == {"a": "1", "b": "2"}
+    assert "graphics" in [device["type"] for device in made["devices"]]
+    assert run("vm", "destroy", "db").code == 0
+
+
+def test_capabilities(machines: TestHost, run: Run) -> None:
+    """What the host can do, one property of it bare."""
+    assert int(run("host", "capabilities", "-f", "value", "-c", "cpuCores").out) > 0

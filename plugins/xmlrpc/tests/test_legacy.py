@@ -1,0 +1,241 @@
+"""VDSM's own names: positional arguments, defaults and reply keys, on a feature made for the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from vdsm_bridge import Feature, Namespace, Progress, action, query, task
+from vdsm_bridge.types import UUID, Open, Record, Request
+from vdsm_xmlrpc.legacy import METHODS
+
+from .conftest import Serve
+
+ONE, TWO = "11111111-2222-4333-8444-000000000001", "11111111-2222-4333-8444-000000000002"
+DONE = {"code": 0, "message": "Done"}
+OK = {"code": 0, "message": "OK"}
+
+
+class Short(Record, frozen=True):
+    """A machine in a few words."""
+
+    vm_id: UUID = msgspec.field(name="vmId")
+    status: str = "Up"
+
+
+class Full(Short, frozen=True):
+    """A machine in more words."""
+
+    vm_name: str = "a"
+
+
+class Known(Request, frozen=True):
+    """What is known of a new machine."""
+
+    vm_id: UUID = msgspec.field(name="vmId")
+    mem_size: int
+
+
+class VMParams(Open[Known]):
+    """A new machine."""
+
+
+class Host(Namespace, plural="host"):
+    """The host's machines."""
+
+    @query(since="1.0", name="getVMList", names={"vm_list": "vmList"})
+    def get_vm_list(self, vm_list: list[UUID] = []) -> list[Short]:  # noqa: B006 - the bridge copies defaults
+        """All machines, or those named."""
+        return [Short(vm_id=vm_id) for vm_id in vm_list or [ONE, TWO]]
+
+    @query(since="1.0", name="getVMFullList", names={"vm_list": "vmList"})
+    def get_vm_full_list(self, vm_list: list[UUID] = []) -> list[Full]:  # noqa: B006 - as above
+        """All machines in full, or those named."""
+        return [Full(vm_id=vm_id) for vm_id in vm_list or [ONE, TWO]]
+
+    @query(since="1.0")
+    def get_all_vm_stats(self) -> list[Full]:
+        """Statistics of all machines."""
+        return [Full(vm_id=ONE)]
+
+    @query(since="1.0")
+    def get_capabilities(self) -> dict[str, str]:
+        """What the host can."""
+        return {"memSize": "64"}
+
+
+class VM(Namespace, key="vmID"):
+    """A machine."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    @action(since="1.0", names={"vm_params": "vmParams"})
+    def create(self, vm_id: UUID, vm_params: VMParams) -> Full:
+        """Create."""
+        self.calls.append((vm_id, vm_params))
+        return Full(vm_id=vm_id)
+
+    @action(since="1.0", done="Machine destroyed")
+    def destroy(self, vm_id: UUID) -> None:
+        """Destroy."""
+
+    @action(since="1.0")
+    def pause(self, vm_id: UUID) -> None:
+        """Pause."""
+
+    @action(since="1.0")
+    def reset(self, vm_id: UUID) -> None:
+        """Reset."""
+
+    @query(since="1.0")
+    def get_stats(self, vm_id: UUID) -> Full:
+        """Statistics."""
+        return Full(vm_id=vm_id)
+
+    @action(since="1.0")
+    def shutdown(self, vm_id: UUID, delay: int = 0, message: str = "", reboot: bool = False) -> None:
+        """Shut down."""
+        self.calls.append((vm_id, delay, message, reboot))
+
+    @task(since="1.0")
+    def freeze(self, vm_id: UUID, progress: Progress) -> None:
+        """A task, for the sake of its reply."""
+
+
+class Machines(Feature):
+    """Verbs of VDSM's names."""
+
+    vm = VM()
+
+    def namespaces(self) -> list[Namespace]:
+        """`Host` in part, and `VM`."""
+        return [Host(), self.vm]
+
+
+@pytest.fixture
+def vm() -> VM:
+    """The machine's verbs, which remember what they were called with."""
+    return VM()
+
+
+@pytest.fixture
+def client(serve: Serve, vm: VM) -> Iterator[Any]:
+    """A client of a host with those verbs."""
+
+    class WithMachines(Machines):
+        pass
+
+    WithMachines.vm = vm
+    with serve(verbs={"machines": WithMachines}).proxy() as proxy:
+        yield proxy
+
+
+def test_list(client: Any) -> None:
+    """`list(fullStatus=false, vmList=[])`: an array under `vmList`."""
+    short = [{"vmId": ONE, "status": "Up"}, {"vmId": TWO, "status": "Up"}]
+    for params in ((), (False,), ("false",), ("FALSE", []), (None, None)):
+        assert client.list(*params) == {"status": DONE, "vmList": short}
+    assert client.list(False, [TWO])["vmList"] == short[1:]
+    full = [{**machine, "vmName": "a"} for machine in short]
+    for params in ((True,), ("True",), ("true", [])):
+        assert client.list(*params)["vmList"] == full
+    assert client.list(True, [ONE])["vmList"] == full[:1]
+
+
+def test_list_with_a_flag_that_is_none(client: Any) -> None:
+    """A flag that is neither true nor false is an error that names it."""
+    status = client.list("perhaps")["status"]
+    assert (status["code"], status["slug"]) == (91, "invalid-argument")
+    assert "fullStatus" in status["message"]
+
+
+def test_create(client: Any, vm: VM) -> None:
+    """One struct with the id inside; the reply holds one struct under `vmList`; unknown members are kept."""
+    reply = client.create({"vmId": ONE, "memSize": "512", "keyboardLayout": "en-us"})
+    assert reply == {"status": DONE, "vmList": {"vmId": ONE, "status": "Up", "vmName": "a"}}
+    ((vm_id, params),) = vm.calls
+    assert (vm_id, params.known.mem_size, params.unknown) == (ONE, 512, {"keyboardLayout": "en-us"})
+
+
+@pytest.mark.parametrize(
+    ("params", "slug", "code"),
+    [
+        ((), "missing-argument", 11),
+        (("x",), "invalid-argument", 91),
+        (({},), "missing-argument", 11),
+        (({"vmId": "x", "memSize": 1},), "invalid-argument", 91),
+        (({"vmId": ONE, "memSize": 1}, 2), "invalid-argument", 91),
+    ],
+)
+def test_create_refused(client: Any, vm: VM, params: tuple[Any, ...], slug: str, code: int) -> None:
+    """A description that cannot be right is refused, and nothing is created."""
+    status = client.create(*params)["status"]
+    assert (status["slug"], status["code"]) == (slug, code)
+    assert vm.calls == []
+
+
+def test_sentences_and_fixed_members(client: Any) -> None:
+    """The sentences of success and the odd members that VDSM's clients know."""
+    assert client.destroy(ONE) == {"status": {"code": 0, "message": "Machine destroyed"}}
+    assert client.pause(ONE) == {"status": DONE, "output": [""]}
+    assert client.VM.pause(ONE) == {"status": DONE}
+    assert client.reset(ONE) == {"status": DONE}
+
+
+def test_one_result_in_an_array(client: Any) -> None:
+    """`getVmStats` gives one struct in an array, `getAllVmStats` all of them."""
+    stats = {"vmId": ONE, "status": "Up", "vmName": "a"}
+    assert client.getVmStats(ONE) == {"status": DONE, "statsList": [stats]}
+    assert client.getAllVmStats() == {"status": DONE, "statsList": [stats]}
+
+
+def test_info(client: Any) -> None:
+    """Capabilities stand under `info`."""
+    assert client.getVdsCapabilities() == {"status": DONE, "info": {"memSize": "64"}}
+
+
+def test_positions_and_defaults(client: Any, vm: VM) -> None:
+    """Arguments by place, numbers and booleans as text; nil and what is not given are the defaults."""
+    client.shutdown(ONE)
+    client.shutdown(ONE, "30", "bye", "true")
+    client.shutdown(ONE, None, "bye")
+    assert vm.calls == [(ONE, 0, "", False), (ONE, 30, "bye", True), (ONE, 0, "bye", False)]
+    assert client.shutdown(ONE, 1, "a", False, 2, True, 7)["status"]["slug"] == "invalid-argument"
+
+
+def test_task(client: Any) -> None:
+    """A task's id stands under `uuid`; its verbs have VDSM's keys and sentence."""
+    reply = client.freeze(ONE)
+    assert set(reply) == {"status", "uuid"}
+    task_id = reply["uuid"]
+    assert client.getTaskInfo(task_id) == {"status": OK, "TaskInfo": {"id": task_id, "verb": "VM.freeze"}}
+    assert client.getTaskStatus(task_id)["taskStatus"]["taskID"] == task_id
+    assert list(client.getAllTasksStatuses()["allTasksStatus"]) == [task_id]
+    assert list(client.getAllTasksInfo()["allTasksInfo"]) == [task_id]
+    assert list(client.getAllTasks({"ignored": "options"})["tasks"]) == [task_id]
+    status = client.getTaskStatus(TWO)["status"]
+    assert (status["code"], status["slug"]) == (401, "no-such-task")
+
+
+def test_only_what_there_is_is_offered(client: Any) -> None:
+    """A name of VDSM's exists exactly if its verb does."""
+    offered = set(client.system.listMethods())
+    verbs = {name for name in offered if "." in name}
+    assert {name for name, entry in METHODS.items() if entry.verb in verbs} == offered & set(METHODS)
+    assert "migrate" not in offered
+
+
+def test_table_fits_the_installed_verbs(serve: Serve) -> None:
+    """Each name of the table that is offered here names parameters that its verb has."""
+    served = serve(installed=True)
+    verbs = served.host.bridge.verbs
+    wrong = {
+        name: sorted(set(filter(None, entry.args)) - {param.name for param in verbs[entry.verb].params})
+        for name, entry in METHODS.items()
+        if entry.verb in verbs
+    }
+    assert {name: args for name, args in wrong.items() if args} == {}

@@ -1,0 +1,141 @@
+"""Everything that is declared is documented: verbs, errors, events, options, hooks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vdsm_bridge import installed, reference
+from vdsm_bridge.reference.hooks import specs
+from vdsm_bridge.reference.sources import Sources
+from vdsm_bridge.reference.spelling import comments, fields, records
+from vdsm_bridge.verb import Kind, Verb
+from vdsm_core.config import TABLES, Options
+from vdsm_core.errors import NotFound, VdsmError, tree
+from vdsm_core.events import event_types
+
+ROOT = Path(__file__).parents[2]
+#: What this repository ships; other plugins that happen to be installed are their authors' business.
+OURS = ["base", *sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))]
+
+INSTALLED = installed.read(only=OURS)
+SOURCES = Sources.of(INSTALLED)
+PAGES = reference.render(INSTALLED)
+VERBS = list(INSTALLED.verbs.values())
+ERRORS = [error for error in tree() if SOURCES.declare(error) and "slug" in vars(error)]
+EVENTS: list[Any] = [event for event in event_types() if SOURCES.declare(event)]
+OPTIONS = {**TABLES, **{f"plugin.{name}": type_ for name, type_ in INSTALLED.options.items()}}
+RECORDS = records(
+    type_ for verb in VERBS for type_ in (*(p.type for p in verb.params), verb.result, verb.reply)
+)
+
+
+def sentence(text: str) -> bool:
+    """Whether a text is a sentence."""
+    return bool(re.match(r"[A-Z`].*[.!?:]$", text.strip(), re.DOTALL))
+
+
+def test_every_plugin_of_this_repository_can_be_read() -> None:
+    """Nothing is left out of these tests because it could not be loaded."""
+    assert INSTALLED.failures == {}
+
+
+@pytest.mark.parametrize("name", sorted(reference.PAGES))
+def test_the_reference_is_fresh(name: str) -> None:
+    """The pages in the repository are those that the declarations give."""
+    file = ROOT / "docs" / "reference" / name
+    written = file.read_text("utf-8") if file.exists() else ""
+    assert written == PAGES[name], "run: make docs"
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_verb(verb: Verb) -> None:
+    """A verb says what it does, since when it exists, and what its arguments mean."""
+    assert sentence(verb.summary)
+    assert re.fullmatch(r"\d+\.\d+", verb.declaration.since)
+    undocumented = [param.name for param in verb.params if not param.doc and param.name != verb.namespace.key]
+    assert not undocumented
+    assert f"### {verb.name}\n" in PAGES["verbs.md"]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_errors_of_a_verb(verb: Verb) -> None:
+    """A verb on one object says what is raised if there is no such object."""
+    if verb.on_object:
+        assert any(issubclass(error, NotFound) for error in verb.errors), "no error for an unknown id"
+
+
+def test_verbs_on_objects_change_nothing_outside_of_lanes() -> None:
+    """An action on an object is ordered with the others, unless it overtakes them."""
+    loose = [v.name for v in VERBS if v.on_object and v.kind is Kind.ACTION and not v.declaration.lane]
+    assert loose == []
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=lambda record: record.__name__)
+def test_record(record: type) -> None:
+    """A record says what it is, and is on the page of verbs."""
+    assert sentence((inspect.getdoc(record) or "").partition("\n\n")[0])
+    assert f"### {record.__name__}\n" in PAGES["verbs.md"]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.slug)
+def test_error(error: type[VdsmError]) -> None:
+    """An error says what it means, and is on the page of errors with its code."""
+    assert inspect.getdoc(error)
+    assert f"### {error.slug}\n" in PAGES["errors.md"]
+
+
+def test_slugs_are_unique_among_all_plugins() -> None:
+    """No two errors of what we ship share a slug."""
+    slugs = [error.slug for error in ERRORS]
+    assert sorted(slugs) == sorted(set(slugs))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{event.component}|{event.operation}")
+def test_event(event: Any) -> None:
+    """An event says what happened, and is on the page of events."""
+    assert sentence((inspect.getdoc(event) or "").partition("\n\n")[0])
+    assert f"`|{event.component}|{event.operation}|…`" in PAGES["events.md"]
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [(table, field.name) for table, type_ in OPTIONS.items() for field in fields(type_)],
+    ids=lambda value: value,
+)
+def test_option(table: str, name: str) -> None:
+    """An option has a `#:` comment that says what it means, a default, and its row on the page of options."""
+    type_: type[Options] = OPTIONS[table]
+    assert sentence(comments(type_).get(name, "")), "no sentence in a #: comment above it"
+    section = PAGES["options.md"].partition(f"## [{table}]\n")[2].partition("\n## ")[0]
+    assert f"| `{name}` |" in section
+
+
+@pytest.mark.parametrize("name", specs())
+def test_hook(name: str) -> None:
+    """A hook says when it is called, and has its section on the page of hooks."""
+    assert sentence((inspect.getdoc(specs()[name]) or "").partition("\n\n")[0])
+    assert f"## {name}\n" in PAGES["hooks.md"]
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link within the reference has its heading."""
+    anchors = {
+        name: {
+            re.sub(r"[^\w -]", "", line.lstrip("# ")).lower().replace(" ", "-")
+            for line in page.splitlines()
+            if line.startswith("#")
+        }
+        for name, page in PAGES.items()
+    }
+    dead = [
+        (name, target, anchor)
+        for name, page in PAGES.items()
+        for target, anchor in re.findall(r"\]\(([\w.]*)#([\w-]+)\)", page)
+        if anchor not in anchors[target or name]
+    ]
+    assert dead == []

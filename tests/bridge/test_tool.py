@@ -1,0 +1,152 @@
+"""`vdsm-tool`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from vdsm_bridge.access import Access, Proof
+from vdsm_bridge.tool import main
+from vdsm_core.config import AccessOptions
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A configuration file."""
+    path = tmp_path / "vdsm.toml"
+    path.write_text('[daemon]\ngrace = 2\n[access.users]\njoe = "operator"\n[plugin.rest]\nenabled = false\n')
+    return path
+
+
+def test_a_good_configuration(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`config check` says which files it has read."""
+    assert main(["--config", str(file), "config", "check"]) == 0
+    assert capsys.readouterr().out == f"{file}: this configuration can be used\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[daemon]\ngracee = 1", "daemon.gracee: there is no such key"),
+        ("[plugin.base]\nwatts = 1", "plugin.base.watts: there is no such key"),
+        ("[daemon", "(syntax): "),
+    ],
+)
+def test_a_bad_configuration(file: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+    """It is one line on standard error with file, key and reason, and exit code 1; plugins' tables too."""
+    file.write_text(text)
+    assert main(["--config", str(file), "config", "check"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"vdsm-tool: {file}: {said}")
+    assert err.count("\n") == 1
+
+
+def test_a_table_of_a_plugin_that_is_not_installed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told, but it stops nothing: a package may have gone and have left its file."""
+    file.write_text("[plugin.pigeon]\nloft = 1")
+    assert main(["--config", str(file), "config", "check"]) == 0
+    assert "[plugin.pigeon] belongs to no plugin that is installed" in capsys.readouterr().out
+
+
+def test_what_holds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`config show` prints TOML with the defaults, and says which file set a key; it reads back the same."""
+    assert main(["--config", str(file), "config", "show"]) == 0
+    out = capsys.readouterr().out
+    assert f"grace = 2.0  # {file}" in out
+    made = tomllib.loads(out)
+    assert made["daemon"]["grace"] == 2.0
+    assert made["hypervisor"]["uri"] == "qemu:///system"
+    assert made["access"]["users"] == {"joe": "operator"}
+    assert made["plugin"]["base"] == {"enabled": True}
+    again = file.with_name("again.toml")
+    again.write_text(out)
+    assert main(["--config", str(again), "config", "show"]) == 0
+    assert tomllib.loads(capsys.readouterr().out) == made
+
+
+def test_options_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """`config docs` prints the page of options."""
+    assert main(["config", "docs"]) == 0
+    assert "| `keep_days` | number, more than 0 | `7.0` |" in capsys.readouterr().out
+
+
+def test_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`docs` writes every page, and the second time none."""
+    arguments = ["docs", "--output", str(tmp_path / "pages"), "--plugins", "base"]
+    assert main(arguments) == 0
+    pages = {path.name for path in (tmp_path / "pages").iterdir()}
+    assert pages == {"errors.md", "events.md", "hooks.md", "options.md", "verbs.md"}
+    assert capsys.readouterr().out.count("wrote ") == 5
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_plugins(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plugin list` shows what is installed, and what the configuration says of it."""
+    main(["--config", str(file), "plugin", "list"])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "vdsm.verbs" in lines["base"]
+    assert lines["base"].endswith("enabled")
+    if "rest" in lines:
+        assert lines["rest"].endswith("disabled")
+
+
+def test_a_broken_plugin(tmp_path: Path) -> None:
+    """It is shown with its reason in one line, and the exit code is 3."""
+    info = tmp_path / "lamp-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lamp\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[vdsm.bindings]\nlamp = no_such_lamp:Lamp\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "vdsm_bridge.tool", "plugin", "list"],
+        env={"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("lamp"))
+    assert line.endswith("broken: ModuleNotFoundError: No module named 'no_such_lamp'")
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """`schema` prints every verb with the schemas of its types, as `Host.getVerbs` answers."""
+    main(["schema"])
+    verbs = {verb["name"]: verb for verb in json.loads(capsys.readouterr().out)}
+    (message,) = verbs["Host.echo"]["params"]
+    assert message["type"] == {"type": "string", "maxLength": 65536}
+
+
+def test_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line that is printed lets the token in that is printed, and no two tokens are the same."""
+    assert main(["token", "joe", "operator"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    token, line = out[1].strip(), out[-1].strip()
+    assert line == f"operator joe {hashlib.sha256(token.encode()).hexdigest()}"
+    file = tmp_path / "tokens"
+    file.write_text(line)
+    file.chmod(0o600)
+    access = Access(AccessOptions(tokens=str(file)))
+    access.load()
+    assert access.identify(Proof(token=token)).role == "operator"
+    main(["token", "joe", "operator"])
+    assert token not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["config"], ["polish"], ["token", "joe", "king"], ["token", "a b", "admin"], ["docs"]]
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, and what can be said instead."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: vdsm-tool" in capsys.readouterr().err
