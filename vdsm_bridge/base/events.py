@@ -142,7 +142,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
                 held.asked = time.monotonic()
         return events
 
-    @action(access="monitor", since="1.0", part="delete", lane=False)
+    @action(access="monitor", since="1.0", part="delete")
     def unsubscribe(self, subscription_id: UUID) -> None:
         """End a subscription.
 
