@@ -232,9 +232,14 @@ class _Writer:
 
     def _result(self, route: Route) -> dict[str, Any]:
         result = self._schemas[route.verb.reply]
-        if route.part == "list" and "additionalProperties" in result:
-            return {"type": "array", "items": result["additionalProperties"]}
-        return result
+        if route.part == "list":
+            items = result.get("items", result.get("additionalProperties", {}))
+            return {"type": "array", "items": self._perhaps_cut(items)}
+        return self._perhaps_cut(result) if route.part == "get" else result
+
+    @staticmethod
+    def _perhaps_cut(whole: dict[str, Any]) -> dict[str, Any]:
+        return {"anyOf": [whole, {"type": "object", "description": "The members that `fields` names."}]}
 
     def _errors(self, route: Route) -> dict[str, Any]:
         framing = self._wire.framing

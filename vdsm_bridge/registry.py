@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from vdsm_bridge.schema import components
 from vdsm_bridge.verb import Verb
 from vdsm_core.errors import NoSuchVerb, VdsmError
 
@@ -33,8 +34,11 @@ class Registry:
 
     @property
     def revision(self) -> str:
-        """Changes exactly when the set of verbs or a declaration changes."""
-        return self._revision
+        """Changes exactly when the set of verbs, a declaration, or a type in one changes."""
+        with self._lock:
+            if not self._revision:
+                self._revision = _revision(self._verbs)
+            return self._revision
 
     def find(self, name: str) -> Verb:
         """One verb.
@@ -76,9 +80,17 @@ class Registry:
                 raise VerbConflict(what=what, first=other.plugin, second=verb.plugin)
 
     def _replace(self, verbs: dict[str, Verb]) -> None:
-        ordered = dict(sorted(verbs.items()))
-        text = repr(
-            [(v.name, v.plugin, v.declaration, v.params, v.result, v.summary) for v in ordered.values()]
-        )
-        self._revision = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._verbs = MappingProxyType(ordered)
+        self._verbs = MappingProxyType(dict(sorted(verbs.items())))
+        self._revision = ""
+
+
+def _revision(verbs: Mapping[str, Verb]) -> str:
+    declared = [
+        (verb.name, verb.plugin, verb.declaration, verb.summary, verb.description, verb.result_doc)
+        for verb in verbs.values()
+    ]
+    documented = [(param.name, param.doc) for verb in verbs.values() for param in verb.params]
+    failing = [error.slug for verb in verbs.values() for error in verb.errors]
+    schemas = components(type_ for verb in verbs.values() for type_ in (verb.arguments, verb.reply))
+    text = repr((declared, documented, failing, schemas))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -50,11 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at an installation of vdsm and its configuration; no daemon needs to run.",
         epilog="Exit codes: 0 done; 1 it cannot be done; 2 wrong usage; 3 something is not well.",
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="read this file instead of the default ones"
-    )
+    _add_file(parser, default=None)
+    # After the command, too; there without a default, or it would undo what stands before the command.
+    file = argparse.ArgumentParser(add_help=False)
+    _add_file(file, default=argparse.SUPPRESS)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_config(commands)
+    _add_config(commands, file)
     docs = commands.add_parser("docs", help="write the reference pages")
     docs.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     docs.add_argument("--plugins", nargs="+", default=(), metavar="NAME", help="of these plugins only")
@@ -62,10 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     plugin = commands.add_parser("plugin", help="what is installed").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    plugin.add_parser("list", help="every installed plugin, and whether it can be used").set_defaults(
-        run=_plugin_list
+    listed = plugin.add_parser(
+        "list", help="every installed plugin, and whether it can be used", parents=[file]
     )
-    schema = commands.add_parser("schema", help="print every verb with JSON Schemas of its types, as JSON")
+    listed.set_defaults(run=_plugin_list)
+    schema = commands.add_parser(
+        "schema", help="print every verb with JSON Schemas of its types, as JSON", parents=[file]
+    )
     schema.set_defaults(run=_schema)
     token = commands.add_parser("token", help="make a bearer token")
     token.add_argument("name", metavar="NAME", type=_word, help="whose it is")
@@ -74,15 +78,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_file(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=default,
+        metavar="FILE",
+        help="read this file instead of the default ones",
+    )
+
+
+def _add_config(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], file: argparse.ArgumentParser
+) -> None:
     config = commands.add_parser("config", help="the configuration").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    check = config.add_parser("check", help="tell whether the daemon would accept it")
+    check = config.add_parser("check", help="tell whether the daemon would accept it", parents=[file])
     check.set_defaults(run=_config_check)
-    show = config.add_parser("show", help="print what holds, defaults included, and which file says so")
+    show = config.add_parser(
+        "show", help="print what holds, defaults included, and which file says so", parents=[file]
+    )
     show.set_defaults(run=_config_show)
-    docs = config.add_parser("docs", help="print every option with its type, default and meaning")
+    docs = config.add_parser(
+        "docs", help="print every option with its type, default and meaning", parents=[file]
+    )
     docs.set_defaults(run=_config_docs)
 
 

@@ -33,6 +33,7 @@ from typing import Any, ClassVar, Final, Literal, ParamSpec, TypeVar
 import msgspec
 
 from vdsm_bridge.context import ROLES, Context, Role
+from vdsm_bridge.schema import type_schema
 from vdsm_core import types
 from vdsm_core.errors import VdsmError, tree
 from vdsm_core.tasks import Progress
@@ -266,7 +267,9 @@ def _verb(namespace: Namespace, attribute: str, declaration: Declaration, plugin
         if hints[parameter.name] in injected:
             injected[hints[parameter.name]] = parameter.name
         else:
+            _describable(f"parameter '{parameter.name}'", hints[parameter.name])
             params.append(_param(parameter, hints[parameter.name], declaration, doc))
+    _describable("the result", hints["return"])
     method = declaration.name or camel(attribute)
     return Verb(
         name=f"{cls.name}.{method}",
@@ -310,6 +313,17 @@ def _check_declaration(
         raise TypeError(f"access '{declaration.access}' is none of {', '.join(ROLES)}")
     if declaration.revert and not callable(getattr(namespace, declaration.revert, None)):
         raise TypeError(f"there is no method '{declaration.revert}' to revert it")
+
+
+def _describable(what: str, type_: Any) -> None:
+    """See that a type has a schema: what cannot be described cannot be served, and would break the document.
+
+    :raises TypeError: it has none
+    """
+    try:
+        type_schema(type_)
+    except TypeError as error:
+        raise TypeError(f"the type of {what}, {type_}, has no JSON Schema: {error}") from None
 
 
 def _param(parameter: inspect.Parameter, type_: Any, declaration: Declaration, doc: _Doc) -> Param:

@@ -105,6 +105,19 @@ def test_old_answers_are_forgotten(store: StateStore) -> None:
     assert start(store, keep=-1).begin("r", "v", b"{}", 1) is None
 
 
+def test_old_answers_are_forgotten_while_the_daemon_runs(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each hour or so; a request that is being carried out keeps its row, however long it takes."""
+    ledger = start(store, keep=0)
+    for request_id in ("old", "running"):
+        ledger.begin(request_id, "v", b"{}", 1)
+    ledger.end("old", ANSWER)
+    monkeypatch.setattr("vdsm_bridge.ledger._TIDY_EVERY", -1.0)
+    ledger.begin("new", "v", b"{}", 1)
+    assert {row[0] for row in store.rows("SELECT id FROM requests")} == {"running", "new"}
+
+
 def test_a_store_that_fails_leaves_nobody_waiting(store: StateStore) -> None:
     """The failure reaches the caller; who waits for the same request goes on, too."""
     ledger = start(store)

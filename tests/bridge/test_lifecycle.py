@@ -250,6 +250,15 @@ def test_reload_refuses_a_bad_config_as_a_whole(
     assert host.call("Lamp.list") == []
 
 
+def test_a_table_without_a_plugin_is_named(
+    make_vdsm_host: Callable[..., TestHost], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, in the log; a package may have gone and have left its file."""
+    make_vdsm_host(config={"plugin": {"ghost": {"x": 1}, "silent_ghost": {"enabled": False}}})
+    assert caplog.text.count("The table [plugin.ghost] belongs to no plugin that is installed") == 1
+    assert "silent_ghost" not in caplog.text
+
+
 def test_a_broken_plugin_stays_broken_through_the_switch(make_vdsm_host: Callable[..., TestHost]) -> None:
     """Off and on again it still tells why it cannot be used; one that can start now, does."""
     host = make_vdsm_host()

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from vdsm_bridge.registry import Registry, VerbConflict
 from vdsm_bridge.verb import Namespace, Verb, collect, query
 from vdsm_core.errors import NoSuchVerb
+from vdsm_core.types import Record
 
 
-def verbs(plugin: str, method: str, *, name: str = "Lamp", since: str = "1.0", **keywords: str) -> list[Verb]:
+class Shine(Record, frozen=True):
+    """How a lamp shines."""
+
+    lumen: int
+
+
+#: The same record in another version of its plugin.
+OTHER_SHINE = msgspec.defstruct("Shine", [("lumen", float)], bases=(Record,), module=__name__)
+
+
+def verbs(
+    plugin: str, method: str, *, name: str = "Lamp", since: str = "1.0", result: Any = int, **keywords: str
+) -> list[Verb]:
     """The verbs of a plugin with one namespace and one verb."""
 
     def function(self: Any) -> int:
         """A verb."""
         return id(self)
 
+    function.__annotations__["return"] = result
     cls = type(name, (Namespace,), {method: query(since=since)(function)}, **keywords)
     return collect(cls(), plugin)
 
@@ -76,6 +91,11 @@ def test_the_revision_changes_with_the_api_only() -> None:
     assert one.revision == other.revision != half
     other.remove("a")
     assert other.revision == half
+    typed = Registry()
+    typed.add(verbs("b", "glow", result=Shine))
+    typed_otherwise = Registry()
+    typed_otherwise.add(verbs("b", "glow", result=OTHER_SHINE))
+    assert len({typed.revision, typed_otherwise.revision, half}) == 3
     changed = Registry()
     changed.add(verbs("b", "glow", since="1.1"))
     assert changed.revision != half

@@ -71,7 +71,8 @@ def test_kebab(name: str, segment: str) -> None:
     ("type_", "shape"),
     [
         (int, "scalar"), (UUID, "scalar"), (str | None, "scalar"), (list[int], "array"), (list[Spec], "any"),
-        (Spec, "object"), (dict[str, int], "object"), (Spec | None, "object"), (Any, "any"), (int | Spec, "any"),
+        (Spec, "object"), (dict[str, int], "object"), (Spec | None, "object"), (Any, "any"),
+        (int | Spec, "any"),
         (Annotated[str, msgspec.Meta(max_length=3)], "scalar"),
     ],
 )  # fmt: skip
@@ -84,7 +85,8 @@ def test_rules() -> None:
     """Every rule of the table in the module's docstring, and where the arguments travel."""
     routes = routes_of(Disk())
     assert {key for key in routes if "/verbs/" not in key} == {
-        "GET /disks", "POST /disks", "GET /disks/{diskID}/stats", "POST /disks/{diskID}/resize", "GET /disks/total",
+        "GET /disks", "POST /disks", "GET /disks/{diskID}/stats", "POST /disks/{diskID}/resize",
+        "GET /disks/total",
     }  # fmt: skip
     assert places(routes["GET /disks"]) == {"kinds": Place.QUERY}
     assert places(routes["POST /disks"]) == {"spec": Place.BODY, "force": Place.QUERY}

@@ -30,6 +30,14 @@ def test_a_good_configuration(file: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == f"{file}: this configuration can be used\n"
 
 
+def test_the_file_may_stand_anywhere(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the command, and after it."""
+    file.write_text("[daemon]\ngracee = 1")
+    assert main(["config", "check", "--config", str(file)]) == 1
+    assert main(["--config", str(file), "config", "check"]) == 1
+    assert capsys.readouterr().err.count("gracee") == 2
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated, Any
 
 import msgspec
@@ -174,6 +175,10 @@ def odd_type(self: Any, x: dict[tuple[int, list[int]], int] | set[int] | list[in
     """A verb."""
 
 
+def no_schema(self: Any, x: threading.Thread) -> None:
+    """A verb."""
+
+
 def same_wire_name(self: Any, x_id: int, xID: int) -> None:
     """A verb."""
 
@@ -194,6 +199,7 @@ def fine(self: Any, x: Annotated[int, Meta(ge=1)] = 1) -> None:
         (unknown_error, {}, "raises 'NoSuchThingAtAll', which is no VdsmError"),
         (unknown_param, {}, "there is no parameter 'y'"),
         (odd_type, {}, "more than one array-like"),
+        (no_schema, {}, "the type of parameter 'x', <class 'threading.Thread'>, has no JSON Schema"),
         (same_wire_name, {}, "names must be unique"),
         (fine, {"access": "king"}, "access 'king' is none of monitor, operator, admin"),
         (fine, {"names": {"y": "z"}}, "there is no parameter 'y'"),

@@ -18,10 +18,10 @@ _INTRODUCTION: Final = """\
 
 `/etc/vdsm/vdsm.toml` is read first, then `/etc/vdsm/conf.d/*.toml` in the order of their names; a later file
 overrides single keys of an earlier one. An ordinary user's files lie in `~/.config/vdsm`
-(`$XDG_CONFIG_HOME/vdsm`).
-`vdsmd --config FILE` reads that one instead. `vdsm-tool config check` tells whether the daemon would accept
-them, `vdsm-tool config show` what holds, and `systemctl reload vdsmd` (SIGHUP) applies changed `[plugin.*]`
-tables; changes of the other tables come into force at the next start.
+(`$XDG_CONFIG_HOME/vdsm`). `vdsmd --config FILE` reads that one instead.
+
+`vdsm-tool config check` tells whether the daemon would accept them, `vdsm-tool config show` what holds.
+SIGHUP applies changed `[plugin.*]` tables; changes of the other tables come into force at the next start.
 """
 _SWITCH: Final = ("`enabled`", "true or false", "`true`", "Whether the plugin runs.")
 

@@ -127,10 +127,7 @@ def may_be_absent(field: inspect.Field) -> bool:
 
 
 def comments(cls: type) -> dict[str, str]:
-    """What the `#:` comments above the members of a class say, by the member's Python name.
-
-    Members on the lines right below one another share the comment above the first of them.
-    """
+    """What the `#:` comments right above the members of a class say, by the member's Python name."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, msgspec.Struct) and base.__module__.partition(".")[0] != "msgspec":
@@ -143,12 +140,9 @@ def _comments_of(cls: type) -> dict[str, str]:
     lines = source.splitlines()
     (body,) = ast.parse(source).body
     found: dict[str, str] = {}
-    end, comment = 0, ""
     for node in body.body if isinstance(body, ast.ClassDef) else ():
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            if node.lineno != end + 1:
-                comment = _comment_above(lines, node.lineno)
-            end = node.end_lineno or node.lineno
+            comment = _comment_above(lines, node.lineno)
             if comment:
                 found[node.target.id] = comment
     return found

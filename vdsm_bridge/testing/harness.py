@@ -152,13 +152,16 @@ class Harness:
         return theirs
 
     def slugs(self, slug: str) -> tuple[str, ...]:
+        """What a client may see of a slug: nothing, if the protocol carries none."""
         return (slug,) if SLUG in self.carries else ("",)
 
     @staticmethod
     def reply(host: TestHost, verb: str) -> Any:
+        """The type that a caller of a verb gets."""
         return host.bridge.verbs[verb].reply
 
     def ended(self, client: Client, host: TestHost, task_id: dict[str, str]) -> dict[str, Any]:
+        """The status of a task, once it has come to its end."""
         status: dict[str, Any] = {}
 
         def over() -> bool:

@@ -59,13 +59,19 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """A function that starts a host; `installed` brings all features that are installed here."""
     with ExitStack() as stack:
 
-        def start(*, installed: bool = False, access: dict[str, Any] | None = None, **options: Any) -> Served:
+        def start(
+            *,
+            verbs: dict[str, Any] | None = None,
+            installed: bool = False,
+            access: dict[str, Any] | None = None,
+            **options: Any,
+        ) -> Served:
             others = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
             config = {
                 "plugin": {**others, "rest": {"port": 0, **options}},
                 "access": {"tokens": str(write_tokens(tmp_path)), **(access or {})},
             }
-            host = TestHost(bindings={"rest": RestBinding}, installed=installed, config=config)
+            host = TestHost(bindings={"rest": RestBinding}, verbs=verbs, installed=installed, config=config)
             stack.enter_context(host)
             host.call("Lamp.create", lamp={"lampID": LAMP, "name": "first"})
             return Served(host)

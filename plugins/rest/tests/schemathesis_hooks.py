@@ -8,7 +8,6 @@ from typing import Any
 
 import schemathesis
 
-
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _GOOD_TIME = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 

@@ -6,7 +6,11 @@ import uuid
 
 import pytest
 
+from vdsm_bridge import Feature, Namespace, query
+from vdsm_bridge.routes import derive
 from vdsm_bridge.testing.tokens import TOKENS
+from vdsm_core import config as configuration
+from vdsm_rest import RestBinding, RestOptions
 
 from .conftest import LAMP, Serve, Served
 from .rest_client import RestClient
@@ -208,8 +212,6 @@ def test_revision_follows_the_verbs(served: Served, client: RestClient) -> None:
     before = client.get(ITEM)
     assert before["Vdsm-Revision"] == served.host.bridge.revision
     config = {"plugin": {"rest": {"port": 0}, "sample": {"enabled": False}}}
-    from vdsm_core import config as configuration  # noqa: PLC0415
-
     base = served.host.server.config
     tables = {**base.plugin, **config["plugin"], "rest": base.plugin["rest"]}
     served.host.server.reload(
@@ -253,3 +255,47 @@ def test_whole_numbers_of_json(client: RestClient) -> None:
     """1.0 is a whole number in JSON, 1.5 is none."""
     assert client.post("/api/verbs/Room.add", b'{"left": 1.0, "right": 1e2}').json == 101
     assert client.post("/api/verbs/Room.add", b'{"left": 1.5}').status == 422
+
+
+def test_own_routes_answer_as_the_names_do(served: Served, client: RestClient) -> None:
+    """Every query that needs no argument gives the same on its own route as by its name."""
+    routes = [route for route in derive(served.host.bridge.verbs).routes if route.method == "GET"]
+    plain = [route for route in routes if not any(argument.param.required for argument in route.arguments)]
+    assert len(plain) > 10
+    for route in plain:
+        own = client.get(f"/api{route.path}")
+        named = client.post(f"/api/verbs/{route.verb.name}")
+        assert own.status == named.status
+        if route.part != "list":
+            assert own.body == named.body
+
+
+def test_routes_that_clash(serve: Serve) -> None:
+    """Two verbs ask for one route: the binding serves on, says so, and both can be called by name."""
+
+    class Moon(Namespace, key="moonID"):
+        """A lamp of the night."""
+
+        @query(since="1.0")
+        def get_phase(self) -> str:
+            """What is lit."""
+            return "full"
+
+        @query(since="1.0")
+        def phase(self) -> str:
+            """The same path once `get` is off."""
+            return "new"
+
+    class Moons(Feature):
+        """A plugin with a slip."""
+
+        def namespaces(self) -> list[Namespace]:
+            return [Moon()]
+
+    served = serve(verbs={"moons": Moons})
+    binding = RestBinding(served.host.bridge, RestOptions(port=0))
+    assert binding.health().state == "degraded"
+    assert "Moon.getPhase and Moon.phase both ask for GET /moons/phase" in binding.health().reason
+    with RestClient(served.url) as client:
+        assert client.get("/api/moons/phase").json == "full"
+        assert client.post("/api/verbs/Moon.phase").json == "new"

@@ -22,8 +22,9 @@ class RestOptions(Options, frozen=True):
     socket_mode: Annotated[str, Meta(pattern=r"^0?[0-7]{3}$")] = "0660"
     #: Names that requests on loopback may give in `Host`, besides `localhost` and loopback addresses.
     hosts: tuple[str, ...] = ()
-    #: Threads of each socket at the start, and at the most; each call that waits needs one.
+    #: Threads of each socket at the start; each call that waits needs one.
     threads: Annotated[int, Meta(ge=1, le=1000)] = 8
+    #: Threads of each socket at the most.
     max_threads: Annotated[int, Meta(ge=1, le=1000)] = 100
     #: Requests that may wait for a thread before new ones are turned away with 503.
     backlog: Annotated[int, Meta(ge=1)] = 1000
@@ -31,7 +32,9 @@ class RestOptions(Options, frozen=True):
     connections: Annotated[int, Meta(ge=1)] = 1000
     #: How long a connection may be silent, within a request and between two.
     timeout: Annotated[float, Meta(gt=0)] = 10.0
+    #: Bytes of a request's body.
     max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
+    #: Bytes of a request's line and headers.
     max_header: Annotated[int, Meta(ge=1024)] = 256 * 1024
     #: Objects and arrays inside each other in a body.
     max_depth: Annotated[int, Meta(ge=1, le=500)] = 64

@@ -131,11 +131,18 @@ def test_any_devices_are_a_machine_or_a_refusal(vms):
 
 
 ELEMENTS = st.sampled_from(
-    ["<memory>1024</memory>", "<vcpu>2</vcpu>", "<os><type>hvm</type></os>", "<devices/>", "<metadata/>",
-     "<uuid>9b6f7d32-0c3f-4a0d-8c7e-0f2f6b1c7f55</uuid>", "<uuid/>", "<vcpu current='9'>x</vcpu>", "<clock offset='variable' adjustment='reset'/>",
-     "<devices><disk/></devices>", "<devices><graphics type='vnc' port='x'/></devices>", "<memory unit='X'>1</memory>",
-     "<devices><video/></devices>", "<name>b</name>", "<name/>", "<cpu mode='host-model'/>", "<x/>", "text", "&amp;", "<", "\x01",
-     "<devices><interface type='user'/></devices>", "<metadata><a:b xmlns:a='u'/></metadata>", "<devices><console/></devices>"]
+    [
+        "<memory>1024</memory>", "<memory unit='X'>1</memory>", "<vcpu>2</vcpu>",
+        "<vcpu current='9'>x</vcpu>",
+        "<os><type>hvm</type></os>", "<uuid>9b6f7d32-0c3f-4a0d-8c7e-0f2f6b1c7f55</uuid>", "<uuid/>",
+        "<clock offset='variable' adjustment='reset'/>", "<cpu mode='host-model'/>", "<name>b</name>",
+        "<name/>", "<metadata/>", "<metadata><a:b xmlns:a='u'/></metadata>", "<devices/>",
+        "<devices><disk/></devices>",
+        "<devices><graphics type='vnc' port='x'/></devices>",
+        "<devices><video/></devices>",
+        "<devices><interface type='user'/></devices>", "<devices><console/></devices>",
+        "<x/>", "text", "&amp;", "<", "\x01",
+    ]
 )  # fmt: skip
 
 
@@ -145,7 +152,8 @@ def test_any_document_is_a_machine_or_a_refusal(vms):
     @QUIET
     @given(pieces=st.lists(ELEMENTS, max_size=8), name=st.sampled_from(["<name>a</name>", ""]))
     def check(pieces, name):
-        xml = f"<domain type='test'>{name}<memory>1024</memory><os><type>hvm</type></os>{''.join(pieces)}</domain>"
+        within = f"{name}<memory>1024</memory><os><type>hvm</type></os>{''.join(pieces)}"
+        xml = f"<domain type='test'>{within}</domain>"
         _try(vms, {"vmParams": {"xml": xml}})
 
     check()

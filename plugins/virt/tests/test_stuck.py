@@ -43,7 +43,7 @@ def _worst(call, count=40):
 
 
 def test_one_machine_that_hangs_costs_nobody_else(vms, driver):
-    """List, statistics and verbs of the other machines keep their pace; the stuck one shows age and reason."""
+    """List, statistics and verbs of the others keep their pace; the stuck one shows age and reason."""
     ids = [vms.create(vmName=f"m{number}") for number in range(MANY)]
     stuck, others = ids[0], ids[1:]
 
@@ -84,7 +84,7 @@ def _quietly(vms, verb, vm_id):
 
 
 def test_a_call_behind_one_that_hangs_tells_its_place(vms, driver):
-    """There is no lock timeout: when the caller's own time is over, it learns where it stood and behind what."""
+    """When the caller's own time is over, it learns where it stood and behind what."""
     vm_id = vms.create()
     driver.block(vm_id)
     holder = threading.Thread(target=_quietly, args=(vms, "VM.pause", vm_id))

@@ -41,9 +41,11 @@ class VirtOptions(Options, frozen=True):
     host_sample_interval: Positive = 15.0
     #: File systems whose free space `Host.getStats` reports.
     watched_paths: tuple[str, ...] = ("/tmp", "/var/log")  # noqa: S108 - watched, not written
-    #: MiB that the host keeps for itself, and that a machine costs beyond its own memory.
+    #: MiB that the host keeps for itself.
     host_reserve: MiBOption = 256
+    #: MiB that it keeps beyond that.
     extra_reserve: MiBOption = 65
+    #: MiB that a machine costs beyond its own memory.
     guest_overhead: MiBOption = 65
     #: Interfaces, by shell patterns, that stand in for real NICs where there are none.
     fake_nics: tuple[str, ...] = ()

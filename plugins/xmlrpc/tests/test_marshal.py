@@ -186,9 +186,18 @@ def test_every_way_writes_the_same(tree: Tree) -> None:
     """By type, by value, and in pieces: the same text."""
     by_type = MARSHALLER.encoder(Tree)(tree)
     assert MARSHALLER.any(tree) == by_type
-    assert "".join(MARSHALLER.splitter(list[Tree])([tree])) == MARSHALLER.any([tree])
-    assert "".join(MARSHALLER.splitter(dict[str, Tree])({"a": tree})) == MARSHALLER.any({"a": tree})
-    assert "".join(MARSHALLER.splitter(Tree)(tree)) == by_type
+    assert b"".join(MARSHALLER.splitter(list[Tree])([tree])).decode() == MARSHALLER.any([tree])
+    assert b"".join(MARSHALLER.splitter(dict[str, Tree])({"a": tree})).decode() == MARSHALLER.any({"a": tree})
+    assert b"".join(MARSHALLER.splitter(Tree)(tree)).decode() == by_type
+
+
+@pytest.mark.parametrize("count", [0, 1, 1_000])
+def test_pieces(count: int) -> None:
+    """A large array comes in pieces of bounded size that make up one text."""
+    words = ["<word>" * 100] * count
+    pieces = MARSHALLER.splitter(list[str])(words)
+    assert loads(b"".join(pieces).decode()) == words
+    assert max(map(len, pieces)) < 70_000
 
 
 @given(anything)

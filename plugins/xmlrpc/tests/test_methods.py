@@ -195,3 +195,15 @@ def test_multicall_with_request_id(served: Served) -> None:
             answers = proxy.system.multicall(calls)
     assert [answer[0]["result"]["marks"] for answer in answers] == [["a"], ["a", "b"]]  # type: ignore[union-attr,index]
     assert served.host.call("Lamp.getInfo", lampID=LAMP).marks == ["a", "b"]
+
+
+def test_large_reply(client: Any, served: Served) -> None:
+    """A reply of many pieces arrives whole, over a connection that stays usable."""
+    notes = {f"key-{number}": "<value>" * 100 for number in range(50)}
+    for number in range(60):
+        spec = {"lampID": f"22222222-2222-4333-8444-{number:012x}", "name": "\u00e4" * 60, **notes}
+        served.host.call("Lamp.create", lamp=spec)
+    for _ in range(2):
+        lamps = client.Lamp.list()["result"]
+        assert len(lamps) == 61
+        assert all(lamp["custom"] == notes for lamp in lamps[1:])

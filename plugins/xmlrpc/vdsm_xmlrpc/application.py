@@ -28,6 +28,7 @@ _CONTENT_TYPES: Final = frozenset({"text/xml", "application/xml"})
 #: A flow id is a tag in log lines, a request id a key in a table: neither is a place for prose.
 _MAX_ID: Final = 128
 _MAX_TIMEOUT: Final = 86_400.0  # s
+_LARGE: Final = 262_144  # bytes
 
 
 class Refused(Exception):
@@ -63,10 +64,12 @@ class Application:
             # The rest of what was sent is not read: nothing that follows it could be understood.
             start_response(status, [*headers, ("Connection", "close"), *refused.headers])
             return [text]
-        start_response("200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])
-        return [body]
+        size = sum(map(len, body))
+        start_response("200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(size))])
+        # A small reply leaves in one piece, a large one as it is: joining it would copy all of it.
+        return [b"".join(body)] if size < _LARGE else body
 
-    def _serve(self, environ: Environ) -> bytes:
+    def _serve(self, environ: Environ) -> list[bytes]:
         _check_request_line(environ)
         body = self._read(environ)
         source = environ.get("REMOTE_ADDR", "")

@@ -22,8 +22,9 @@ class Config(Options, frozen=True):
     address: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     #: TCP port; 54321 is VDSM's, 0 takes any that is free.
     port: Annotated[int, Meta(ge=0, le=65_535)] = 54_321
-    #: Threads that serve requests: at least, and at the most. A call that waits holds a thread.
+    #: Threads that serve requests at the start. A call that waits holds a thread.
     threads: Annotated[int, Meta(ge=1, le=1_000)] = 8
+    #: Threads that serve requests at the most.
     max_threads: Annotated[int, Meta(ge=1, le=10_000)] = 200
     #: Connections that may be open at once.
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
@@ -31,8 +32,9 @@ class Config(Options, frozen=True):
     timeout: Annotated[float, Meta(gt=0, le=3_600, extra_json_schema={"x-unit": "s"})] = 30.0
     #: Bytes that the body of a request may have.
     max_body: Annotated[int, Meta(ge=1_024, extra_json_schema={"x-unit": "B"})] = 4 * _MIB
-    #: How deep arrays and structs of a request may be nested, and how many values it may have in all.
+    #: How deep arrays and structs of a request may be nested.
     max_depth: Annotated[int, Meta(ge=2, le=200)] = 32
+    #: How many values a request may have in all.
     max_values: Annotated[int, Meta(ge=16)] = 100_000
     #: Calls in one `system.multicall`.
     max_calls: Annotated[int, Meta(ge=1)] = 100

@@ -13,7 +13,7 @@ from vdsm_bridge import Bridge, Context
 from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
 from vdsm_xmlrpc import introspection
 from vdsm_xmlrpc.envelope import NOT_XMLRPC, UNKNOWN_METHOD, envelope, fault, status
-from vdsm_xmlrpc.marshal import Marshaller, array
+from vdsm_xmlrpc.marshal import Marshaller
 from vdsm_xmlrpc.methods import Canonical, Invocation, Method, Methods
 from vdsm_xmlrpc.parser import Request
 from vdsm_xmlrpc.source import ARRAY, ARRAY_END
@@ -41,7 +41,7 @@ class Dispatcher:
         self._max_calls = max_calls
         self._marshaller = Marshaller()
         self._methods = Methods(bridge, self._marshaller)
-        self._system: dict[str, Callable[[list[Any], Context], list[str]]] = {
+        self._system: dict[str, Callable[[list[Any], Context], list[bytes]]] = {
             "system.listMethods": self._list_methods,
             "system.methodHelp": self._method_help,
             "system.methodSignature": self._method_signature,
@@ -49,7 +49,7 @@ class Dispatcher:
             "system.multicall": self._multicall,
         }
 
-    def answer(self, request: Request, context: Context) -> list[str]:
+    def answer(self, request: Request, context: Context) -> list[bytes]:
         """The encoded value of the reply, in pieces.
 
         :raises Fault: there is no such method, or a `system` method cannot do what was asked
@@ -60,7 +60,7 @@ class Dispatcher:
         method = self._find(request.method)
         return self._call(method, lambda: method.bind(request.params), context)
 
-    def _call(self, method: Method, bind: Callable[[], Invocation], context: Context) -> list[str]:
+    def _call(self, method: Method, bind: Callable[[], Invocation], context: Context) -> list[bytes]:
         try:
             return self._carry_out(method, bind(), context)
         except NoSuchVerb as error:
@@ -69,7 +69,7 @@ class Dispatcher:
         except VdsmError as error:
             return refusal(error)
 
-    def _carry_out(self, method: Method, invocation: Invocation, context: Context) -> list[str]:
+    def _carry_out(self, method: Method, invocation: Invocation, context: Context) -> list[bytes]:
         verb = invocation.verb
         result = self._bridge.call(verb.name, invocation.arguments, context, text=True)
         try:
@@ -86,48 +86,48 @@ class Dispatcher:
             raise Fault(UNKNOWN_METHOD, f"There is no method '{name}'")
         return method
 
-    def _list_methods(self, params: list[Any], _context: Context) -> list[str]:
+    def _list_methods(self, params: list[Any], _context: Context) -> list[bytes]:
         _expect("system.listMethods", params)
-        return [self._marshaller.any(sorted([*self._methods.current(), *self._system]))]
+        return [self._marshaller.any(sorted([*self._methods.current(), *self._system])).encode()]
 
-    def _method_help(self, params: list[Any], _context: Context) -> list[str]:
+    def _method_help(self, params: list[Any], _context: Context) -> list[bytes]:
         (name,) = _expect("system.methodHelp", params, str)
         if name in self._system:
-            return [self._marshaller.any(introspection.SYSTEM_HELP[name])]
-        return [self._marshaller.any(introspection.help_text(self._find(name)))]
+            return [self._marshaller.any(introspection.SYSTEM_HELP[name]).encode()]
+        return [self._marshaller.any(introspection.help_text(self._find(name))).encode()]
 
-    def _method_signature(self, params: list[Any], _context: Context) -> list[str]:
+    def _method_signature(self, params: list[Any], _context: Context) -> list[bytes]:
         (name,) = _expect("system.methodSignature", params, str)
         if name in self._system:
-            return [self._marshaller.any(introspection.SYSTEM_SIGNATURES[name])]
-        return [self._marshaller.any(introspection.signatures(self._find(name)))]
+            return [self._marshaller.any(introspection.SYSTEM_SIGNATURES[name]).encode()]
+        return [self._marshaller.any(introspection.signatures(self._find(name))).encode()]
 
-    def _call_by_name(self, params: list[Any], context: Context) -> list[str]:
+    def _call_by_name(self, params: list[Any], context: Context) -> list[bytes]:
         name, arguments = _expect("system.callByName", params, str, dict)
         method = self._find(name)
         if not isinstance(method, Canonical):
             raise Fault(NOT_XMLRPC, f"The arguments of '{name}' have places, not names")
         return self._call(method, lambda: method.by_name(arguments), context)
 
-    def _multicall(self, params: list[Any], context: Context) -> list[str]:
+    def _multicall(self, params: list[Any], context: Context) -> list[bytes]:
         (calls,) = _expect("system.multicall", params, list)
         if len(calls) > self._max_calls:
             raise Fault(NOT_XMLRPC, f"system.multicall takes {self._max_calls} calls at the most")
-        texts = [ARRAY]
+        pieces = [ARRAY.encode()]
         for number, call in enumerate(calls):
-            texts += self._one_of_many(call, _numbered(context, number))
-        texts.append(ARRAY_END)
-        return texts
+            pieces += self._one_of_many(call, _numbered(context, number))
+        pieces.append(ARRAY_END.encode())
+        return pieces
 
-    def _one_of_many(self, call: Any, context: Context) -> list[str]:
+    def _one_of_many(self, call: Any, context: Context) -> list[bytes]:
         try:
             request = _inner_request(call)
-            return [array(self.answer(request, context))]
+            return [ARRAY.encode(), *self.answer(request, context), ARRAY_END.encode()]
         except Fault as error:
             return [fault(error.code, error.message)]
 
 
-def refusal(error: VdsmError) -> list[str]:
+def refusal(error: VdsmError) -> list[bytes]:
     """The envelope of a call that failed: VDSM's number and our slug, the message, and no result."""
     return envelope(status(error.code, str(error), error.slug), {})
 

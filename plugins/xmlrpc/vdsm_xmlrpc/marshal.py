@@ -20,12 +20,13 @@ from msgspec import inspect
 
 from vdsm_bridge.types import Open
 from vdsm_xmlrpc import scalars, source
-from vdsm_xmlrpc.source import ARRAY, ARRAY_END, STRUCT, STRUCT_END, member
+from vdsm_xmlrpc.source import ARRAY, ARRAY_END, STRUCT, STRUCT_END
 
 Encoder = Callable[[Any], str]
-Splitter = Callable[[Any], list[str]]
+Splitter = Callable[[Any], list[bytes]]
 
 NIL: Final = "<value><nil/></value>"
+_PIECE: Final = 65_536  # characters
 _PYTHON: Final[dict[type, type]] = {
     inspect.StrType: str,
     inspect.IntType: int,
@@ -75,9 +76,10 @@ class Marshaller:
                 return self._encoders.setdefault(type_, self._names[name])
 
     def splitter(self, type_: Any) -> Splitter:
-        """The function that writes values of a type as a list of texts, to be joined once, with those around.
+        """The function that writes values of a type as pieces, ready to be sent one after the other.
 
-        A reply of megabytes that is joined level by level costs more in copies than in formatting.
+        Of a reply of megabytes each byte is written once more and no more: the texts that it is made of are
+        small enough to stay in the processor's cache, and their memory is used again at once.
         """
         try:
             return self._splitters[type_]
@@ -87,13 +89,12 @@ class Marshaller:
 
     def _splitter(self, type_: Any) -> Splitter:
         info, _ = source.unwrap(inspect.type_info(type_))
-        if isinstance(info, inspect.ListType | inspect.DictType):
-            name = f"_split_{len(self._names)}"
-            self._compile(name, [f"return {source.pieces(info, self._function)}"])
-            function: Splitter = self._names[name]
-            return function
+        if isinstance(info, inspect.ListType):
+            name = f"_item_{len(self._names)}"
+            item = self._compile(name, source.item_body(info, self._function))
+            return lambda values: _pieces(ARRAY, map(item, values), ARRAY_END)
         encode = self.encoder(type_)
-        return lambda value: [encode(value)]
+        return lambda value: [encode(value).encode()]
 
     def any(self, value: Any) -> str:
         """Write a value by what it is, not by a declared type.
@@ -191,14 +192,25 @@ class Marshaller:
         return function
 
 
+def _pieces(head: str, texts: Iterable[str], tail: str) -> list[bytes]:
+    pieces: list[bytes] = []
+    batch = [head]
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size > _PIECE:
+            pieces.append("".join(batch).encode())
+            batch.clear()
+            size = 0
+    batch.append(tail)
+    pieces.append("".join(batch).encode())
+    return pieces
+
+
 def array(values: list[str]) -> str:
     """An `<array>` of encoded values."""
     return "".join([ARRAY, *values, ARRAY_END])
-
-
-def struct_of(members: Mapping[str, str]) -> str:
-    """A `<struct>` of encoded values."""
-    return f"{STRUCT}{''.join([member(name, value) for name, value in members.items()])}{STRUCT_END}"
 
 
 def members_of(struct: str) -> str:

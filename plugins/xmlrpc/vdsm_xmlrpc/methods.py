@@ -14,7 +14,8 @@ from vdsm_bridge.errors import InvalidArgument, MissingArgument
 from vdsm_bridge.types import TypeMismatch, convert
 from vdsm_xmlrpc.kinds import kind_of
 from vdsm_xmlrpc.legacy import IGNORED, METHODS, LegacyMethod
-from vdsm_xmlrpc.marshal import Marshaller, array
+from vdsm_xmlrpc.marshal import Marshaller
+from vdsm_xmlrpc.source import ARRAY, ARRAY_END
 
 #: Where the result of a canonical method stands, beside `status`.
 RESULT: Final = "result"
@@ -46,7 +47,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def reply(self, verb: Verb, result: Any) -> dict[str, list[str]]:
+    def reply(self, verb: Verb, result: Any) -> dict[str, list[bytes]]:
         """The encoded members beside `status`."""
 
     @property
@@ -83,10 +84,10 @@ class Canonical(Method):
         declared = [param.name for param in self.verb.params]
         return Invocation(self.verb, _positional(declared, params))
 
-    def reply(self, verb: Verb, result: Any) -> dict[str, list[str]]:
+    def reply(self, verb: Verb, result: Any) -> dict[str, list[bytes]]:
         members = {} if result is None else {RESULT: self._marshaller.splitter(verb.reply)(result)}
         if verb.kind is Kind.TASK:
-            members[TASK] = [self._marshaller.any(result.task_id)]
+            members[TASK] = [self._marshaller.any(result.task_id).encode()]
         return members
 
     @property
@@ -118,14 +119,14 @@ class Legacy(Method):
                 verb = self._other
         return Invocation(verb, _positional(self._entry.args, params))
 
-    def reply(self, verb: Verb, result: Any) -> dict[str, list[str]]:
-        members = {name: [self._marshaller.any(value)] for name, value in self._entry.fixed.items()}
+    def reply(self, verb: Verb, result: Any) -> dict[str, list[bytes]]:
+        members = {name: [self._marshaller.any(value).encode()] for name, value in self._entry.fixed.items()}
         if verb.kind is Kind.TASK:
-            members[TASK] = [self._marshaller.any(result.task_id)]
+            members[TASK] = [self._marshaller.any(result.task_id).encode()]
         elif self._entry.reply and result is not None:
             value = self._marshaller.splitter(verb.reply)(result)
             if self._entry.shape == "array" and get_origin(verb.reply) is not list:
-                value = [array(value)]
+                value = [ARRAY.encode(), *value, ARRAY_END.encode()]
             members[self._entry.reply] = value
         return members
 

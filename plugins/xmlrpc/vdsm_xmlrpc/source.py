@@ -66,6 +66,14 @@ def function_body(info: inspect.Type, call: Callable[[inspect.Type], str]) -> li
     return [f"return ''.join({pieces(info, call)}) if v else {empty!r}"]
 
 
+def item_body(info: inspect.ListType, call: Callable[[inspect.Type], str]) -> list[str]:
+    """The lines of the body of a function that gives the text of one item, `v`, of an array."""
+    inner, _ = unwrap(info.item_type)
+    if is_struct(inner):
+        return [f"return {call(inner)}(v)"]
+    return [f"return {quoted(fragment(info.item_type, 'v', call))}"]
+
+
 def pieces(info: inspect.Type, call: Callable[[inspect.Type], str]) -> str:
     """An expression: the list of texts that `v`, an array or a dictionary, is made of.
 
