@@ -13,6 +13,7 @@ import msgspec
 from vdsm_core.errors import HypervisorError, NotResponding, VdsmError
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain, OperationInvalid, ShutdownMode
+from vdsm_core.lanes import Lanes
 from vdsm_virt.errors import ForeignDefinition, NoSuchVM, ResetFailed, VMDestroyFailed, VMIsDown
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
@@ -27,6 +28,8 @@ _EVENT: Final = 2.0
 #: Seconds for the calls that a dying QEMU held to come back, and the pause between two looks.
 _RELEASE: Final = 5.0
 _LOOK: Final = 0.05
+#: Seconds that delayed work waits for a machine on which a call runs; other delayed work waits behind it.
+_PATIENCE: Final = 5.0
 
 
 class Control:
@@ -40,6 +43,7 @@ class Control:
         watcher: Watcher,
         records: Records,
         keeper: Keeper,
+        lanes: Lanes,
         hooks: Hooks,
         shutdown_timeout: float,
     ) -> None:
@@ -48,6 +52,7 @@ class Control:
         self._watcher = watcher
         self._records = records
         self._keeper = keeper
+        self._lanes = lanes
         self._hooks = hooks
         self._shutdown_timeout = shutdown_timeout
 
@@ -98,7 +103,7 @@ class Control:
             self._ask(vm_id, reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force)
 
         if delay:
-            self._keeper.do(f"shutting down {vm_id}", ask, delay)
+            self._later(vm_id, "VM.shutdown (delayed)", delay, ask)
         else:
             ask()
 
@@ -145,11 +150,25 @@ class Control:
         except VdsmError:
             self._inventory.update(vm_id, lambda machine: _not_asked(machine, before))
             raise
-        self._keeper.do(
-            f"waiting for the end of {vm_id}",
-            lambda: self._overdue(vm_id, reboot=reboot, force=force),
-            timeout,
+        self._later(
+            vm_id, "VM.shutdown (overdue)", timeout, lambda: self._overdue(vm_id, reboot=reboot, force=force)
         )
+
+    def _later(self, vm_id: str, label: str, seconds: float, work: Callable[[], None]) -> None:
+        """Do something to a machine after some time, in its lane and on a thread of the lanes."""
+
+        def act() -> None:
+            try:
+                work()
+            except VdsmError as error:
+                log.warning("%s of machine %s: %s", label, vm_id, error)
+
+        def begin() -> None:
+            lane = f"vm {vm_id}"
+            with self._lanes.turn(lane, label, deadline=time.monotonic() + _PATIENCE):
+                self._lanes.continue_in_background(lane, label, act)
+
+        self._keeper.do(f"{label} {vm_id}", begin, seconds)
 
     def _ask_guest(self, vm_id: str, *, reboot: bool) -> None:
         call = self._hypervisor.reboot if reboot else self._hypervisor.shutdown

@@ -14,7 +14,7 @@ from vdsm_core.types import Record, Text1f, TextBytes, TextUint
 _SPEED: Final = 1000
 
 
-class NicStats(Record, frozen=True):
+class NicStats(Record, frozen=True, gc=False):
     """A NIC, by the guest's side: `rx` and `tx` in bytes, rates in percent of `speed` (Mbit/s)."""
 
     name: str
@@ -32,7 +32,7 @@ class NicStats(Record, frozen=True):
     sample_time: float
 
 
-class DiskStats(Record, frozen=True):
+class DiskStats(Record, frozen=True, gc=False):
     """A disk: sizes and totals in bytes, rates in bytes a second, latencies in nanoseconds an operation."""
 
     apparentsize: TextBytes

@@ -105,6 +105,7 @@ class Virt(Feature):
                 watcher=self._watcher,
                 records=self._records,
                 keeper=self._keeper,
+                lanes=runtime.lanes,
                 hooks=runtime.hooks,
                 shutdown_timeout=config.shutdown_timeout,
             ),
@@ -132,8 +133,10 @@ class Virt(Feature):
         self._keeper.stop(grace)
 
     def health(self) -> Health:
-        """How it is."""
-        return Health()
+        """Not well while the hypervisor is not reached."""
+        if self.runtime.hypervisor.connected:
+            return Health()
+        return Health(state="degraded", reason=self.runtime.hypervisor.status().reason)
 
     def _handle(self, event: HypervisorEvent) -> None:
         if isinstance(event, ConnectionBack):

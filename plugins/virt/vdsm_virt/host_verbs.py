@@ -114,7 +114,7 @@ class Host(Namespace, name="Host", plural="host"):
     def _chosen(self, vm_list: list[str]) -> list[Machine]:
         if not vm_list:
             return self._inventory.all()
-        found = (self._inventory.find(vm_id) for vm_id in dict.fromkeys(vm_list))
+        found = (self._inventory.find(vm_id) for vm_id in dict.fromkeys(map(str.lower, vm_list)))
         return [machine for machine in found if machine is not None]
 
     def _full(self, machines: Iterable[Machine]) -> Iterable[VmDefinition]:

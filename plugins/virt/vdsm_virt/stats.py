@@ -12,9 +12,9 @@ from msgspec import UNSET, UnsetType
 from vdsm_core.errors import VdsmError
 from vdsm_core.hypervisor import DomainSample, Hypervisor, Sample
 from vdsm_core.types import UUID, Record, Text2f, TextBool, TextInt, TextUint
-from vdsm_virt.definition import VmStatus
+from vdsm_virt.definition import VmDefinition, VmStatus
 from vdsm_virt.device_stats import DiskStats, NicStats, disks, nics
-from vdsm_virt.domain.reading import DisplayInfo
+from vdsm_virt.domain.reading import Details, DisplayInfo
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.machine import Machine
 
@@ -22,7 +22,7 @@ from vdsm_virt.machine import Machine
 _GIVEN_AGAIN: Final = 1.0
 
 
-class BalloonInfo(Record, frozen=True):
+class BalloonInfo(Record, frozen=True, gc=False):
     """The balloon, in KiB: what the guest has, what it may have, what it is promised."""
 
     balloon_cur: TextUint = msgspec.field(name="balloon_cur")
@@ -31,7 +31,7 @@ class BalloonInfo(Record, frozen=True):
     balloon_target: TextUint = msgspec.field(name="balloon_target")
 
 
-class MemoryStats(Record, frozen=True):
+class MemoryStats(Record, frozen=True, gc=False):
     """What the guest's balloon driver reports: KiB; faults and swaps (KiB) a second."""
 
     mem_total: TextUint = msgspec.field(name="mem_total")
@@ -45,7 +45,7 @@ class MemoryStats(Record, frozen=True):
     pageflt: int
 
 
-class VmStats(Record, frozen=True):
+class VmStats(Record, frozen=True, gc=False):
     """A machine now. Of one that is down there are only the first members, with `exit*`.
 
     `cpuUser`, `cpuSys` (the emulator's share) are percent of one processor of the host between the last two
@@ -137,24 +137,31 @@ class Statistics:
 
 
 _NOTHING: Final = Sample(taken_at=0.0, monotonic=0.0, domains={})
+#: Of a machine of which libvirt has not told the definition yet.
+_UNKNOWN: Final = Details(
+    definition=VmDefinition(vm_id="", vm_name="", status="Up", client_ip="", pid=0), metadata=None
+)
+#: Of a machine that is not in the sample yet.
+_NO_VALUES: Final[dict[str, Any]] = {
+    "monitor_response": 0,
+    "stats_age": 0.0,
+    "cpu_user": 0.0,
+    "cpu_sys": 0.0,
+    "mem_usage": 0,
+    "network": {},
+    "disks": {},
+}
 
 
 def _stats(machine: Machine, sample: Sample, now: float, lost: str) -> VmStats:
-    details = machine.details
+    details = machine.details or _UNKNOWN
     if machine.status == "Down":
-        ended = machine.exit
-        return VmStats(
-            vm_id=machine.id,
-            vm_name=machine.name,
-            status="Down",
-            exit_code=0 if ended is None else ended.code,
-            exit_reason=0 if ended is None else int(ended.reason),
-            exit_message="" if ended is None else ended.message,
-            time_offset=0 if details is None else details.time_offset,
-        )
+        return _down(machine, details)
     read = sample.domains.get(machine.id)
-    values = _values(read, sample, now)
-    facts = _facts(machine)
+    if read is None:
+        values = {**_NO_VALUES, **_facts(details)}
+    else:
+        values = {**_facts(details), **_values(read, details, sample, now)}
     if lost or (read is not None and not read.responding):
         values["monitor_response"] = -1
         values["not_responding"] = lost or (read.why if read is not None else "")
@@ -166,17 +173,25 @@ def _stats(machine: Machine, sample: Sample, now: float, lost: str) -> VmStats:
         pause_code=machine.pause_code or "NOERR",
         elapsed_time=max(0, int(now - machine.started)) if machine.started else 0,
         cpu_actual=True,
-        **facts,
         **values,
-        **_devices(machine, read, sample),
     )
 
 
-def _facts(machine: Machine) -> dict[str, Any]:
+def _down(machine: Machine, details: Details) -> VmStats:
+    ended = machine.exit
+    return VmStats(
+        vm_id=machine.id,
+        vm_name=machine.name,
+        status="Down",
+        exit_code=0 if ended is None else ended.code,
+        exit_reason=0 if ended is None else int(ended.reason),
+        exit_message="" if ended is None else ended.message,
+        time_offset=details.time_offset,
+    )
+
+
+def _facts(details: Details) -> dict[str, Any]:
     """What the machine's definition says."""
-    details = machine.details
-    if details is None:
-        return {}
     known = details.definition
     facts: dict[str, Any] = {
         "time_offset": details.time_offset,
@@ -184,7 +199,7 @@ def _facts(machine: Machine) -> dict[str, Any]:
         "client_ip": known.client_ip,
         "kvm_enable": details.kvm,
         "acpi_enable": details.acpi,
-        "vcpu_count": details.vcpus,
+        "vcpu_count": details.vcpus or UNSET,
     }
     if details.displays:
         facts["display_info"] = details.displays
@@ -195,25 +210,29 @@ def _facts(machine: Machine) -> dict[str, Any]:
     return facts
 
 
-def _values(read: DomainSample | None, sample: Sample, now: float) -> dict[str, Any]:
-    if read is None:
-        return {"monitor_response": 0, "stats_age": 0.0, "cpu_user": 0.0, "cpu_sys": 0.0, "mem_usage": 0}
+def _values(read: DomainSample, details: Details, sample: Sample, now: float) -> dict[str, Any]:
     stats = read.stats
+    before = _before(read, sample)
+    seconds = read.monotonic - before.monotonic if before is not None else 0.0
+    user, system = _cpu(stats, before, seconds)
     values: dict[str, Any] = {
         "monitor_response": 0,
         "stats_age": max(0.0, now - read.taken_at),
         "status_time": int(read.taken_at * 1000),
+        "cpu_user": user,
+        "cpu_sys": system,
         "cpu_usage": stats.get("cpu.time", 0),
         "mem_usage": 0,
+        "network": nics(read, before, details.macs),
+        "disks": disks(read, before, details.images),
     }
-    before = _before(read, sample)
-    seconds = read.monotonic - before.monotonic if before is not None else 0.0
-    values["cpu_user"], values["cpu_sys"] = _cpu(stats, before, seconds)
     current = stats.get("balloon.current")
     if current is not None:
-        most = stats.get("balloon.maximum", current)
         values["balloon_info"] = BalloonInfo(
-            balloon_cur=current, balloon_max=most, balloon_min=0, balloon_target=current
+            balloon_cur=current,
+            balloon_max=stats.get("balloon.maximum", current),
+            balloon_min=0,
+            balloon_target=current,
         )
         if "balloon.available" in stats:
             _memory(values, stats, before, seconds)
@@ -280,14 +299,3 @@ def _memory(
         minflt=rate("minor_fault"),
         pageflt=rate("minor_fault") + rate("major_fault"),
     )
-
-
-def _devices(machine: Machine, read: DomainSample | None, sample: Sample) -> dict[str, Any]:
-    details = machine.details
-    if read is None:
-        return {"network": {}, "disks": {}}
-    before = _before(read, sample)
-    return {
-        "network": nics(read, before, details.macs if details is not None else {}),
-        "disks": disks(read, before, details.images if details is not None else {}),
-    }

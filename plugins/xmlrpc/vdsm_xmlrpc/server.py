@@ -16,13 +16,14 @@ import time
 from typing import Any, Final
 
 from cheroot import wsgi
-from cheroot.server import HTTPConnection
+from cheroot.server import HTTPConnection, HTTPRequest
 
 from vdsm_xmlrpc.streams import Reader, Writer
 
 log = logging.getLogger(__name__)
 
 _LINGER: Final = 0.03  # s that a thread waits for the next request of the client it has just served
+_LAST_WORDS: Final = 1.0  # s that a refused client may go on sending
 _IDLE: Final = 30.0  # s that a thread above the minimum waits for work before it ends
 
 
@@ -168,6 +169,7 @@ class _Gateway(wsgi.Gateway_10):  # type: ignore[misc]  # cheroot's types are no
         """WSGI's `start_response`; an application that says so closes the connection."""
         if ("Connection", "close") in headers:
             self.req.close_connection = True
+            self.req.conn.refused = True
         return super().start_response(status, headers, exc_info)
 
     def write(self, chunk: bytes) -> None:
@@ -180,8 +182,21 @@ class _Gateway(wsgi.Gateway_10):  # type: ignore[misc]  # cheroot's types are no
             writer.release()
 
 
+class _Request(HTTPRequest):  # type: ignore[misc]  # as above
+    """A request, of which cheroot itself may refuse the HTTP part."""
+
+    def simple_response(self, status: str, msg: str = "") -> None:
+        """Refuse it."""
+        self.conn.refused = True
+        super().simple_response(status, msg)
+
+
 class _Connection(HTTPConnection):  # type: ignore[misc]  # as above
     """A connection on streams of our own."""
+
+    RequestHandlerClass = _Request
+    #: Whether it was told that its request is refused; then the rest of that may still be on its way.
+    refused = False
 
     def __init__(self, server: Server, sock: socket.socket, _makefile: Any = None) -> None:
         sock.settimeout(None)
@@ -190,6 +205,15 @@ class _Connection(HTTPConnection):  # type: ignore[misc]  # as above
             return Reader(sock, server.timeout) if "r" in mode else Writer(sock, server.timeout)
 
         super().__init__(server, sock, stream)
+
+    def close(self) -> None:
+        """Close it; a client that was refused gets the time to read why."""
+        if self.refused:
+            # Closing with unread data would make the kernel break the connection, and the answer with it.
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+                self.rfile.discard(_LAST_WORDS)
+        super().close()
 
 
 class Server(wsgi.Server):  # type: ignore[misc]  # as above

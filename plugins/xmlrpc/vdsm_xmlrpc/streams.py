@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from typing import Final
 
 _CHUNK: Final = 65_536
@@ -42,6 +43,12 @@ class Reader:
         except TimeoutError:
             return False
         return self.has_data()
+
+    def discard(self, seconds: float) -> None:
+        """Read what still comes, for so long at the most, and forget it."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self._receive(left):
+            pass
 
     def read(self, size: int | None = None) -> bytes:
         """Up to `size` bytes, less only at the end; all that is sent, if no size is given."""
@@ -133,5 +140,6 @@ class Writer:
 
 
 def _set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
-    whole, microseconds = divmod(round(seconds * 1e6), 1_000_000)
+    # All zeros would mean no timeout (socket(7)).
+    whole, microseconds = divmod(max(1, round(seconds * 1e6)), 1_000_000)
     sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", whole, microseconds))
