@@ -23,7 +23,7 @@ from vdsm_bridge.registry import Registry
 from vdsm_bridge.verb import Kind, TaskRef, Verb
 from vdsm_core import types
 from vdsm_core.errors import InvalidArgument, MissingArgument, UnexpectedError, VdsmError
-from vdsm_core.events import EventBus, Subscription
+from vdsm_core.events import Event, EventBus, Subscription
 from vdsm_core.lanes import Lanes
 from vdsm_core.tasks import Job, Progress, Tasks
 from vdsm_core.types import TypeMismatch
@@ -73,9 +73,15 @@ class Bridge:
         """
         return self._access.identify(proof)
 
-    def subscribe(self, pattern: str = "", after: int | None = None, limit: int = 1_000) -> Subscription:
+    def subscribe(self, pattern: str = "", after: int | None = None) -> Subscription:
         """Subscribe to events; see `EventBus.subscribe`."""
-        return self._events.subscribe(pattern, after, limit)
+        return self._events.subscribe(pattern, after)
+
+    def snapshot(self, pattern: str = "") -> tuple[list[Event], Subscription]:
+        """The current states behind the events that match, and the subscription to what changes them."""
+        floors, states = self._events.snapshot(pattern)
+        after = min(floors.values(), default=None)
+        return states, self._events.subscribe(pattern, after, floors)
 
     def call(self, name: str, arguments: Mapping[str, Any], context: Context, *, text: bool = False) -> Any:
         """Call a verb.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -27,13 +27,15 @@ from vdsm_core.lanes import Lanes
 from vdsm_core.tasks import Tasks
 from vdsm_core.types import Record
 
+PluginState = Literal["disabled", "failed", "running", "stopped"]
+
 
 class PluginInfo(Record, frozen=True):
     """One plugin, as `Host.getPlugins` shows it."""
 
     name: str
     group: str
-    state: str
+    state: PluginState
     distribution: str = ""
     version: str = ""
     error: str = ""

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from vdsm_bridge.binding import Binding
 from vdsm_bridge.bridge import Bridge
-from vdsm_bridge.feature import Feature, PluginInfo, Runtime
+from vdsm_bridge.feature import Feature, PluginInfo, PluginState, Runtime
 from vdsm_bridge.verb import Verb, collect
 from vdsm_core import plugins
 from vdsm_core.config import Config, Options
@@ -25,7 +25,6 @@ from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Found
 
 log = logging.getLogger(__name__)
 
-State = Literal["disabled", "failed", "running", "stopped"]
 _ORDER = (HOOKS, VERBS, BINDINGS)
 R = TypeVar("R")
 
@@ -42,7 +41,7 @@ class Plugin:
 
     def __init__(self, found: Found) -> None:
         self.found = found
-        self.state: State = "stopped"
+        self.state: PluginState = "stopped"
         self.error = found.error
         self.options: Options | None = None
         self.instance: Any = None
@@ -65,12 +64,19 @@ class Lifecycle:
     """All plugins of the host.
 
     :param discover: how the plugins of a group are found
+    :param grace: seconds that each gets to start, and to stop
+    :param changed: told of each plugin whose state has changed
     """
 
     def __init__(
-        self, discover: Callable[[str], Sequence[Found]] = plugins.discover, *, grace: float = 4.0
+        self,
+        discover: Callable[[str], Sequence[Found]] = plugins.discover,
+        *,
+        grace: float = 4.0,
+        changed: Callable[[PluginInfo], None] = lambda _: None,
     ) -> None:
         self._discover = discover
+        self._changed = changed
         self._grace = grace
         self._plugins: list[Plugin] = []
 
@@ -124,9 +130,9 @@ class Lifecycle:
                 if plugin.state != "running":
                     self._start(plugin, wanted[number], runtime, bridge)
             elif not config.enabled(plugin.found.name):
-                plugin.state, plugin.error = "disabled", ""
+                self._turn(plugin, "disabled", "")
             else:
-                plugin.state, plugin.error = "failed", plugin.found.error
+                self._turn(plugin, "failed", plugin.found.error)
 
     def require(self, names: Sequence[str]) -> None:
         """Insist on plugins.
@@ -166,11 +172,12 @@ class Lifecycle:
             self._offer(found, instance, verbs, runtime)
         except Exception as error:
             # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
-            plugin.state = "failed"
-            plugin.error = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
+            self._turn(plugin, "failed", reason)
             log.exception("Plugin %s (%s) did not start", found.name, found.group)
             return
-        plugin.state, plugin.error, plugin.options, plugin.instance = "running", "", options, instance
+        plugin.options, plugin.instance = options, instance
+        self._turn(plugin, "running", "")
         where = ", ".join(plugin.info().address)
         log.info("Plugin %s runs%s", found.name, f" on {where}" if where else "")
 
@@ -182,13 +189,20 @@ class Lifecycle:
             raise
 
     def _stop(self, plugin: Plugin, runtime: Runtime) -> None:
+        reason = ""
         try:
             self._end(plugin.found, plugin.instance, runtime)
         except Exception as error:
             # As above: what cannot stop is reported and left alone.
-            plugin.error = str(error)
+            reason = str(error)
             log.exception("Plugin %s (%s) did not stop cleanly", plugin.found.name, plugin.found.group)
-        plugin.state, plugin.options, plugin.instance = "stopped", None, None
+        plugin.options, plugin.instance = None, None
+        self._turn(plugin, "stopped", reason)
+
+    def _turn(self, plugin: Plugin, state: PluginState, error: str) -> None:
+        if (plugin.state, plugin.error) != (state, error):
+            plugin.state, plugin.error = state, error
+            self._changed(plugin.info())
 
     def _end(self, found: Found, instance: Any, runtime: Runtime) -> None:
         _bounded(

@@ -10,12 +10,14 @@ from typing import Any
 from vdsm_bridge.access import Access
 from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.feature import PluginInfo, Runtime
+from vdsm_bridge.happenings import ConfigReloaded, PluginChanged
 from vdsm_bridge.ledger import Ledger
 from vdsm_bridge.lifecycle import Lifecycle
 from vdsm_bridge.registry import Registry
 from vdsm_core import plugins
 from vdsm_core.config import Config
-from vdsm_core.events import EventBus
+from vdsm_core.errors import ConfigError
+from vdsm_core.events import EventBus, Journal
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
@@ -49,7 +51,7 @@ class Server:
         keep = daemon.keep_days * _SECONDS_A_DAY
         path = MEMORY if daemon.state_dir == MEMORY else str(Path(daemon.state_dir) / "state.sqlite")
         self._state = StateStore(path)
-        self._events = EventBus(self._state)
+        self._events = EventBus(_journal(config), sync_interval=config.events.sync_interval)
         self._lanes = Lanes()
         self._tasks = Tasks(
             self._state, self._events, workers=daemon.task_workers, limit=daemon.task_limit, keep=keep
@@ -57,7 +59,7 @@ class Server:
         self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
         self._ledger = Ledger(self._state, keep)
         self._access = Access(config.access)
-        self._lifecycle = Lifecycle(discover, grace=daemon.grace)
+        self._lifecycle = Lifecycle(discover, grace=daemon.grace, changed=self._plugin_changed)
         registry = Registry()
         self.bridge = Bridge(
             registry=registry,
@@ -113,11 +115,21 @@ class Server:
         :raises ConfigError: an option is not acceptable; then nothing has changed
         """
         self._lifecycle.find()
-        self._lifecycle.apply(config, self.runtime, self.bridge)
-        for table in ("daemon", "hypervisor", "access"):
+        try:
+            self._lifecycle.apply(config, self.runtime, self.bridge)
+        except ConfigError as error:
+            self._events.publish(ConfigReloaded(applied=False, reason=str(error)))
+            raise
+        self._events.publish(ConfigReloaded(applied=True, reason=""))
+        for table in ("daemon", "hypervisor", "events", "access"):
             if getattr(config, table) != getattr(self.config, table):
                 log.warning("The new options of [%s] come into force at the next start", table)
         self.config = config
+
+    def _plugin_changed(self, plugin: PluginInfo) -> None:
+        self._events.publish(
+            PluginChanged(group=plugin.group, state=plugin.state, error=plugin.error), plugin.name
+        )
 
     def stop(self) -> None:
         """Take everything down: bindings first, so that no call finds half a host."""
@@ -127,6 +139,7 @@ class Server:
             ("tasks", lambda: self._tasks.stop(grace)),
             ("lanes", lambda: self._lanes.close(grace)),
             ("hypervisor", lambda: self._hypervisor.stop(grace)),
+            ("events", self._events.stop),
             ("state", self._state.close),
         ):
             try:
@@ -134,3 +147,12 @@ class Server:
             except Exception:
                 # What comes after it is taken down all the same.
                 log.exception("The %s did not stop cleanly", what)
+
+
+def _journal(config: Config) -> Journal:
+    folder = config.daemon.state_dir
+    return Journal(
+        MEMORY if folder == MEMORY else str(Path(folder) / "events.sqlite"),
+        most_bytes=config.events.journal_size * 2**20,
+        keep=config.events.keep_days * _SECONDS_A_DAY,
+    )

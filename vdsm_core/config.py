@@ -95,6 +95,23 @@ class HypervisorOptions(Options, frozen=True):
     sample_interval: Positive = 2.0
 
 
+class EventOptions(Options, frozen=True):
+    """`[events]`: the journal of events, and its subscribers."""
+
+    #: MiB that the journal may take on the disk, about; the oldest events go first.
+    journal_size: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "MiB"})] = 64
+    #: Days that an event is kept at the most.
+    keep_days: Annotated[float, Meta(gt=0)] = 7.0
+    #: Seconds after which events are forced to the disk: what a power cut can lose.
+    sync_interval: Positive = 1.0
+    #: Seconds after which a subscription that nobody asks for events ends.
+    subscription_timeout: Positive = 300.0
+    #: Subscriptions of `Events.subscribe` at the same time.
+    most_subscriptions: Annotated[int, Meta(ge=1)] = 1_000
+    #: Calls of `Events.next` that may wait for events at the same time.
+    most_waiting: Annotated[int, Meta(ge=1)] = 100
+
+
 class AccessOptions(Options, frozen=True):
     """Who is let in, and with which role."""
 
@@ -113,6 +130,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     daemon: DaemonOptions = DaemonOptions()
     hypervisor: HypervisorOptions = HypervisorOptions()
+    events: EventOptions = EventOptions()
     access: AccessOptions = AccessOptions()
     plugin: dict[str, dict[str, Any]] = {}
     #: Which file set a key, by dotted key.
@@ -135,6 +153,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 TABLES: Final[dict[str, type[Options]]] = {
     "daemon": DaemonOptions,
     "hypervisor": HypervisorOptions,
+    "events": EventOptions,
     "access": AccessOptions,
 }
 

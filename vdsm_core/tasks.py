@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "aborting", "finished", "failed", "recovered"]
 #: VDSM's terminal states; everything else is on its way.
+#: Seconds between two events about the progress of one task; a change of its state is told at once.
+PROGRESS_INTERVAL: Final = 0.2
 FINAL: Final = frozenset({"finished", "failed", "recovered"})
 #: VDSM's end and start texts.
 _STARTING: Final = "Task is initializing"
@@ -145,6 +147,7 @@ class Tasks:
         self._lock = threading.Lock()
         self._records: dict[str, TaskRecord] = {}
         self._jobs: dict[str, tuple[Job, threading.Event]] = {}
+        self._told: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._running: set[Future[None]] = set()
         self._stopping = False
@@ -267,6 +270,7 @@ class Tasks:
         self._state.write("DELETE FROM tasks WHERE id = ?", task_id)
         self._records.pop(task_id, None)
         self._jobs.pop(task_id, None)
+        self._told.pop(task_id, None)
 
     def _run(self, task_id: str) -> None:
         job, stop = self._jobs[task_id]
@@ -317,7 +321,7 @@ class Tasks:
             record = self._records[task_id] = msgspec.structs.replace(self._records[task_id], **changes)
             if "state" in changes:  # progress alone is not worth a write to the disk
                 self._store(record)
-            else:
+            elif time.monotonic() >= self._told.get(task_id, 0.0) + PROGRESS_INTERVAL:
                 self._tell(record)
 
     def _store(self, record: TaskRecord) -> None:
@@ -328,6 +332,7 @@ class Tasks:
         self._tell(record)
 
     def _tell(self, record: TaskRecord) -> None:
+        self._told[record.id] = time.monotonic()
         self._events.publish(
             TaskStatusEvent(
                 verb=record.verb,

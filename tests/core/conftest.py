@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_core.events import EventBus
-from vdsm_core.state import StateStore
+from vdsm_core.events import EventBus, Journal
+from vdsm_core.state import MEMORY, StateStore
 
 
 @pytest.fixture
@@ -21,8 +21,9 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
 
 
 @pytest.fixture
-def bus(store: StateStore) -> EventBus:
-    """A started event bus that keeps ten events."""
-    made = EventBus(store, history=10)
+def bus() -> Iterator[EventBus]:
+    """A started event bus whose journal is in memory, and which keeps ten events beside it."""
+    made = EventBus(Journal(MEMORY, most_bytes=10**7, keep=1000.0), recent=10)
     made.start()
-    return made
+    yield made
+    made.stop()

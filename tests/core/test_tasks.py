@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from vdsm_core.errors import Conflict, NoSuchTask, ResourceExhausted, TaskStateError
-from vdsm_core.events import Event, EventBus
+from vdsm_core.events import EventBus, Subscription
 from vdsm_core.state import StateStore
-from vdsm_core.tasks import Job, Progress, TaskRecord, Tasks
+from vdsm_core.tasks import FINAL, PROGRESS_INTERVAL, Job, Progress, TaskRecord, Tasks
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -79,21 +80,28 @@ def test_a_task_that_succeeds(make: Maker, store: StateStore) -> None:
     assert tasks.all() == [record]
 
 
+def heard(subscription: Subscription) -> list[dict[str, Any]]:
+    """What subscribers are told of a task, to its end."""
+    told: list[dict[str, Any]] = []
+    while not told or told[-1]["state"] not in FINAL:
+        told += [event.params for event in subscription.next(10)]
+    return told
+
+
 def test_progress_is_told(make: Maker, bus: EventBus) -> None:
     """Reports reach the record and the subscribers, held between 0 and 100; no text keeps the last one."""
     tasks = make()
     subscription = bus.subscribe("|task|status")
 
     def run(progress: Progress) -> None:
-        progress.report(-5, "begins")
-        progress.report(40)
-        progress.report(500, "ends")
+        for percent, message in ((-5, "begins"), (40, ""), (500, "ends")):
+            time.sleep(PROGRESS_INTERVAL)
+            progress.report(percent, message)
 
     record = ended(tasks, tasks.submit("v", "o", "{}", job(run)))
-    told = [
-        e.params for e in subscription.next(1) if isinstance(e, Event) and e.id == f"|task|status|{record.id}"
-    ]
-    assert [(p.state, p.progress, p.message) for p in told] == [
+    told = heard(subscription)
+    assert record.progress == 100
+    assert [(p["state"], p["progress"], p["message"]) for p in told] == [
         ("queued", 0, "Task is initializing"),
         ("running", 0, "Task is initializing"),
         ("running", 0, "begins"),
@@ -101,6 +109,22 @@ def test_progress_is_told(make: Maker, bus: EventBus) -> None:
         ("running", 100, "ends"),
         ("finished", 100, "1 jobs completed successfully"),
     ]
+
+
+def test_progress_is_told_five_times_a_second_at_the_most(make: Maker, bus: EventBus) -> None:
+    """A task that reports all the time floods nobody; changes of its state are told all the same."""
+    tasks = make()
+    subscription = bus.subscribe("|task|status")
+
+    def run(progress: Progress) -> None:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            progress.report(50)
+
+    ended(tasks, tasks.submit("v", "o", "{}", job(run)))
+    states = [params["state"] for params in heard(subscription)]
+    assert states[:2] + states[-1:] == ["queued", "running", "finished"]
+    assert states.count("running") <= 1 + 0.5 / PROGRESS_INTERVAL
 
 
 def test_a_task_that_fails(make: Maker) -> None:

@@ -1,0 +1,285 @@
+"""The event bus: order, resuming, gaps, snapshots; nobody waits for anybody."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from vdsm_core.events import Event, EventBus, EventParams, Journal, Subscription
+
+
+class Dimmed(EventParams, frozen=True):
+    """A lamp changed its brightness."""
+
+    component: ClassVar[str] = "light"
+    operation: ClassVar[str] = "dimmed"
+    percent: int
+
+
+class Burned(EventParams, frozen=True):
+    """Statistics of a lamp."""
+
+    component: ClassVar[str] = "light"
+    operation: ClassVar[str] = "burned"
+    bulk: ClassVar[bool] = True
+    hours: int
+
+
+def make(path: Path, *, most_bytes: int = 10**7, boot: str = "this boot", recent: int = 10) -> EventBus:
+    bus = EventBus(Journal(str(path), most_bytes=most_bytes, keep=1000.0, boot=boot), recent=recent)
+    bus.start()
+    return bus
+
+
+def seqs(subscription: Subscription) -> list[object]:
+    """Numbers of events; gaps as pairs."""
+    found = subscription.next(0, most=1000)
+    return [(e.params["from"], e.params["to"]) if e.is_gap else e.seq for e in found]
+
+
+def publish(bus: EventBus, count: int, object_id: str = "") -> None:
+    for number in range(count):
+        bus.publish(Dimmed(percent=number), object_id)
+        if number % 10 == 9:  # a batch is kept in memory as a whole
+            bus.flush()
+    bus.flush()
+
+
+def test_events_come_in_order(bus: EventBus) -> None:
+    """A subscriber gets what matches, in the order of its numbers, with its parameters."""
+    subscription = bus.subscribe("|light|dimmed|a")
+    for number in range(6):
+        bus.publish(Dimmed(percent=number), "ab"[number % 2])
+    assert bus.flush() == 6
+    found = subscription.next(0)
+    assert [(event.seq, event.params) for event in found] == [
+        (1, {"percent": 0}),
+        (3, {"percent": 2}),
+        (5, {"percent": 4}),
+    ]
+    assert subscription.next(0) == []
+
+
+def test_next_waits_and_takes_no_more_than_asked(bus: EventBus) -> None:
+    """`next` returns as soon as there is an event, and at most as many as asked for."""
+    subscription = bus.subscribe()
+    timer = threading.Timer(0.05, lambda: bus.publish(Dimmed(percent=1)))
+    timer.start()
+    assert len(subscription.next(10)) == 1
+    timer.join()
+    publish(bus, 2)
+    assert len(subscription.next(0, most=1)) == 1
+    assert len(subscription.next(0, most=1)) == 1
+
+
+def test_close_wakes_and_forgets(bus: EventBus) -> None:
+    """Closing ends a waiting `next`, and the bus forgets the subscription."""
+    subscription = bus.subscribe()
+    timer = threading.Timer(0.05, subscription.close)
+    timer.start()
+    began = time.monotonic()
+    assert subscription.next(10) == []
+    assert time.monotonic() - began < 5
+    timer.join()
+    assert bus.subscriptions == 0
+
+
+def test_stopping_the_bus_wakes_its_subscribers(tmp_path: Path) -> None:
+    """Nobody waits for a bus that has stopped."""
+    bus = make(tmp_path / "events.sqlite")
+    subscription = bus.subscribe()
+    timer = threading.Timer(0.05, bus.stop)
+    timer.start()
+    began = time.monotonic()
+    assert subscription.next(10) == []
+    assert time.monotonic() - began < 5
+    timer.join()
+
+
+def test_a_slow_subscriber_reads_on_from_the_journal(bus: EventBus) -> None:
+    """It costs no memory, holds up nobody, and loses nothing that the journal still has."""
+    slow = bus.subscribe()
+    publish(bus, 100)
+    assert seqs(slow) == list(range(1, 101))
+
+
+def test_what_the_journal_dropped_is_one_gap(tmp_path: Path) -> None:
+    """A subscriber that was too slow for the journal's size learns which numbers are missing."""
+    bus = make(tmp_path / "events.sqlite", most_bytes=5_000)
+    slow = bus.subscribe()
+    publish(bus, 500)
+    found = seqs(slow)
+    assert found[0] == (1, bus.first - 1)
+    assert found[1:] == list(range(bus.first, 501))
+    assert bus.first > 100
+    bus.stop()
+
+
+def test_resuming_after_a_gap_goes_on_behind_it(tmp_path: Path) -> None:
+    """A gap has the number of the last event that it stands for."""
+    bus = make(tmp_path / "events.sqlite", most_bytes=5_000)
+    publish(bus, 500)
+    (gap,) = bus.subscribe(after=0).next(0, most=1)
+    assert gap.is_gap
+    assert seqs(bus.subscribe(after=gap.seq)) == list(range(gap.seq + 1, 501))
+    bus.stop()
+
+
+def test_a_gap_reaches_every_pattern(tmp_path: Path) -> None:
+    """Nobody can know whether what is missing would have matched."""
+    bus = make(tmp_path / "events.sqlite", most_bytes=5_000)
+    publish(bus, 500)
+    assert seqs(bus.subscribe("|nothing|like|this", after=0)) == [(1, bus.first - 1)]
+    bus.stop()
+
+
+def test_resuming(bus: EventBus) -> None:
+    """A subscriber that names the last number it saw gets what came after it, also long ago."""
+    publish(bus, 50)
+    assert seqs(bus.subscribe(after=2)) == list(range(3, 51))
+    assert seqs(bus.subscribe(after=48)) == [49, 50]
+    assert seqs(bus.subscribe(after=50)) == []
+    assert seqs(bus.subscribe()) == []
+
+
+def test_resuming_after_a_restart(tmp_path: Path) -> None:
+    """The numbers go on where they were, and what came before the restart is still there."""
+    path = tmp_path / "events.sqlite"
+    for run in range(3):
+        bus = make(path)
+        subscription = bus.subscribe(after=0)
+        publish(bus, 4)
+        assert seqs(subscription) == list(range(1, 4 * run + 5))
+        bus.stop()
+
+
+def test_a_number_of_a_lost_journal_is_a_gap(bus: EventBus) -> None:
+    """A subscriber who has seen more than the journal ever held must read the state anew."""
+    publish(bus, 3)
+    subscription = bus.subscribe(after=1000)
+    assert seqs(subscription) == [(4, 1000)]
+    publish(bus, 1)
+    assert seqs(subscription) == [4]
+
+
+def test_a_burst_of_statistics_does_not_delay_a_change(tmp_path: Path) -> None:
+    """Events that are not in bulk overtake those that are, except of the same object."""
+    bus = EventBus(Journal(str(tmp_path / "e.sqlite"), most_bytes=10**7, keep=1000.0))
+    for number in range(1000):
+        bus.publish(Burned(hours=number), f"lamp{number % 10}")
+    bus.publish(Dimmed(percent=1), "lamp3")
+    bus.start()
+    bus.flush()
+    found = bus.subscribe(after=0).next(0, most=2000)
+    place = next(index for index, event in enumerate(found) if event.id == "|light|dimmed|lamp3")
+    before = found[:place]
+    assert [event.id for event in before] == ["|light|burned|lamp3"] * 100
+    assert [event.params["hours"] for event in before] == list(range(3, 1000, 10))
+    bus.stop()
+
+
+def test_many_publishers_and_subscribers(bus: EventBus) -> None:
+    """Events of many threads are all there for everyone, each number once, in order."""
+    subscriptions = [bus.subscribe() for _ in range(5)]
+    got: list[list[int]] = [[] for _ in subscriptions]
+
+    def listen(number: int) -> None:
+        while len(got[number]) < 500:
+            got[number] += [event.seq for event in subscriptions[number].next(10)]
+
+    threads = [
+        threading.Thread(target=lambda: [bus.publish(Dimmed(percent=1)) for _ in range(50)])
+        for _ in range(10)
+    ]
+    threads += [threading.Thread(target=listen, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [list(range(1, 501))] * 5
+
+
+def test_publishing_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the journal hangs, publishing returns at once; afterwards everything is there."""
+    bus = make(tmp_path / "events.sqlite")
+    subscription = bus.subscribe()
+    gate, append = threading.Event(), bus._journal.append
+
+    def slow(events: list[Event]) -> None:
+        gate.wait()
+        append(events)
+
+    monkeypatch.setattr(bus._journal, "append", slow)
+    began = time.monotonic()
+    for number in range(1000):
+        bus.publish(Dimmed(percent=number))
+    assert time.monotonic() - began < 1.0
+    assert subscription.next(0) == []
+    gate.set()
+    bus.flush()
+    assert seqs(subscription) == list(range(1, 1001))
+    bus.stop()
+
+
+def test_a_full_disk_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is announced, and the bus goes on."""
+    bus = make(tmp_path / "events.sqlite")
+    subscription = bus.subscribe()
+    append = bus._journal.append
+
+    def full(events: list[Event]) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(bus._journal, "append", full)
+    publish(bus, 3)
+    monkeypatch.setattr(bus._journal, "append", append)
+    publish(bus, 2)
+    assert seqs(subscription) == [(1, 3), 4, 5]
+    bus.stop()
+
+
+def test_snapshot_then_stream(bus: EventBus) -> None:
+    """The states are true at their number: what came before is in them, what comes after is delivered."""
+    lamps, lock = {"a": 0}, threading.Lock()
+
+    def dim(lamp: str, percent: int) -> None:
+        with lock:
+            lamps[lamp] = percent
+            bus.publish(Dimmed(percent=percent), lamp)
+
+    def provide(barrier):
+        with lock:
+            return barrier(), [(lamp, Dimmed(percent=percent)) for lamp, percent in lamps.items()]
+
+    withdraw = bus.provide("light", "dimmed", provide)
+    stop = threading.Event()
+
+    def work() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            dim("ab"[number % 2], number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(20):
+            floors, states = bus.snapshot("|light|dimmed|*")
+            seen = {event.id: event.params["percent"] for event in states}
+            at = floors["|light|dimmed|"]
+            subscription = bus.subscribe("|light|dimmed|*", after=at, floors=floors)
+            for event in subscription.next(5, most=50):
+                assert event.seq > at
+                assert event.params["percent"] > seen.get(event.id, 0)
+                seen[event.id] = event.params["percent"]
+            subscription.close()
+    finally:
+        stop.set()
+        thread.join()
+    withdraw()
+    assert bus.snapshot("") == ({}, [])

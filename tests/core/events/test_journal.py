@@ -1,0 +1,157 @@
+"""The journal: bounded, and its numbers never repeat, whatever ends the daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vdsm_core.errors import ConfigError
+from vdsm_core.events import Event, Journal
+from vdsm_core.events.journal import BLOCK
+
+
+def journal(path: Path, *, boot: str = "this boot", most_bytes: int = 10**7, keep: float = 1000.0) -> Journal:
+    made = Journal(str(path), most_bytes=most_bytes, keep=keep, boot=boot)
+    made.open()
+    return made
+
+
+def write(made: Journal, count: int, *, at: float | None = None) -> list[int]:
+    first = made.take_numbers(count)
+    numbers = list(range(first, first + count))
+    made.append(
+        [Event(seq=number, id="|a|b|c", time=at or time.time(), params={"n": number}) for number in numbers]
+    )
+    return numbers
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    """In order, behind the number asked for, as many as asked for, with id, time and parameters."""
+    made = journal(tmp_path / "j")
+    write(made, 10, at=12.5)
+    assert [event.seq for event in made.read(3, 4)] == [4, 5, 6, 7]
+    assert made.read(9, 4) == [Event(seq=10, id="|a|b|c", time=12.5, params={"n": 10})]
+    made.close()
+
+
+def test_size_is_bounded(tmp_path: Path) -> None:
+    """The oldest events go; the file does not grow for ever."""
+    path = tmp_path / "j"
+    made = journal(path, most_bytes=20_000)
+    for _ in range(100):
+        write(made, 100)
+        assert made.size <= 20_000
+    assert made.first > 9_000
+    assert made.read(0, 10_000)[0].seq == made.first
+    made.close()
+    assert path.stat().st_size < 200_000
+
+
+def test_age_is_bounded(tmp_path: Path) -> None:
+    """`sync` drops what is too old."""
+    made = journal(tmp_path / "j", keep=60.0)
+    write(made, 5, at=time.time() - 100)
+    write(made, 2)
+    made.sync()
+    assert [event.seq for event in made.read(0, 100)] == [6, 7]
+    assert made.first == 6
+    made.close()
+
+
+def test_numbers_survive_the_loss_of_all_events(tmp_path: Path) -> None:
+    """An empty journal still knows how far the numbers got, in order closed or not."""
+    made = journal(tmp_path / "j", keep=60.0)
+    write(made, 5, at=time.time() - 100)
+    made.sync()
+    assert made.read(0, 10) == []
+    shutil.copytree(tmp_path, tmp_path / "killed")
+    made.close()
+    for path in (tmp_path / "j", tmp_path / "killed" / "j"):
+        again = journal(path)
+        assert again.next == 6
+        again.close()
+
+
+def test_closing_gives_the_rest_of_the_block_back(tmp_path: Path) -> None:
+    """A reboot in order leaves no hole in the numbers."""
+    made = journal(tmp_path / "j")
+    write(made, 5)
+    made.close()
+    again = journal(tmp_path / "j", boot="the next boot")
+    assert again.next == 6
+    again.close()
+
+
+def test_a_power_cut_repeats_no_number(tmp_path: Path) -> None:
+    """Behind a power cut the numbers go on beyond all that may have been seen."""
+    made = journal(tmp_path / "j")
+    write(made, 5)
+    shutil.copytree(tmp_path, tmp_path / "cut")
+    made.close()
+    again = journal(tmp_path / "cut" / "j", boot="the next boot")
+    assert again.next == 5 + BLOCK + 1
+    again.close()
+
+
+def test_blocks_have_no_holes_between(tmp_path: Path) -> None:
+    """At the end of a block the next one begins."""
+    made = journal(tmp_path / "j")
+    numbers = [made.take_numbers(999) for _ in range(2 * BLOCK // 999)]
+    assert numbers == list(range(1, 999 * len(numbers), 999))
+    made.close()
+
+
+KILLED = """
+import sys, time
+from vdsm_core.events import Event, Journal
+made = Journal(sys.argv[1], most_bytes=10**7, keep=1000.0)
+made.open()
+while True:
+    first = made.take_numbers(7)
+    made.append([Event(seq=n, id="|a|b|c", time=time.time(), params={}) for n in range(first, first + 7)])
+    print(first + 6, flush=True)
+"""
+
+
+@pytest.mark.parametrize("rounds", [5])
+def test_kill_loses_nothing_that_was_appended(tmp_path: Path, rounds: int) -> None:
+    """Whoever was told of a number before `kill -9` finds it afterwards, and no number comes twice."""
+    path, told = tmp_path / "j", 0
+    for _ in range(rounds):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        for _ in range(20):
+            number = int(writer.stdout.readline())
+            assert number > told
+            told = number
+        os.kill(writer.pid, signal.SIGKILL)
+        rest = writer.stdout.read().split()
+        writer.wait()
+        writer.stdout.close()
+        told = max([told, *map(int, rest[:-1])])
+        made = Journal(str(path), most_bytes=10**7, keep=1000.0)
+        made.open()
+        numbers = [event.seq for event in made.read(0, 10**6)]
+        assert numbers == list(range(1, numbers[-1] + 1))
+        assert numbers[-1] >= told
+        assert made.next == numbers[-1] + 1
+        told = numbers[-1]
+        made.close()
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    """The error names the file and the option."""
+    (tmp_path / "file").write_text("")
+    made = Journal(str(tmp_path / "file" / "j"), most_bytes=1000, keep=1.0)
+    with pytest.raises(ConfigError, match=r"file/j: daemon\.state_dir"):
+        made.open()
+    made.close()

@@ -1,0 +1,195 @@
+"""`Events`: subscriptions for protocols on which the caller asks for what is new."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from vdsm_bridge.context import Context
+from vdsm_bridge.verb import Namespace, action, query
+from vdsm_core.config import EventOptions
+from vdsm_core.errors import NotFound, ResourceExhausted
+from vdsm_core.events import Event, EventBus, Subscription
+from vdsm_core.types import UUID, Record, Seconds
+
+#: Seconds that one call of `Events.next` may wait; longer, and proxies would cut the connection.
+LONGEST_WAIT: Final = 60.0
+
+Filter = Annotated[
+    str,
+    Meta(
+        max_length=512,
+        description="An event id in which `*` stands for any text within a part; parts that are left out "
+        "match everything.",
+    ),
+]
+
+
+class NoSuchSubscription(NotFound):
+    """The subscription has ended, or never was. Facts: `subscription_id`."""
+
+    slug = "no-such-subscription"
+    template = (
+        "There is no subscription '{subscription_id}' (any more); subscribe again, after the last number"
+    )
+
+
+class EventSubscription(Record, frozen=True):
+    """One subscription. `seq` is the number up to which events have been delivered."""
+
+    subscription_id: UUID = msgspec.field(name="subscriptionID")
+    filter: str
+    seq: int
+    owner: str
+    idle: Seconds
+
+
+class Subscribed(Record, frozen=True):
+    """A new subscription. What follows has numbers above `seq`.
+
+    `oldest` is the number of the oldest event that is still kept. `states` are the current states, as events,
+    where a snapshot was asked for: each is true at its own number, and no event delivered later is older.
+    """
+
+    subscription_id: UUID = msgspec.field(name="subscriptionID")
+    seq: int
+    oldest: int
+    states: list[Event]
+
+
+class _Held:
+    def __init__(self, subscription: Subscription, owner: str) -> None:
+        self.id = str(uuid.uuid4())
+        self.subscription = subscription
+        self.owner = owner
+        self.asked = time.monotonic()
+
+
+class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by="Events.list"):
+    """What happens on the host, for callers who ask: subscribe, ask for what is new, unsubscribe.
+
+    A subscription that nobody asks ends by itself. Whoever knows the last number it saw misses nothing: it
+    subscribes again after that number, on any protocol, also after a restart of the daemon.
+    """
+
+    def __init__(self, bus: EventBus, options: EventOptions) -> None:
+        self._bus = bus
+        self._options = options
+        self._lock = threading.Lock()
+        self._held: dict[str, _Held] = {}
+        self._waiting = threading.BoundedSemaphore(options.most_waiting)
+
+    @action(access="monitor", since="1.0", part="create", lane=False, names={"pattern": "filter"})
+    def subscribe(
+        self,
+        context: Context,
+        pattern: Filter = "",
+        after: Annotated[int, Meta(ge=0)] | None = None,
+        snapshot: bool = False,
+    ) -> Subscribed:
+        """Subscribe to events.
+
+        :param pattern: which ones; empty means all
+        :param after: begin after the event of this number; without it, with what happens from now on
+        :param snapshot: also give the current states of what is watched
+        :raises ResourceExhausted: there are too many subscriptions
+        """
+        self._expire()
+        floors, states = self._bus.snapshot(pattern) if snapshot else ({}, [])
+        if snapshot and after is None:
+            after = min(floors.values(), default=None)
+        with self._lock:
+            if len(self._held) >= self._options.most_subscriptions:
+                raise ResourceExhausted(reason=f"{len(self._held)} subscriptions")
+            held = _Held(self._bus.subscribe(pattern, after, floors), context.identity.name)
+            self._held[held.id] = held
+        return Subscribed(
+            subscription_id=held.id, seq=held.subscription.place, oldest=self._bus.first, states=states
+        )
+
+    @query(since="1.0", names={"most": "max"})
+    def next(
+        self,
+        subscription_id: UUID,
+        timeout: Annotated[float, Meta(ge=0, le=LONGEST_WAIT)] = 0.0,
+        most: Annotated[int, Meta(ge=1, le=10_000)] = 100,
+    ) -> list[Event]:
+        """What is new: waits for it, if nothing is.
+
+        Where events are missing, an event `|events|gap|no_id` says which; the caller reads the state anew.
+
+        :param timeout: seconds to wait for the first event
+        :param most: events to return at the most
+        :returns: events in the order of their numbers; none if there were none in time
+        :raises NoSuchSubscription: it has ended, or never was
+        :raises ResourceExhausted: too many callers wait already
+        """
+        held = self._get(subscription_id)
+        held.asked = time.monotonic()
+        events = held.subscription.next(0.0, most)
+        if not events and timeout > 0:
+            if not self._waiting.acquire(blocking=False):
+                raise ResourceExhausted(reason=f"{self._options.most_waiting} calls wait for events already")
+            try:
+                events = held.subscription.next(timeout, most)
+            finally:
+                self._waiting.release()
+                held.asked = time.monotonic()
+        return events
+
+    @action(access="monitor", since="1.0", part="delete")
+    def unsubscribe(self, subscription_id: UUID) -> None:
+        """End a subscription.
+
+        :raises NoSuchSubscription: it has ended, or never was
+        """
+        held = self._get(subscription_id)
+        with self._lock:
+            self._held.pop(held.id, None)
+        held.subscription.close()
+
+    @query(since="1.0", part="list")
+    def list(self, context: Context) -> list[EventSubscription]:
+        """The subscriptions of the caller; an admin sees all."""
+        self._expire()
+        now = time.monotonic()
+        with self._lock:
+            return [
+                EventSubscription(
+                    subscription_id=held.id,
+                    filter=held.subscription.pattern,
+                    seq=held.subscription.place,
+                    owner=held.owner,
+                    idle=round(now - held.asked, 3),
+                )
+                for held in self._held.values()
+                if context.identity.role == "admin" or held.owner == context.identity.name
+            ]
+
+    def close(self) -> None:
+        """End all subscriptions."""
+        with self._lock:
+            held, self._held = list(self._held.values()), {}
+        for each in held:
+            each.subscription.close()
+
+    def _get(self, subscription_id: str) -> _Held:
+        self._expire()
+        try:
+            return self._held[subscription_id.lower()]
+        except KeyError:
+            raise NoSuchSubscription(subscription_id=subscription_id) from None
+
+    def _expire(self) -> None:
+        oldest = time.monotonic() - max(self._options.subscription_timeout, LONGEST_WAIT)
+        with self._lock:
+            expired = [held for held in self._held.values() if held.asked < oldest]
+            for held in expired:
+                del self._held[held.id]
+        for held in expired:
+            held.subscription.close()

@@ -1,0 +1,36 @@
+"""The events of the host itself: plugins, configuration, the connection to the hypervisor."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from vdsm_bridge.feature import PluginState
+from vdsm_core.events import EventParams
+
+
+class PluginChanged(EventParams, frozen=True):
+    """A plugin came up, went down or failed. The object is its name."""
+
+    component: ClassVar[str] = "host"
+    operation: ClassVar[str] = "plugin"
+    group: str
+    state: PluginState
+    error: str
+
+
+class ConfigReloaded(EventParams, frozen=True):
+    """A changed configuration was applied, or refused for a reason; then the old one stays in force."""
+
+    component: ClassVar[str] = "host"
+    operation: ClassVar[str] = "config"
+    applied: bool
+    reason: str
+
+
+class HypervisorConnection(EventParams, frozen=True):
+    """The connection to the hypervisor was lost, or is back."""
+
+    component: ClassVar[str] = "host"
+    operation: ClassVar[str] = "hypervisor"
+    state: Literal["lost", "back"]
+    reason: str

@@ -1,0 +1,224 @@
+"""The journal: events on disk, bounded by size and age, with numbers that never repeat.
+
+It is a SQLite file of its own, in WAL mode with `synchronous=NORMAL`: a batch of events is one transaction,
+written to the operating system when `append` returns, and forced to the disk by `sync`. So a killed daemon
+loses nothing that was appended; a power cut loses at most what came after the last `sync`.
+
+Numbers are reserved in blocks, and a reservation is forced to the disk before a number of the block is used.
+After a power cut the numbers go on behind the reservation, since a subscriber may have seen any before it.
+Whether there was one is told by the kernel's boot id: a daemon that was killed has lost nothing, and skips
+nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from vdsm_core.errors import ConfigError
+from vdsm_core.events.vocabulary import Event
+from vdsm_core.state import MEMORY
+
+#: Numbers reserved at a time: one forced write for as many events, and at most as many skipped.
+BLOCK: Final = 10_000
+#: Bytes that an event costs beside its parameters and its id: row header, number, time, page overhead.
+_OVERHEAD: Final = 48
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY, time REAL NOT NULL, id TEXT NOT NULL, params BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS numbers (
+    one INTEGER PRIMARY KEY CHECK (one = 1), reserved INTEGER, boot TEXT, last INTEGER
+);
+INSERT OR IGNORE INTO numbers VALUES (1, 0, '', 0);
+"""
+_SIZE: Final = f"length(params) + length(id) + {_OVERHEAD}"
+
+
+def boot_id() -> str:
+    """What the kernel calls this run of the machine; empty where it does not say."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+class Journal:
+    """The events of the past. One writer; any number of readers at the same time.
+
+    :param path: the file, or `MEMORY` for a journal that dies with the process
+    :param most_bytes: size that the events may have, about
+    :param keep: seconds that an event is kept
+    :param boot: the boot id of this run of the machine
+    """
+
+    def __init__(self, path: str, *, most_bytes: int, keep: float, boot: str | None = None) -> None:
+        self._path = path
+        self._most_bytes = most_bytes
+        self._keep = keep
+        self._boot = boot_id() if boot is None else boot
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._read_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._bytes = 0
+        self._dirty = False
+        self.first = 1
+        self.reserved = 0
+        self.next = 1
+
+    def open(self) -> None:
+        """Open the file, making it where absent, and see where the numbers go on.
+
+        :raises ConfigError: the file or its folder cannot be used
+        """
+        try:
+            if self._path != MEMORY:
+                Path(self._path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # In memory there is nothing to share: both names are one connection.
+            self._writer = self._connect()
+            self._writer.executescript(_TABLES)
+            self._reader = self._writer if self._path == MEMORY else self._connect()
+            self._resume(self._writer)
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(file=self._path, key="daemon.state_dir", reason=str(error)) from None
+
+    def close(self) -> None:
+        """Force everything to the disk and close. Closing twice is harmless."""
+        with self._write_lock, self._read_lock:
+            if self._writer is None:
+                return
+            # Nothing is pending any more: the rest of the block is given back.
+            last = self.next - 1
+            self._writer.execute("UPDATE numbers SET last = ?, reserved = ?", (last, last))
+            self._checkpoint(self._writer)
+            if self._reader is not None and self._reader is not self._writer:
+                self._reader.close()
+            self._writer.close()
+            self._writer = self._reader = None
+
+    def take_numbers(self, count: int) -> int:
+        """Take `count` numbers; the first of them. They are never taken again, whatever happens."""
+        first = self.next
+        if first + count - 1 > self.reserved:
+            self._reserve(first + count - 1 + BLOCK)
+        self.next = first + count
+        return first
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Write events, in the order of their numbers, as one transaction."""
+        rows = [(event.seq, event.time, event.id, msgspec.json.encode(event.params)) for event in events]
+        with self._writing() as connection:
+            connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+        self._bytes += sum(len(row[3]) + len(row[2]) + _OVERHEAD for row in rows)
+        self._dirty = True
+        if self._bytes > self._most_bytes:
+            self._drop_oldest(self._bytes - self._most_bytes * 9 // 10)
+
+    def sync(self) -> None:
+        """Force what was appended to the disk, and drop what is too old."""
+        if self._dirty:
+            with self._write_lock:
+                self._dirty = False
+                self._checkpoint(self._open(self._writer))
+        self._drop_before(time.time() - self._keep)
+
+    def read(self, after: int, most: int) -> list[Event]:
+        """At most `most` events with numbers above `after`, in order."""
+        sql = "SELECT seq, id, time, params FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+        with self._read_lock:
+            rows = self._open(self._reader).execute(sql, (after, most)).fetchall()
+        return [
+            Event(seq=seq, id=name, time=at, params=msgspec.json.decode(params))
+            for seq, name, at, params in rows
+        ]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the events have, about."""
+        return self._bytes
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    def _resume(self, connection: sqlite3.Connection) -> None:
+        self.reserved, boot, last = connection.execute("SELECT reserved, boot, last FROM numbers").fetchone()
+        first, newest, size = connection.execute(
+            f"SELECT min(seq), max(seq), total({_SIZE}) FROM events"  # noqa: S608 - constants only
+        ).fetchone()
+        self._bytes = int(size)
+        written = max(last, newest or 0)
+        # Closed in order, or killed on a machine that has run on since: all that was seen is in the file.
+        whole = bool(boot) and boot == self._boot
+        self.next = written + 1 if whole else max(written, self.reserved) + 1
+        self.first = first if first is not None else self.next
+        connection.execute("UPDATE numbers SET boot = ?, last = ?", (self._boot, written))
+
+    def _reserve(self, up_to: int) -> None:
+        with self._write_lock:
+            connection = self._open(self._writer)
+            connection.execute("UPDATE numbers SET reserved = ?, boot = ?", (up_to, self._boot))
+            self._checkpoint(connection)
+        self.reserved = up_to
+
+    def _drop_oldest(self, at_least: int) -> None:
+        freed = last = 0
+        with self._writing() as connection:
+            sql = f"SELECT seq, {_SIZE} FROM events ORDER BY seq"  # noqa: S608 - constants only
+            for seq, size in connection.execute(sql):
+                last, freed = seq, freed + size
+                if freed >= at_least:
+                    break
+            self._drop(connection, last)
+        self._bytes -= freed
+
+    def _drop_before(self, moment: float) -> None:
+        with self._writing() as connection:
+            oldest = connection.execute("SELECT time FROM events ORDER BY seq LIMIT 1").fetchone()
+            if oldest is None or oldest[0] >= moment:
+                return
+            sql = f"SELECT max(seq), total({_SIZE}) FROM events WHERE time < ?"  # noqa: S608 - as above
+            last, size = connection.execute(sql, (moment,)).fetchone()
+            self._drop(connection, last)
+        self._bytes -= int(size)
+
+    def _drop(self, connection: sqlite3.Connection, last: int) -> None:
+        connection.execute("DELETE FROM events WHERE seq <= ?", (last,))
+        # Without its newest row the table no longer says how far the numbers got.
+        connection.execute("UPDATE numbers SET last = max(last, ?)", (last,))
+        self.first = last + 1
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The writer's connection, in a transaction."""
+        with self._write_lock, self._read_lock if self._writer is self._reader else contextlib.nullcontext():
+            connection = self._open(self._writer)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @staticmethod
+    def _checkpoint(connection: sqlite3.Connection) -> None:
+        """Force the log to the disk and move it into the file, as far as readers let it."""
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    @staticmethod
+    def _open(connection: sqlite3.Connection | None) -> sqlite3.Connection:
+        if connection is None:
+            raise RuntimeError("the journal is not open")
+        return connection

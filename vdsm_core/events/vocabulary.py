@@ -1,0 +1,101 @@
+"""What an event is, how it is named, and how a pattern selects some.
+
+Ids are VDSM's: `|component|operation|object`, for example `|virt|VM_status|<vmId>`. Every event has a
+number; numbers grow and never repeat, across restarts and power cuts too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from vdsm_core.types import Record
+
+#: VDSM's last part of the id of an event that is about no single object.
+NO_OBJECT: Final = "no_id"
+
+
+class EventParams(Record, frozen=True):
+    """Base of the typed parameters of an event; a subclass says which event it is.
+
+    ::
+
+        class LampBroke(EventParams, frozen=True):
+            \"\"\"A lamp went dark.\"\"\"
+            component: ClassVar[str] = "light"
+            operation: ClassVar[str] = "broken"
+            hours: int
+
+    An event whose class says `bulk` (statistics, progress) lets others overtake it, except those about the
+    same object.
+    """
+
+    component: ClassVar[str]
+    operation: ClassVar[str]
+    bulk: ClassVar[bool] = False
+
+
+class Gap(EventParams, frozen=True):
+    """Events were lost to this subscriber: numbers `from` to `to`, both included. Read the state anew.
+
+    It takes the place of what is missing: its own number is `to`, so that a subscriber who resumes after it
+    goes on behind the gap. It is not in the journal.
+    """
+
+    component: ClassVar[str] = "events"
+    operation: ClassVar[str] = "gap"
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+    reason: str
+
+
+class Event(Record, frozen=True):
+    """One thing that happened. `time` is the Unix time in seconds.
+
+    `params` is plain data by wire name, the same whether the event is new or read from the journal.
+    """
+
+    seq: int
+    id: str
+    time: float
+    params: dict[str, Any]
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether it says that others are missing."""
+        return self.id == GAP_ID
+
+
+def event_id(component: str, operation: str, object_id: str = "") -> str:
+    """The id of an event about one object, or with `no_id` about none."""
+    return f"|{component}|{operation}|{object_id or NO_OBJECT}"
+
+
+GAP_ID: Final = event_id(Gap.component, Gap.operation)
+
+
+def compile_pattern(pattern: str) -> Callable[[str], bool]:
+    """A function that tells whether an event id matches.
+
+    :param pattern: an event id in which `*` stands for any text within a part; missing parts match all;
+        empty matches every event
+    """
+    parts = (pattern.strip("|").split("|") if pattern.strip("|") else []) + ["*"] * 3
+    if parts[:3] == ["*"] * 3:
+        return lambda _: True
+    expression = r"\|".join("[^|]*".join(map(re.escape, part.split("*"))) for part in parts[:3])
+    compiled = re.compile(rf"\|{expression}")
+    return lambda candidate: compiled.fullmatch(candidate) is not None
+
+
+def event_types(root: type[EventParams] = EventParams) -> list[type[EventParams]]:
+    """Every kind of event declared in this process, by component and operation."""
+    found = []
+    for child in root.__subclasses__():
+        if "operation" in vars(child):
+            found.append(child)
+        found += event_types(child)
+    return sorted(found, key=lambda cls: (cls.component, cls.operation))
