@@ -168,6 +168,21 @@ class DomainCalls(Caller):
         """
         self._on(uuid, lambda domain: domain.resume(), "resume", timeout)
 
+    def set_vcpus(self, uuid: str, count: int, *, timeout: float | None = None) -> None:
+        """Switch virtual CPUs on or off, in the running machine and in the kept definition.
+
+        :raises OperationInvalid: the domain is not active
+        """
+        self._on(uuid, lambda domain: domain.setVcpusFlags(count, _affected(domain)), "set_vcpus", timeout)
+
+    def set_memory(self, uuid: str, kib: int, *, timeout: float | None = None) -> None:
+        """Ask the balloon to leave the guest `kib` KiB. The kept definition stays.
+
+        :raises OperationInvalid: the domain is not active
+        """
+        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        self._on(uuid, lambda domain: domain.setMemoryFlags(kib, flags), "set_memory", timeout)
+
     def domain_xml(
         self, uuid: str, *, inactive: bool = False, secure: bool = False, timeout: float | None = None
     ) -> str:
@@ -223,6 +238,12 @@ class DomainCalls(Caller):
             return work(_lookup(connection, uuid))
 
         return self._call(looked_up, operation, target=uuid.lower(), timeout=timeout, urgent=urgent)
+
+
+def _affected(domain: Any) -> int:
+    """Flags for a change of the running machine and, where there is one, of the kept definition."""
+    flags: int = libvirt.VIR_DOMAIN_AFFECT_LIVE
+    return flags | libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else flags
 
 
 def _lookup(connection: Any, uuid: str) -> Any:

@@ -11,7 +11,14 @@ from vdsm_core.errors import Conflict, InvalidArgument, NotFound, OperationFaile
 from vdsm_core.hookspecs import hookimpl
 from vdsm_virt.errors import ForeignDefinition, NoSuchVM, VMIsDown
 
-ACTIONS = ["VM.pause", "VM.cont", "VM.reset", "VM.shutdown"]
+ACTIONS = {
+    "VM.pause": {},
+    "VM.cont": {},
+    "VM.reset": {},
+    "VM.shutdown": {},
+    "VM.setNumberOfCpus": {"numberOfCpus": 1},
+    "VM.setBalloonTarget": {"target": 1024},
+}
 
 
 def test_pause_and_cont(vms):
@@ -37,6 +44,24 @@ def test_reset_leaves_a_machine_up(vms):
     vm_id = vms.create()
     vms.call("VM.reset", vmID=vm_id)
     assert vms.status(vm_id) == "Up"
+
+
+def test_processors_are_switched_on_and_off(vms):
+    """Within the room that the machine was created with."""
+    vm_id = vms.create(smp=1, maxVCpus=4)
+    assert vms.call("VM.setNumberOfCpus", vmID=vm_id, numberOfCpus=3).smp == 3
+    assert vms.call("VM.getInfo", vmID=vm_id).smp == 3
+    with pytest.raises(InvalidArgument, match="room for 4"):
+        vms.call("VM.setNumberOfCpus", vmID=vm_id, numberOfCpus=5)
+
+
+def test_the_balloon_is_moved(vms):
+    """Up to the memory that the machine has."""
+    vm_id = vms.create(memSize=64)
+    vms.call("VM.setBalloonTarget", vmID=vm_id, target=32 * 1024)
+    assert "<currentMemory unit='KiB'>32768</currentMemory>" in vms.call("Host.dumpxmls")[vm_id]
+    with pytest.raises(InvalidArgument, match="65536 KiB"):
+        vms.call("VM.setBalloonTarget", vmID=vm_id, target=65 * 1024)
 
 
 def test_a_machine_that_was_shut_down_stays_listed(vms):
@@ -84,7 +109,7 @@ def test_destroy_ends_and_forgets(vms):
 def test_an_unknown_id_is_not_found(vms, verb):
     """Each verb on a machine says so."""
     with pytest.raises(NoSuchVM) as refusal:
-        vms.call(verb, vmID=str(uuid.uuid4()))
+        vms.call(verb, vmID=str(uuid.uuid4()), **ACTIONS.get(verb, {}))
     assert isinstance(refusal.value, NotFound)
     assert refusal.value.code == 1
 
@@ -96,7 +121,7 @@ def test_a_machine_that_is_down_cannot_be_acted_on(vms, verb):
     vms.call("VM.shutdown", vmID=vm_id)
     vms.wait(vm_id, lambda stats: stats.status == "Down")
     with pytest.raises(VMIsDown) as refusal:
-        vms.call(verb, vmID=vm_id)
+        vms.call(verb, vmID=vm_id, **ACTIONS[verb])
     assert isinstance(refusal.value, Conflict)
     assert refusal.value.code == 6
     assert vms.status(vm_id) == "Down"

@@ -9,12 +9,21 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from vdsm_core.errors import HypervisorError, NotResponding, VdsmError
+from vdsm_core.errors import HypervisorError, InvalidArgument, NotResponding, VdsmError
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain, OperationInvalid, ShutdownMode
 from vdsm_core.lanes import Lanes
-from vdsm_virt.errors import ForeignDefinition, NoSuchVM, ResetFailed, VMDestroyFailed, VMIsDown
+from vdsm_virt.errors import (
+    BalloonError,
+    ForeignDefinition,
+    NoSuchVM,
+    ResetFailed,
+    SetNumberOfCpusFailed,
+    VMDestroyFailed,
+    VMIsDown,
+)
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import DESTROYED_ON_STARTUP, Machine
@@ -85,7 +94,32 @@ class Control:
             with _as_machine(vm_id, "reset"):
                 self._hypervisor.reset(vm_id)
         except HypervisorError as error:
-            raise ResetFailed(vm_id=vm_id, reason=error.facts.get("reason", str(error))) from error
+            raise ResetFailed(vm_id=vm_id, reason=_reason(error)) from error
+
+    def set_vcpus(self, vm_id: str, count: int) -> Machine:
+        """Switch processors on or off."""
+        machine = self._records.fresh(self._running(vm_id, "change"))
+        most = machine.details.definition.max_v_cpus if machine.details is not None else UNSET
+        if not isinstance(most, UnsetType) and count > most:
+            raise InvalidArgument(argument="numberOfCpus", reason=f"the machine has room for {most}")
+        try:
+            with _as_machine(vm_id, "change"):
+                self._hypervisor.set_vcpus(vm_id, count)
+        except HypervisorError as error:
+            raise SetNumberOfCpusFailed(vm_id=vm_id, reason=_reason(error)) from error
+        return self._records.refresh(vm_id) or machine
+
+    def set_balloon(self, vm_id: str, kib: int) -> None:
+        """Let the guest have so much memory."""
+        machine = self._records.fresh(self._running(vm_id, "change"))
+        most = machine.details.memory * 1024 if machine.details is not None else kib
+        if kib > most:
+            raise InvalidArgument(argument="target", reason=f"the machine has {most} KiB of memory")
+        try:
+            with _as_machine(vm_id, "change"):
+                self._hypervisor.set_memory(vm_id, kib)
+        except HypervisorError as error:
+            raise BalloonError(vm_id=vm_id, reason=_reason(error)) from error
 
     def shutdown(
         self, vm_id: str, *, delay: int, message: str, reboot: bool, timeout: int, force: bool
@@ -119,7 +153,7 @@ class Control:
             self._kill(vm_id, graceful_attempts)
         except HypervisorError as error:
             self._inventory.change(vm_id, asked="")
-            raise VMDestroyFailed(vm_id=vm_id, reason=error.facts.get("reason", str(error))) from error
+            raise VMDestroyFailed(vm_id=vm_id, reason=_reason(error)) from error
         self._reach(vm_id, lambda now: now is None or not now.active)
         self._inventory.update(vm_id, _ended)
         if self._is_ours(vm_id):
@@ -238,6 +272,10 @@ class Control:
                 time.sleep(_LOOK)
             else:
                 return
+
+
+def _reason(error: HypervisorError) -> str:
+    return str(error.facts.get("reason") or error)
 
 
 @contextlib.contextmanager

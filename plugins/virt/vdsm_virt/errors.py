@@ -71,6 +71,22 @@ class VMDestroyFailed(OperationFailed):
     template = "Cannot destroy machine '{vm_id}': {reason}"
 
 
+class BalloonError(OperationFailed):
+    """The balloon could not be moved. Facts: `vm_id`, `reason`."""
+
+    slug = "balloon-error"
+    code = 53
+    template = "Cannot move the balloon of machine '{vm_id}': {reason}"
+
+
+class SetNumberOfCpusFailed(OperationFailed):
+    """Processors could not be switched on or off. Facts: `vm_id`, `reason`."""
+
+    slug = "set-number-of-cpus-failed"
+    code = 60
+    template = "Cannot change the number of processors of machine '{vm_id}': {reason}"
+
+
 class ResetFailed(OperationFailed):
     """The machine could not be reset. Facts: `vm_id`, `reason`."""
 

@@ -21,6 +21,7 @@ from vdsm_virt.launch import Launcher
 from vdsm_virt.params import VmParams
 from vdsm_virt.plan import plan
 from vdsm_virt.records import Records
+from vdsm_virt.scalars import MOST_CPUS
 from vdsm_virt.stats import Statistics, VmStats
 
 OptionalUUID = Annotated[str, Meta(pattern=f"{UUID_PATTERN}|^$", description="A UUID, or empty.")]
@@ -145,6 +146,30 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         :raises VMIsDown: it does not run
         """
         self._control.cont(vm_id.lower())
+
+    @action(since="1.0")
+    def set_number_of_cpus(
+        self, vm_id: UUID, number_of_cpus: Annotated[int, Meta(ge=1, le=MOST_CPUS)]
+    ) -> VmDefinition:
+        """Switch virtual processors of a running machine on or off.
+
+        :param number_of_cpus: how many shall be on, at most the machine's `maxVCpus`
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMIsDown: it does not run
+        :raises SetNumberOfCpusFailed: the hypervisor or the guest refuses
+        """
+        return definition(self._control.set_vcpus(vm_id.lower(), number_of_cpus))
+
+    @action(since="1.0")
+    def set_balloon_target(self, vm_id: UUID, target: Annotated[int, Meta(ge=1, le=2**50)]) -> None:
+        """Ask the balloon to leave the guest so much memory; the guest may take its time.
+
+        :param target: in KiB, at most the machine's memory
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMIsDown: it does not run
+        :raises BalloonError: the hypervisor cannot do it
+        """
+        self._control.set_balloon(vm_id.lower(), target)
 
     @query(since="1.0", part="get")
     def get_info(self, vm_id: UUID) -> VmDefinition:
