@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema_rs
 import msgspec
 import pytest
 
@@ -15,6 +14,9 @@ from vdsm_bridge.routes import derive
 from vdsm_bridge.testing import TestHost
 from vdsm_core.errors import InvalidRequest, NotFound, VdsmError
 from vdsm_core.types import to_json
+
+
+jsonschema_rs = pytest.importorskip("jsonschema_rs", reason="it comes with schemathesis")
 
 
 class Refusal(msgspec.Struct):
