@@ -15,7 +15,6 @@ from vdsm_bridge.testing import TestHost
 from vdsm_core.errors import InvalidRequest, NotFound, VdsmError
 from vdsm_core.types import to_json
 
-
 jsonschema_rs = pytest.importorskip("jsonschema_rs", reason="it comes with schemathesis")
 
 
