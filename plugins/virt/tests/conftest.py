@@ -50,6 +50,11 @@ class Machines:
         self.eventually(lambda: reached(self.stats(vm_id)), within)
         return self.stats(vm_id)
 
+    def heard(self, subscription: Any) -> list[dict[str, Any]]:
+        """The parameters of the events that a subscription has had since it was asked last."""
+        self.host.server.runtime.events.flush()
+        return [event.params for event in subscription.next(timeout=0, most=10_000)]
+
     def eventually(self, holds: Callable[[], Any], within: float = 5.0) -> None:
         deadline = time.monotonic() + within
         while not holds():

@@ -99,8 +99,8 @@ def test_destroy_ends_and_forgets(vms):
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
     assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
-    (event,) = subscription.next(timeout=5)
-    assert (event.params.status, event.params.exit_code, event.params.exit_reason) == ("Down", 0, 6)
+    (said,) = vms.heard(subscription)
+    assert (said["status"], said["exitCode"], said["exitReason"]) == ("Down", 0, 6)
     assert vms.create(vmName="a") != vm_id
     subscription.close()
 

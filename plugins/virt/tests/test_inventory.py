@@ -7,8 +7,9 @@ import typing
 
 import pytest
 
-from vdsm_core.events import EventBus
-from vdsm_core.state import MEMORY, StateStore
+from vdsm_core.events import EventBus, Journal
+from vdsm_core.state import MEMORY
+from vdsm_core.types import builtins
 from vdsm_virt.definition import VmStatus
 from vdsm_virt.errors import NoSuchVM, VMExists
 from vdsm_virt.inventory import Inventory
@@ -18,12 +19,10 @@ from vdsm_virt.machine import STATUS, TRANSITIONS, Exit, Machine, Reason
 
 @pytest.fixture
 def bus():
-    state = StateStore(MEMORY)
-    state.open()
-    bus = EventBus(state)
+    bus = EventBus(Journal(MEMORY, most_bytes=10**7, keep=1000.0))
     bus.start()
     yield bus
-    state.close()
+    bus.stop()
 
 
 @pytest.fixture
@@ -77,11 +76,16 @@ def test_an_event_for_each_change_of_the_status_only(inventory, bus):
     inventory.change("1", status="Paused", pause_code="EIO")
     inventory.change("1", status="Paused", pause_code="ENOSPC")
     inventory.change("1", status="Down", exit=Exit(1, Reason.GENERIC_ERROR, "x"))
+    bus.flush()
     events = subscription.next(0)
     assert [event.id for event in events] == ["|virt|VM_status|1"] * 5
-    assert [event.params.status for event in events] == ["WaitForLaunch", "Up", "Paused", "Paused", "Down"]
-    assert [event.params.pause_code for event in events[2:4]] == ["EIO", "ENOSPC"]
-    assert events[4].params.exit_message == "x"
+    said = [event.params for event in events]
+    assert [params["status"] for params in said] == ["WaitForLaunch", "Up", "Paused", "Paused", "Down"]
+    assert [params["pauseCode"] for params in said[2:4]] == ["EIO", "ENOSPC"]
+    assert said[4]["exitMessage"] == "x"
+    seq, states = inventory.states(bus.flush)
+    assert (seq, [object_id for object_id, _params in states]) == (events[-1].seq, ["1"])
+    assert builtins(states[0][1]) == said[4]
     subscription.close()
 
 

@@ -14,6 +14,7 @@ from vdsm_core.config import Options, Positive
 from vdsm_core.hypervisor import ConnectionBack, HypervisorEvent
 from vdsm_virt.control import Control
 from vdsm_virt.domain.kind import Accelerator, Kinds
+from vdsm_virt.events import VmStatusChanged
 from vdsm_virt.host import HostFacts, HostSampler, Tree, kvm
 from vdsm_virt.host.capabilities import Promises
 from vdsm_virt.host_verbs import Host
@@ -79,7 +80,7 @@ class Virt(Feature):
             fake_nics=config.fake_nics,
             reserve=config.host_reserve + config.extra_reserve,
         )
-        self._deafen: Callable[[], None] | None = None
+        self._taken_back: list[Callable[[], None]] = []
 
     def namespaces(self) -> Sequence[Namespace]:
         """`Host` and `VM`."""
@@ -120,15 +121,19 @@ class Virt(Feature):
         """Listen, and read what machines there are. Works without a hypervisor, too: it may come later."""
         self._keeper.start()
         self._sampler.start()
-        self._deafen = self.runtime.hypervisor.listen(self._handle)
+        status = VmStatusChanged
+        self._taken_back = [
+            self.runtime.hypervisor.listen(self._handle),
+            self.runtime.events.provide(status.component, status.operation, self._inventory.states),
+        ]
         if self.runtime.hypervisor.connected:
             self._watcher.compare()
 
     def stop(self, grace: float) -> None:
         """Stop to listen. Machines run on."""
-        if self._deafen is not None:
-            self._deafen()
-            self._deafen = None
+        for take_back in self._taken_back:
+            take_back()
+        self._taken_back = []
         self._sampler.stop()
         self._keeper.stop(grace)
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from vdsm_core.events import EventBus
+from vdsm_core.events import EventBus, EventParams
 from vdsm_virt.errors import NoSuchVM, VMExists
 from vdsm_virt.events import VmStatusChanged
 from vdsm_virt.machine import TRANSITIONS, Machine
@@ -112,17 +112,23 @@ class Inventory:
         self.version += 1
         self._changed.notify_all()
 
+    def states(self, barrier: Callable[[], int]) -> tuple[int, list[tuple[str, EventParams]]]:
+        """The status of every machine as the event that would say so; see `EventBus.provide`."""
+        with self._changed:
+            return barrier(), [(machine.id, _said(machine)) for machine in self._machines.values()]
+
     def _publish(self, machine: Machine) -> None:
-        ended = machine.exit if machine.status == "Down" else None
-        self._events.publish(
-            VmStatusChanged(
-                vm_id=machine.id,
-                vm_name=machine.name,
-                status=machine.status,
-                pause_code=machine.pause_code if machine.status == "Paused" else UNSET,
-                exit_code=UNSET if ended is None else ended.code,
-                exit_reason=UNSET if ended is None else int(ended.reason),
-                exit_message=UNSET if ended is None else ended.message,
-            ),
-            machine.id,
-        )
+        self._events.publish(_said(machine), machine.id)
+
+
+def _said(machine: Machine) -> VmStatusChanged:
+    ended = machine.exit if machine.status == "Down" else None
+    return VmStatusChanged(
+        vm_id=machine.id,
+        vm_name=machine.name,
+        status=machine.status,
+        pause_code=machine.pause_code if machine.status == "Paused" else UNSET,
+        exit_code=UNSET if ended is None else ended.code,
+        exit_reason=UNSET if ended is None else int(ended.reason),
+        exit_message=UNSET if ended is None else ended.message,
+    )
