@@ -50,6 +50,12 @@ class Machines:
         self.eventually(lambda: reached(self.stats(vm_id)), within)
         return self.stats(vm_id)
 
+    def listen(self, pattern: str = "|virt|VM_status|*") -> Any:
+        """A subscription to what happens from now on."""
+        # What the daemon found when it started is published at some time after that.
+        self.host.server.runtime.events.flush()
+        return self.host.bridge.subscribe(pattern)
+
     def heard(self, subscription: Any) -> list[dict[str, Any]]:
         """The parameters of the events that a subscription has had since it was asked last."""
         self.host.server.runtime.events.flush()

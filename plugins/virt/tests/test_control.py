@@ -95,7 +95,7 @@ def test_a_guest_that_does_not_reboot_counts_as_up_again(make_machines):
 def test_destroy_ends_and_forgets(vms):
     """The machine, its definition and its name are gone."""
     vm_id = vms.create()
-    subscription = vms.host.bridge.subscribe(f"|virt|VM_status|{vm_id}")
+    subscription = vms.listen(f"|virt|VM_status|{vm_id}")
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
     assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]

@@ -114,8 +114,7 @@ def test_an_engines_custom_properties_are_read_from_its_document(vms):
 )
 def test_a_bad_member_is_named_and_nothing_changes(vms, params, argument):
     """The error says which member it is about; no machine, no event comes of it."""
-    subscription = vms.host.bridge.subscribe("|virt|*|*")
-    vms.heard(subscription)
+    subscription = vms.listen("|virt|*|*")
     with pytest.raises(InvalidRequest) as refusal:
         vms.call("VM.create", vmParams={"vmName": "a", "memSize": 64, **params})
     assert refusal.value.facts["argument"] == argument
@@ -226,7 +225,7 @@ def test_a_hook_that_refuses_ends_the_machine(make_machines, bug):
         raise OperationFailed(reason="no licence")
 
     vms = _host_with(make_machines, before_vm_start=before_vm_start)
-    subscription = vms.host.bridge.subscribe("|virt|VM_status|*")
+    subscription = vms.listen()
     vm_id = vms.create()
     stats = vms.stats(vm_id)
     assert (stats.status, stats.exit_code, stats.exit_reason) == ("Down", 1, 3)
@@ -298,7 +297,7 @@ def test_a_call_on_a_machine_waits_for_its_launch(make_machines, gate):
 def test_destroy_does_not_wait_for_a_launch(make_machines, gate):
     """A machine that is destroyed while it is launched is gone at once, and stays so."""
     vms = _host_with(make_machines, before_vm_start=gate.hook)
-    subscription = vms.host.bridge.subscribe("|virt|VM_status|*")
+    subscription = vms.listen()
     vm_id = vms.begin()
     assert gate.arrived.wait(5)
     vms.call("VM.destroy", vmID=vm_id)

@@ -113,7 +113,7 @@ def test_destroy_frees_a_machine_that_hangs(vms, driver):
 def test_fifty_at_once_are_all_answered(vms):
     """Creates and destroys from many callers: nothing is lost, and the order of each machine is kept."""
     names = {f"m{number}": str(uuid.uuid4()) for number in range(MANY)}
-    subscription = vms.host.bridge.subscribe("|virt|VM_status|*")
+    subscription = vms.listen()
 
     def live(item):
         name, vm_id = item

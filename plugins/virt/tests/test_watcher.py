@@ -104,7 +104,7 @@ def feed(vms, *events):
 def test_a_disk_error_is_the_pause_code(vms, reason, code, error_first):
     """Whichever of libvirt's two events comes first."""
     vm_id = vms.create()
-    subscription = vms.host.bridge.subscribe(f"|virt|VM_status|{vm_id}")
+    subscription = vms.listen(f"|virt|VM_status|{vm_id}")
     events = [
         DomainIOError(vm_id, "a", "/dev/x", "vda", "pause", reason),
         DomainLifecycle(vm_id, "a", "suspended", "ioerror"),
@@ -141,7 +141,7 @@ def test_a_lost_connection_is_survived(make_machines, driver):
     options = {"hypervisor": {"sample_interval": 0.1, "reconnect_first": 0.05, "keepalive": 1}}
     vms = make_machines(connect=driver.connect, config=options)
     kept, ended = vms.create(vmName="kept"), vms.create(vmName="ended")
-    subscription = vms.host.bridge.subscribe("|virt|VM_status|*")
+    subscription = vms.listen()
     other = make_machines(connect=BlockingDriver().connect)
     driver.break_connections(refuse=True)
     vms.wait(kept, lambda stats: stats.monitor_response == -1)
