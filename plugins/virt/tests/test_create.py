@@ -294,6 +294,16 @@ def test_a_call_on_a_machine_waits_for_its_launch(make_machines, gate):
     assert vms.status(vm_id) == "Paused"
 
 
+def test_a_machine_that_starts_paused_is_never_shown_as_up(vms):
+    """Also if its id was another machine's a moment ago: events of that one are still on their way."""
+    for _ in range(20):
+        subscription = vms.listen(f"|virt|VM_status|{ID}")
+        vms.create(vmId=ID, launchPaused=True)
+        vms.call("VM.destroy", vmID=ID)
+        assert [said["status"] for said in vms.heard(subscription)] == ["WaitForLaunch", "Paused", "Down"]
+        subscription.close()
+
+
 def test_destroy_does_not_wait_for_a_launch(make_machines, gate):
     """A machine that is destroyed while it is launched is gone at once, and stays so."""
     vms = _host_with(make_machines, before_vm_start=gate.hook)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Final
 from xml.etree.ElementTree import Element
 
 import msgspec
@@ -28,6 +29,10 @@ from vdsm_virt.plan import Plan
 from vdsm_virt.records import Records
 
 log = logging.getLogger(__name__)
+
+
+#: Seconds for libvirt's event that a machine was started.
+_EVENT: Final = 2.0
 
 
 class Launcher:
@@ -125,6 +130,8 @@ class Launcher:
 
     def _arrive(self, plan: Plan) -> None:
         """It runs: see how, and tell."""
+        # Until its event has come, earlier ones of a machine of the same id may still be on their way.
+        self._inventory.wait(plan.id, _has_begun, _EVENT)
         if self._is_doomed(plan.id):
             self._end(plan.id)
             return
@@ -189,6 +196,10 @@ class Launcher:
 
 
 _ENDED_AT_ONCE = Exit(1, Reason.GENERIC_ERROR, "The machine ended as soon as it was started")
+
+
+def _has_begun(machine: Machine | None) -> bool:
+    return machine is None or machine.active or machine.asked == "destroy"
 
 
 def _failed(machine: Machine, ended: Exit) -> Machine:

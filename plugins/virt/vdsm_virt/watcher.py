@@ -177,9 +177,10 @@ class Watcher:
             self._inventory.forget(event.uuid)
 
     def _started(self, event: DomainLifecycle) -> None:
-        if self._inventory.update(event.uuid, _started) is None:
+        machine = self._inventory.update(event.uuid, _started)
+        if machine is None:
             self._ask(event)
-        else:
+        elif not machine.launching:
             self._outdated(event.uuid)
 
     def _suspended(self, event: DomainLifecycle) -> None:
