@@ -1,9 +1,14 @@
-"""Finding plugins: entry points through stevedore, with every failure kept and shown."""
+"""Finding plugins: entry points through stevedore, with every failure kept and shown.
+
+A plugin declares the version of the plugin API that it was written for, `plugin_api = 1`, as an attribute of
+the class or module that its entry point names. One that declares nothing counts as written for version 1.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Final
 
@@ -18,6 +23,11 @@ HOOKS: Final = "vdsm.hooks"
 BINDINGS: Final = "vdsm.bindings"
 GROUPS: Final = (HOOKS, VERBS, BINDINGS)
 
+#: The version of the plugin API. It changes only when plugins have to change; docs/reference/plugin-api.md.
+PLUGIN_API: Final = 1
+#: What a plugin that declares no version was written for.
+_FIRST_API: Final = 1
+
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """One entry point: what it loaded to, or why it did not."""
@@ -29,6 +39,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     loaded: Any = None
     error: str = ""
+
+    @property
+    def source(self) -> str:
+        """Its distribution with its version."""
+        return f"{self.distribution} {self.version}"
 
 
 def discover(group: str) -> list[Found]:
@@ -42,7 +57,7 @@ def discover(group: str) -> list[Found]:
         invoke_on_load=False,
         on_load_failure_callback=lambda _, entry_point, error: failures.append((entry_point, error)),
     )
-    found = [_found(group, extension.entry_point, extension.plugin) for extension in manager]
+    found = [_suitable(_found(group, extension.entry_point, extension.plugin)) for extension in manager]
     for entry_point, error in failures:
         log.error("Plugin %s of group %s cannot be loaded", entry_point.name, group, exc_info=error)
         found.append(_found(group, entry_point, None, f"{type(error).__name__}: {error}"))
@@ -77,14 +92,39 @@ def _found(group: str, entry_point: Any, loaded: Any, error: str = "") -> Found:
     )
 
 
+def _suitable(plugin: Found) -> Found:
+    """Without what it loaded to, if that was written for another version of the plugin API."""
+    api = getattr(plugin.loaded, "plugin_api", _FIRST_API)
+    if api == PLUGIN_API:
+        return plugin
+    reason = f"it is made for version {api!r} of the plugin API, and this is version {PLUGIN_API}"
+    return msgspec.structs.replace(plugin, loaded=None, error=reason)
+
+
 def _refuse_doubles(found: list[Found]) -> list[Found]:
     counts = Counter(plugin.name for plugin in found)
-    result = []
+    return [
+        _refused(plugin, "a plugin", found) if counts[plugin.name] > 1 else plugin for plugin in found
+    ]
+
+
+def refuse_shared_tables(found: Sequence[Found]) -> list[Found]:
+    """Plugins of all groups; those of different distributions that would share a table of options, refused.
+
+    One distribution may use a name in several groups: they are switched, and set, together.
+    """
+    sources: dict[str, set[str]] = {}
     for plugin in found:
-        if counts[plugin.name] > 1:
-            owners = ", ".join(f"{p.distribution} {p.version}" for p in found if p.name == plugin.name)
-            reason = f"several distributions offer a plugin of this name: {owners}"
-            result.append(msgspec.structs.replace(plugin, loaded=None, error=reason))
-        else:
-            result.append(plugin)
-    return result
+        sources.setdefault(plugin.name, set()).add(plugin.source)
+    return [
+        plugin
+        if len(sources[plugin.name]) == 1 or plugin.error
+        else _refused(plugin, f"a table [plugin.{plugin.name}], and thus a plugin", found)
+        for plugin in found
+    ]
+
+
+def _refused(plugin: Found, what: str, found: Sequence[Found]) -> Found:
+    owners = ", ".join(sorted({other.source for other in found if other.name == plugin.name}))
+    reason = f"several distributions offer {what} of this name: {owners}"
+    return msgspec.structs.replace(plugin, loaded=None, error=reason)

@@ -1,0 +1,38 @@
+"""The import path of a process that goes on while distributions are installed and removed."""
+
+from __future__ import annotations
+
+import importlib
+import site
+import sys
+from pathlib import Path
+
+
+class ImportPath:
+    """Sees what Python itself would see if it were started now.
+
+    Python reads the folders and `.pth` files of an installation once, when it starts. A distribution that comes
+    later may bring new ones: an editable install does.
+    """
+
+    def __init__(self) -> None:
+        self._read: set[tuple[Path, int]] | None = None
+
+    def refresh(self) -> None:
+        """Follow `.pth` files and folders that were not there at the last call. The first call only looks."""
+        importlib.invalidate_caches()
+        folders = _site_folders()
+        if self._read is not None:
+            for folder in folders:
+                if str(folder) not in sys.path:
+                    sys.path.append(str(folder))
+        present = {(file, file.stat().st_mtime_ns) for folder in folders for file in folder.glob("*.pth")}
+        if self._read is not None:
+            for file, _ in sorted(present - self._read):
+                site.addpackage(str(file.parent), file.name, None)
+        self._read = present
+
+
+def _site_folders() -> list[Path]:
+    names = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    return [path for path in map(Path, names) if path.is_dir()]
