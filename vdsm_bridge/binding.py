@@ -25,6 +25,8 @@ class Binding(ABC):
     """
 
     Config: ClassVar[type[Options]] = Options
+    #: The version of the plugin API that this binding is written for. Undeclared means the first one.
+    plugin_api: ClassVar[int] = 1
 
     def __init__(self, bridge: Bridge, config: Any) -> None:
         self.bridge = bridge

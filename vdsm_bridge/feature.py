@@ -62,6 +62,8 @@ class Feature(ABC):
     """A feature area. `Config` is the type of its table. The constructor keeps what it is given."""
 
     Config: ClassVar[type[Options]] = Options
+    #: The version of the plugin API that this feature is written for. Undeclared means the first one.
+    plugin_api: ClassVar[int] = 1
 
     def __init__(self, runtime: Runtime, config: Any) -> None:
         self.runtime = runtime

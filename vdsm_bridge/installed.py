@@ -40,10 +40,10 @@ def read(
     """
     config = config or configuration.merge([])
     wanted = frozenset(only)
+    everything = plugins.refuse_shared_tables([plugin for group in GROUPS for plugin in discover(group)])
     found = [
         plugin
-        for group in GROUPS
-        for plugin in discover(group)
+        for plugin in everything
         if (not wanted or plugin.name in wanted) and config.enabled(plugin.name)
     ]
     runtime = Server(config).runtime
@@ -54,9 +54,8 @@ def read(
             continue
         try:
             feature = plugin.loaded(runtime, config.options(plugin.name, config_type(plugin, found)))
-            registry.add(
-                verb for namespace in feature.namespaces() for verb in collect(namespace, plugin.name)
-            )
+            verbs = [verb for namespace in feature.namespaces() for verb in collect(namespace, plugin.name)]
+            registry.add(verbs, plugin.source)
         except Exception as error:  # noqa: BLE001 - reported with the plugin's name, whatever it is
             said = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
             failures[plugin.name] = said

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from typing import Any, TypeVar
+
+import msgspec
 
 from vdsm_bridge.binding import Binding
 from vdsm_bridge.bridge import Bridge
@@ -21,11 +23,14 @@ from vdsm_bridge.verb import Verb, collect
 from vdsm_core import plugins
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import PluginsMissing, VdsmError
+from vdsm_core.importpath import ImportPath
 from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Found
 
 log = logging.getLogger(__name__)
 
 _ORDER = (HOOKS, VERBS, BINDINGS)
+#: What a plugin is known by: group, name, target and distribution.
+_Place = tuple[str, str, str, str]
 R = TypeVar("R")
 
 
@@ -39,10 +44,10 @@ class StartStopTimeout(VdsmError):
 class Plugin:
     """One found entry point and its present state."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, state: PluginState = "stopped", error: str = "") -> None:
         self.found = found
-        self.state: PluginState = "stopped"
-        self.error = found.error
+        self.state: PluginState = state
+        self.error = error or found.error
         self.options: Options | None = None
         self.instance: Any = None
 
@@ -58,6 +63,10 @@ class Plugin:
             error=self.error,
             address=list(self.instance.address) if binding else [],
         )
+
+
+def _place(found: Found) -> _Place:
+    return found.group, found.name, found.target, found.distribution
 
 
 class Lifecycle:
@@ -79,29 +88,53 @@ class Lifecycle:
         self._changed = changed
         self._grace = grace
         self._plugins: list[Plugin] = []
+        #: What the last look has found; it takes the place of `_plugins` when it is applied.
+        self._next: list[Plugin] = []
+        self._import_path = ImportPath()
+        #: The version of each plugin whose code is in memory. Python cannot load another one over it.
+        self._in_memory: dict[_Place, str] = {}
 
     def info(self) -> list[PluginInfo]:
         """Every plugin with its state, by group and name."""
         return [plugin.info() for plugin in self._plugins]
 
     def find(self) -> None:
-        """Look for installed plugins. Those already known stay as they are."""
-        known = {(plugin.found.group, plugin.found.name, plugin.found.target) for plugin in self._plugins}
-        for group in _ORDER:
-            for found in self._discover(group):
-                if (found.group, found.name, found.target) not in known:
-                    self._plugins.append(Plugin(found))
-        self._plugins.sort(key=lambda plugin: (_ORDER.index(plugin.found.group), plugin.found.name))
+        """Look for what is installed now. It is told and used from the next `apply` on."""
+        self._import_path.refresh()
+        known = {_place(plugin.found): plugin for plugin in self._plugins}
+        found = [self._as_in_memory(each) for group in _ORDER for each in self._discover(group)]
+        self._next = [self._seen_again(each, known) for each in plugins.refuse_shared_tables(found)]
+        self._next.sort(key=lambda plugin: (_ORDER.index(plugin.found.group), plugin.found.name))
+
+    @staticmethod
+    def _seen_again(found: Found, known: Mapping[_Place, Plugin]) -> Plugin:
+        before = known.get(_place(found))
+        if before is None:
+            return Plugin(found)
+        # What runs, runs on, even if another distribution claims its name by now.
+        return before if before.state == "running" else Plugin(found, before.state, before.error)
+
+    def _as_in_memory(self, found: Found) -> Found:
+        if found.loaded is None:
+            return found
+        version = self._in_memory.setdefault(_place(found), found.version)
+        if version != found.version:
+            log.warning(
+                "%s is installed; the code of version %s stays in use until the daemon starts again",
+                found.source,
+                version,
+            )
+        return msgspec.structs.replace(found, version=version)
 
     def check(self, config: Config) -> dict[int, Options]:
         """The typed options of each plugin that is switched on, by its place in the list.
 
         :raises ConfigError: an option is unknown or has a bad value
         """
-        known = [plugin.found for plugin in self._plugins]
+        known = [plugin.found for plugin in self._next]
         return {
             number: config.options(plugin.found.name, config_type(plugin.found, known))
-            for number, plugin in enumerate(self._plugins)
+            for number, plugin in enumerate(self._next)
             if config.enabled(plugin.found.name) and plugin.found.loaded is not None
         }
 
@@ -113,6 +146,7 @@ class Lifecycle:
         :raises ConfigError: an option is not acceptable; then nothing has changed
         """
         wanted = self.check(config)
+        self._drop_what_is_gone(runtime)
         for name in sorted(set(config.plugin) - {plugin.found.name for plugin in self._plugins}):
             if config.enabled(name) and HOOKS in groups:
                 log.warning("The table [plugin.%s] belongs to no plugin that is installed", name)
@@ -133,6 +167,13 @@ class Lifecycle:
                 self._turn(plugin, "disabled", "")
             else:
                 self._turn(plugin, "failed", plugin.found.error)
+
+    def _drop_what_is_gone(self, runtime: Runtime) -> None:
+        for plugin in reversed(self._plugins):
+            if plugin not in self._next and plugin.state == "running":
+                log.info("Plugin %s (%s) is no longer installed", plugin.found.name, plugin.found.source)
+                self._stop(plugin, runtime)
+        self._plugins = self._next
 
     def require(self, names: Sequence[str]) -> None:
         """Insist on plugins.
@@ -183,7 +224,7 @@ class Lifecycle:
 
     def _offer(self, found: Found, instance: Any, verbs: Sequence[Verb], runtime: Runtime) -> None:
         try:
-            runtime.registry.add(verbs)
+            runtime.registry.add(verbs, found.source)
         except VdsmError:
             self._end(found, instance, runtime)
             raise

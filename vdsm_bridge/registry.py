@@ -16,7 +16,7 @@ class VerbConflict(VdsmError):
     """Two plugins offer the same verb, or disagree on a namespace. Facts: `what`, `first`, `second`."""
 
     slug = "verb-conflict"
-    template = "{what} is offered by the plugins '{first}' and '{second}'"
+    template = "{what} is offered by the plugins {first} and {second}"
 
 
 class Registry:
@@ -26,6 +26,7 @@ class Registry:
         self._lock = threading.Lock()
         self._verbs: Mapping[str, Verb] = MappingProxyType({})
         self._revision = ""
+        self._sources: dict[str, str] = {}
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -50,16 +51,18 @@ class Registry:
         except KeyError:
             raise NoSuchVerb(verb=name) from None
 
-    def add(self, verbs: Iterable[Verb]) -> None:
+    def add(self, verbs: Iterable[Verb], source: str = "") -> None:
         """Add the verbs of one plugin, all or none.
 
+        :param source: its distribution and version, for errors
         :raises VerbConflict: another plugin offers one of them, or gives the namespace another key or plural
         """
         with self._lock:
             merged = dict(self._verbs)
             for verb in verbs:
+                self._sources[verb.plugin] = source
                 if verb.name in merged:
-                    raise VerbConflict(what=verb.name, first=merged[verb.name].plugin, second=verb.plugin)
+                    raise self._conflict(verb.name, merged[verb.name], verb)
                 self._check_namespace(verb, merged)
                 merged[verb.name] = verb
             self._replace(merged)
@@ -69,15 +72,21 @@ class Registry:
         with self._lock:
             self._replace({name: verb for name, verb in self._verbs.items() if verb.plugin != plugin})
 
-    @staticmethod
-    def _check_namespace(verb: Verb, merged: Mapping[str, Verb]) -> None:
+    def _conflict(self, what: str, first: Verb, second: Verb) -> VerbConflict:
+        names = []
+        for plugin in (first.plugin, second.plugin):
+            source = self._sources.get(plugin)
+            names.append(f"'{plugin}' ({source})" if source else f"'{plugin}'")
+        return VerbConflict(what=what, first=names[0], second=names[1])
+
+    def _check_namespace(self, verb: Verb, merged: Mapping[str, Verb]) -> None:
         mine = verb.namespace
         for other in merged.values():
             theirs = other.namespace
             same_name, same_plural = mine.name == theirs.name, mine.plural == theirs.plural
             if same_name != same_plural or (same_name and mine.key != theirs.key):
                 what = f"the namespace {mine.name} (key '{mine.key}', plural '{mine.plural}')"
-                raise VerbConflict(what=what, first=other.plugin, second=verb.plugin)
+                raise self._conflict(what, other, verb)
 
     def _replace(self, verbs: dict[str, Verb]) -> None:
         self._verbs = MappingProxyType(dict(sorted(verbs.items())))

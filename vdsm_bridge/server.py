@@ -15,8 +15,7 @@ from vdsm_bridge.ledger import Ledger
 from vdsm_bridge.lifecycle import Lifecycle
 from vdsm_bridge.registry import Registry
 from vdsm_core import plugins
-from vdsm_core.config import Config
-from vdsm_core.errors import ConfigError
+from vdsm_core.config import Config, check_required
 from vdsm_core.events import EventBus, Journal
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
@@ -112,19 +111,22 @@ class Server:
     def reload(self, config: Config) -> None:
         """Apply the plugin tables of a changed configuration; what has not changed serves on.
 
+        Distributions that were installed or removed meanwhile are noticed.
+
         :raises ConfigError: an option is not acceptable; then nothing has changed
         """
+        check_required(config)
         self._lifecycle.find()
-        try:
-            self._lifecycle.apply(config, self.runtime, self.bridge)
-        except ConfigError as error:
-            self._events.publish(ConfigReloaded(applied=False, reason=str(error)))
-            raise
+        self._lifecycle.apply(config, self.runtime, self.bridge)
         self._events.publish(ConfigReloaded(applied=True, reason=""))
         for table in ("daemon", "hypervisor", "events", "access"):
             if getattr(config, table) != getattr(self.config, table):
                 log.warning("The new options of [%s] come into force at the next start", table)
         self.config = config
+
+    def reload_refused(self, reason: str) -> None:
+        """Tell subscribers that a changed configuration cannot be used, and why."""
+        self._events.publish(ConfigReloaded(applied=False, reason=reason))
 
     def _plugin_changed(self, plugin: PluginInfo) -> None:
         self._events.publish(

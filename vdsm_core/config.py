@@ -158,18 +158,30 @@ TABLES: Final[dict[str, type[Options]]] = {
 }
 
 
-def load(file: Path | None = None) -> Config:
+def load(place: Path | None = None) -> Config:
     """Read the configuration.
 
-    :param file: read only this file; without it, the default file and its `conf.d`, where present
+    :param place: a file, to read it alone, or a folder with a `vdsm.toml` and a `conf.d`; without it, the
+        default ones, where present
     :raises ConfigError: a file cannot be read, or a key or value is not acceptable
     """
-    if file is not None:
-        return merge([(str(file), _read(file))])
+    return merge([(str(path), read(path)) for path in files(place)])
+
+
+def files(place: Path | None = None) -> list[Path]:
+    """The files that `load` reads, each overriding those before it."""
+    drop_ins = drop_in_folder(place)
+    if place is not None:
+        return [place] if drop_ins is None else [place / "vdsm.toml", *sorted(drop_ins.glob("*.toml"))]
     main = default_file()
-    files = [main] if main.exists() else []
-    files += sorted((main.parent / "conf.d").glob("*.toml"))
-    return merge([(str(path), _read(path)) for path in files])
+    return [*([main] if main.exists() else []), *sorted((main.parent / "conf.d").glob("*.toml"))]
+
+
+def drop_in_folder(place: Path | None = None) -> Path | None:
+    """Where `load` looks for drop-ins, whether or not it is there; None if it reads a single file."""
+    if place is None:
+        return default_file().parent / "conf.d"
+    return place / "conf.d" if place.is_dir() else None
 
 
 def merge(documents: list[tuple[str, dict[str, Any]]]) -> Config:
@@ -193,7 +205,23 @@ def merge(documents: list[tuple[str, dict[str, Any]]]) -> Config:
     return Config(**tables, plugin=plugins, origin=origin)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def check_required(config: Config) -> None:
+    """See that no plugin is both required and switched off.
+
+    :raises ConfigError: one is
+    """
+    for name in config.daemon.required:
+        if not config.enabled(name):
+            key = f"plugin.{name}.enabled"
+            reason = f"it is switched off, but 'required' in [daemon] ({config.origin['daemon.required']}) names it"
+            raise ConfigError(file=config.origin[key], key=key, reason=reason)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One file, parsed.
+
+    :raises ConfigError: it cannot be read, or is no TOML
+    """
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -201,7 +201,7 @@ def test_the_second_of_two_that_offer_the_same_is_stopped(
     host = make_vdsm_host(verbs={"twin": Twin})
     info = one(host, "twin", VERBS)
     assert info.state == "failed"
-    assert info.error.endswith("is offered by the plugins 'sample' and 'twin'")
+    assert info.error.endswith("is offered by the plugins 'sample' (test 0) and 'twin' (test 0)")
     assert Twin.ended == ["twin"]
     assert host.call("Lamp.list") == []
 
