@@ -8,9 +8,12 @@ import os
 import queue
 import signal
 import sys
+import time
 from pathlib import Path
 
 from vdsm_bridge.context import FlowFilter
+from vdsm_bridge.notify import notify
+from vdsm_bridge.presence import Outcome, Presence
 from vdsm_bridge.server import Server
 from vdsm_core import config
 from vdsm_core.config import Config
@@ -26,7 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="vdsmd", description="The management daemon of one KVM host.")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="read this file instead of the default ones"
+        "--config",
+        type=Path,
+        metavar="PLACE",
+        help="read this file instead of the default ones; or this folder's vdsm.toml and conf.d",
     )
     options = parser.parse_args(arguments)
     try:
@@ -48,21 +54,30 @@ def set_up_log(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
-def _serve(loaded: Config, file: Path | None) -> int:
+def _serve(loaded: Config, place: Path | None) -> int:
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda caught, _: signals.put(caught))
     server = Server(loaded)
+    presence = Presence(loaded.daemon.run_dir)
+    began = time.monotonic()
     try:
+        presence.claim()
         server.start()
     except ConfigError as error:
         log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
+        presence.release()
         return 1
     _announce(server)
+    _tell(presence, server, place, began, "")
+    notify("READY=1")
     while signals.get() == signal.SIGHUP:
-        _reload(server, file)
+        began = time.monotonic()
+        _tell(presence, server, place, began, _reload(server, place))
+    notify("STOPPING=1")
     log.info("Stopping")
     server.stop()
+    presence.release()
     log.info("Stopped")
     # A thread that hangs in a call to a dead hypervisor must not keep the process alive.
     logging.shutdown()
@@ -70,13 +85,35 @@ def _serve(loaded: Config, file: Path | None) -> int:
     os._exit(0)
 
 
-def _reload(server: Server, file: Path | None) -> None:
+def _reload(server: Server, place: Path | None) -> str:
+    """Apply the configuration as it is now; why it cannot be, or nothing."""
     try:
-        server.reload(config.load(file))
+        server.reload(config.load(place))
     except ConfigError as error:
         log.error("The configuration stays as it was: %s", error)  # noqa: TRY400
-    else:
-        log.info("The configuration was applied")
+        server.reload_refused(str(error))
+        return str(error)
+    except Exception as error:
+        # Whatever goes wrong here, machines are still to be managed.
+        log.exception("The configuration was not applied in full")
+        server.reload_refused(f"{type(error).__name__}: {error}")
+        return f"{type(error).__name__}: {error}"
+    log.info("The configuration was applied")
+    return ""
+
+
+def _tell(presence: Presence, server: Server, place: Path | None, began: float, reason: str) -> None:
+    outcome = Outcome(
+        began=began,
+        applied=not reason,
+        reason=reason,
+        config=str(place.absolute()) if place else "",
+        plugins=server.plugins(),
+    )
+    try:
+        presence.tell(outcome)
+    except OSError as error:
+        log.warning("Cannot write down what came of it: %s", error)
 
 
 def _announce(server: Server) -> None:

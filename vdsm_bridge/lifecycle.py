@@ -23,7 +23,6 @@ from vdsm_bridge.verb import Verb, collect
 from vdsm_core import plugins
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import PluginsMissing, VdsmError
-from vdsm_core.importpath import ImportPath
 from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Found
 
 log = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ class Lifecycle:
 
     def __init__(
         self,
-        discover: Callable[[str], Sequence[Found]] = plugins.discover,
+        discover: Callable[[str], Sequence[Found]],
         *,
         grace: float = 4.0,
         changed: Callable[[PluginInfo], None] = lambda _: None,
@@ -90,7 +89,6 @@ class Lifecycle:
         self._plugins: list[Plugin] = []
         #: What the last look has found; it takes the place of `_plugins` when it is applied.
         self._next: list[Plugin] = []
-        self._import_path = ImportPath()
         #: The version of each plugin whose code is in memory. Python cannot load another one over it.
         self._in_memory: dict[_Place, str] = {}
 
@@ -100,7 +98,6 @@ class Lifecycle:
 
     def find(self) -> None:
         """Look for what is installed now. It is told and used from the next `apply` on."""
-        self._import_path.refresh()
         known = {_place(plugin.found): plugin for plugin in self._plugins}
         found = [self._as_in_memory(each) for group in _ORDER for each in self._discover(group)]
         self._next = [self._seen_again(each, known) for each in plugins.refuse_shared_tables(found)]

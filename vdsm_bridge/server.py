@@ -14,13 +14,12 @@ from vdsm_bridge.happenings import ConfigReloaded, PluginChanged
 from vdsm_bridge.ledger import Ledger
 from vdsm_bridge.lifecycle import Lifecycle
 from vdsm_bridge.registry import Registry
-from vdsm_core import plugins
 from vdsm_core.config import Config, check_required
 from vdsm_core.events import EventBus, Journal
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
-from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Found
+from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Discovery, Found
 from vdsm_core.state import MEMORY, StateStore
 from vdsm_core.tasks import Tasks
 
@@ -32,7 +31,7 @@ _SECONDS_A_DAY = 86_400.0
 class Server:
     """All parts of one host, put together. `start`, then `stop`; in between, `reload`.
 
-    :param discover: how the plugins of an entry-point group are found
+    :param discover: how the plugins of an entry-point group are found; without it, by what is installed
     :param connect: how the hypervisor is connected to; the seam for tests
     :param root: where the files of the host are
     """
@@ -41,7 +40,7 @@ class Server:
         self,
         config: Config,
         *,
-        discover: Callable[[str], Sequence[Found]] = plugins.discover,
+        discover: Callable[[str], Sequence[Found]] | None = None,
         connect: Callable[[str], Any] | None = None,
         root: Path = Path("/"),
     ) -> None:
@@ -58,7 +57,7 @@ class Server:
         self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
         self._ledger = Ledger(self._state, keep)
         self._access = Access(config.access)
-        self._lifecycle = Lifecycle(discover, grace=daemon.grace, changed=self._plugin_changed)
+        self._lifecycle = Lifecycle(discover or Discovery(), grace=daemon.grace, changed=self._plugin_changed)
         registry = Registry()
         self.bridge = Bridge(
             registry=registry,

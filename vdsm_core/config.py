@@ -213,7 +213,8 @@ def check_required(config: Config) -> None:
     for name in config.daemon.required:
         if not config.enabled(name):
             key = f"plugin.{name}.enabled"
-            reason = f"it is switched off, but 'required' in [daemon] ({config.origin['daemon.required']}) names it"
+            where = config.origin["daemon.required"]
+            reason = f"it is switched off, but 'required' in [daemon] ({where}) names it"
             raise ConfigError(file=config.origin[key], key=key, reason=reason)
 
 

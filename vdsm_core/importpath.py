@@ -5,21 +5,30 @@ from __future__ import annotations
 import importlib
 import site
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
 class ImportPath:
     """Sees what Python itself would see if it were started now.
 
-    Python reads the folders and `.pth` files of an installation once, when it starts. A distribution that comes
-    later may bring new ones: an editable install does.
+    Python reads the folders and `.pth` files of an installation once, when it starts. A distribution that
+    comes later may bring new ones: an editable install does.
     """
 
     def __init__(self) -> None:
         self._read: set[tuple[Path, int]] | None = None
+        self._times: dict[str, int] = {}
 
-    def refresh(self) -> None:
-        """Follow `.pth` files and folders that were not there at the last call. The first call only looks."""
+    def refresh(self) -> bool:
+        """Follow `.pth` files and folders that were not there at the last call. The first call only looks.
+
+        :returns: whether something may have been installed or removed since the last call
+        """
+        before = self._times
+        self._times = _times()
+        if self._read is not None and self._times == before:
+            return False
         importlib.invalidate_caches()
         folders = _site_folders()
         if self._read is not None:
@@ -31,8 +40,19 @@ class ImportPath:
             for file, _ in sorted(present - self._read):
                 site.addpackage(str(file.parent), file.name, None)
         self._read = present
+        self._times = _times()
+        return True
 
 
 def _site_folders() -> list[Path]:
     names = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     return [path for path in map(Path, names) if path.is_dir()]
+
+
+def _times() -> dict[str, int]:
+    """When something was last added to, or removed from, the folders of the import path; in nanoseconds."""
+    times = {}
+    for name in {*sys.path, *map(str, _site_folders())}:
+        with suppress(OSError):
+            times[name] = Path(name or ".").stat().st_mtime_ns
+    return times

@@ -15,6 +15,8 @@ from typing import Any, Final
 import msgspec
 from stevedore import ExtensionManager
 
+from vdsm_core.importpath import ImportPath
+
 log = logging.getLogger(__name__)
 
 #: The entry-point groups, in the order in which their plugins start.
@@ -64,6 +66,27 @@ def discover(group: str) -> list[Found]:
     return sorted(_refuse_doubles(found), key=lambda plugin: (plugin.name, plugin.distribution))
 
 
+class Discovery:
+    """`discover` for a process that goes on while distributions are installed and removed.
+
+    What it has found it remembers while nothing is: reading the metadata of every distribution takes
+    time that callers of the same process would notice.
+    """
+
+    def __init__(self) -> None:
+        self._path = ImportPath()
+        self._known: dict[str, list[Found]] = {}
+
+    def __call__(self, group: str) -> list[Found]:
+        """Every plugin of a group that is installed now. What could not be loaded is tried again."""
+        if self._path.refresh():
+            self._known.clear()
+        known = self._known.get(group)
+        if known is None or any(plugin.error for plugin in known):
+            known = self._known[group] = discover(group)
+        return known
+
+
 class _Manager(ExtensionManager):  # type: ignore[misc]  # stevedore has no types
     """stevedore's, but it asks the installation itself: its caches know no distributions, and get stale."""
 
@@ -103,9 +126,7 @@ def _suitable(plugin: Found) -> Found:
 
 def _refuse_doubles(found: list[Found]) -> list[Found]:
     counts = Counter(plugin.name for plugin in found)
-    return [
-        _refused(plugin, "a plugin", found) if counts[plugin.name] > 1 else plugin for plugin in found
-    ]
+    return [_refused(plugin, "a plugin", found) if counts[plugin.name] > 1 else plugin for plugin in found]
 
 
 def refuse_shared_tables(found: Sequence[Found]) -> list[Found]:

@@ -158,3 +158,34 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
         main(arguments)
     assert caught.value.code == 2
     assert "usage: vdsm-tool" in capsys.readouterr().err
+
+
+def test_one_plugin(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plugin show` tells where it is from, its state and its verbs."""
+    file.write_text(f'[daemon]\nrun_dir = "{file.parent}"\n[plugin.base]\nenabled = false\n')
+    assert main(["plugin", "show", "base", "--config", str(file)]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "plugin API:    1",
+        "entry points:  vdsm_bridge.base:Base (vdsm.verbs)",
+        f"configuration: disabled, says {file}",
+        f"daemon:        No daemon runs that uses {file.parent}",
+    ):
+        assert line in out
+    assert "Host.getPlugins" in out
+    assert main(["plugin", "show", "bass"]) == 1
+    assert capsys.readouterr().err == "vdsm-tool: No plugin of the name 'bass' is installed\n"
+
+
+def test_switching_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file is written, and the tool says when it comes into force."""
+    (tmp_path / "vdsm.toml").write_text(f'[daemon]\nrun_dir = "{tmp_path}/run"\n')
+    place = ["--config", str(tmp_path)]
+    assert main(["plugin", "disable", "base", *place]) == 0
+    file = tmp_path / "conf.d" / "50-plugin-base.toml"
+    assert capsys.readouterr().out.startswith(f"base is disabled, says {file}\nIt comes into force when")
+    assert tomllib.loads(file.read_text()) == {"plugin": {"base": {"enabled": False}}}
+    assert main(["plugin", "disable", "base", *place]) == 0
+    assert capsys.readouterr().out.startswith("base is disabled already\n")
+    assert main(["reload", *place]) == 1
+    assert capsys.readouterr().err == f"vdsm-tool: No daemon runs that uses {tmp_path}/run\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_core.plugins import VERBS, discover
+from vdsm_core import plugins
+from vdsm_core.plugins import HOOKS, VERBS, Found, discover
 
 GROUP = "vdsm.test"
 
@@ -97,3 +98,57 @@ def test_our_own_are_found_like_others() -> None:
     """The base verbs come through their entry point, from the distribution `vdsm`."""
     (base,) = (plugin for plugin in discover(VERBS) if plugin.name == "base")
     assert (base.distribution, base.error) == ("vdsm", "")
+
+
+def test_what_was_found_is_remembered_until_something_changes(
+    distribute: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metadata is read again once something is installed or removed, and while something cannot be loaded."""
+    looks = []
+    monkeypatch.setattr(plugins, "discover", lambda group: looks.append(group) or discover(group))
+    find = plugins.Discovery()
+    for _ in range(3):
+        assert find(GROUP) == []
+    assert looks == [GROUP]
+    distribute("lamp-a", "a", "class Lamp: pass")
+    assert [plugin.name for plugin in find(GROUP)] == ["a"]
+    find(GROUP)
+    assert len(looks) == 2
+    distribute("lamp-b", "b", "1 / 0")
+    assert [plugin.error for plugin in find(GROUP)] == ["", "ZeroDivisionError: division by zero"]
+    find(GROUP)
+    assert len(looks) == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("class Lamp: plugin_api = 1", ""),
+        ("class Lamp: plugin_api = 2", "it is made for version 2 of the plugin API, and this is version 1"),
+        (
+            "class Lamp: plugin_api = 'x'",
+            "it is made for version 'x' of the plugin API, and this is version 1",
+        ),
+    ],
+)
+def test_the_version_of_the_plugin_api(distribute: Callable[..., None], code: str, error: str) -> None:
+    """A plugin for another version is there with the reason, and is not used."""
+    distribute("lamp-a", "a", code)
+    (plugin,) = discover(GROUP)
+    assert (plugin.error, plugin.loaded is None) == (error, bool(error))
+
+
+def test_a_table_belongs_to_one_distribution() -> None:
+    """Plugins of one name in several groups must come from one; who has it elsewhere, is told both."""
+
+    def plugin(name: str, group: str, distribution: str, version: str = "1") -> Found:
+        return Found(group=group, name=name, target="x", distribution=distribution, version=version, loaded=1)
+
+    found = [plugin("a", VERBS, "one"), plugin("a", HOOKS, "two", "3"), plugin("b", VERBS, "one")]
+    first, second, other = plugins.refuse_shared_tables([*found])
+    assert first.error == second.error
+    assert first.error.startswith("several distributions offer a table [plugin.a]")
+    assert first.error.endswith("one 1, two 3")
+    assert (first.loaded, second.loaded, other) == (None, None, found[2])
+    together = [plugin("a", VERBS, "one"), plugin("a", HOOKS, "one")]
+    assert plugins.refuse_shared_tables(together) == together

@@ -18,6 +18,7 @@ from typing import Any, Final
 from cheroot import wsgi
 from cheroot.server import HTTPConnection, HTTPRequest
 
+from vdsm_xmlrpc.connections import Connections
 from vdsm_xmlrpc.streams import Reader, Writer
 
 log = logging.getLogger(__name__)
@@ -250,6 +251,8 @@ class Server(wsgi.Server):  # type: ignore[misc]  # as above
         :raises OSError: the address cannot be used
         """
         self.prepare()
+        self._connections.close()
+        self._connections: Any = Connections(self)
         self._serving = threading.Thread(target=self.serve, name="xmlrpc-listener", daemon=True)
         self._serving.start()
 
@@ -282,8 +285,8 @@ class Server(wsgi.Server):  # type: ignore[misc]  # as above
         """Hand a connection to a thread once its client speaks; a new one waits for that without a thread."""
         if conn.last_used is not None:
             super().process_conn(conn)
-        elif self.can_add_keepalive_connection or not self.ready:
-            self.put_conn(conn)  # which closes it while the server stops
+        elif self._connections.can_add_keepalive_connection:
+            self._connections.put(conn)  # also while the server stops: a request may be on its way
         else:
             log.warning("Connection of %s refused: %d are open", conn.remote_addr, self.keep_alive_conn_limit)
             conn.close()

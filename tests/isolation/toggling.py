@@ -1,0 +1,265 @@
+"""A daemon under load while a binding is switched off and on; `python -m tests.isolation.toggling 100`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xmlrpc.client
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vdsm_bridge import presence
+from vdsm_bridge.presence import Outcome
+
+CONFIG = """
+[daemon]
+state_dir = "{folder}/state"
+run_dir = "{folder}/run"
+grace = {grace}
+log_level = "WARNING"
+[hypervisor]
+uri = "test:///default"
+[plugin.rest]
+port = 0
+socket = "{folder}/api.sock"
+"""
+CLIENTS = 64
+LONG_CALLERS = 4
+#: Seconds between two calls of one client.
+PACE = 0.2
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def connect(self) -> None:
+        """To the path that stands for the host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.host)
+
+
+class Daemon:
+    """A daemon that is configured by a folder."""
+
+    def __init__(self, folder: Path, grace: float = 4.0, **environment: str) -> None:
+        self.folder = folder
+        (folder / "conf.d").mkdir(parents=True)
+        (folder / "vdsm.toml").write_text(CONFIG.format(folder=folder, grace=grace))
+        self.configure("xmlrpc", f"port = {free_port()}")
+        with (folder / "log").open("wb") as log:
+            command = [sys.executable, "-m", "vdsm_bridge.daemon", "--config", str(folder)]
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **environment}
+            )
+        self._wait_until_told()
+
+    def _wait_until_told(self) -> None:
+        end = time.monotonic() + 30
+        while presence.last_outcome(self.run_dir) is None:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < end, self.log
+            time.sleep(0.02)
+
+    @property
+    def run_dir(self) -> str:
+        """Where it is found."""
+        return str(self.folder / "run")
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def configure(self, name: str, table: str, *, file: str = "50") -> None:
+        """Write a plugin's table."""
+        text = f"[plugin.{name}]\n{table}\n"
+        (self.folder / "conf.d" / f"{file}-{name}.toml").write_text(text)
+
+    def reload(self) -> Outcome:
+        """Apply the configuration."""
+        return presence.reload(self.run_dir, 30)
+
+    def switch(self, name: str, *, on: bool) -> Outcome:
+        """Switch a plugin, and apply it."""
+        self.configure(name, f"enabled = {str(on).lower()}", file="60")
+        return self.reload()
+
+    def rest(self, path: str) -> Any:
+        """The decoded body of one GET request."""
+        connection = UnixConnection(str(self.folder / "api.sock"), timeout=30)
+        try:
+            connection.request("GET", path, headers={"Host": "localhost"})
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def xmlrpc(self) -> str:
+        """Where XML-RPC listens, or nothing."""
+        (info,) = (plugin for plugin in self.rest("/api/host/plugins") if plugin["name"] == "xmlrpc")
+        return str(info["address"][0]) if info["address"] else ""
+
+    def held(self) -> tuple[int, int]:
+        """How many file descriptors and threads it holds."""
+        proc = Path("/proc", str(self.process.pid))
+        return len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def daemon(folder: Path, grace: float = 4.0, **environment: str) -> Iterator[Daemon]:
+    """A daemon that is ready."""
+    made = Daemon(folder, grace, **environment)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@dataclass
+class Seen:
+    """What the clients have seen."""
+
+    #: Seconds that each REST call took.
+    rest: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    #: XML-RPC calls that were answered in full, and those that were cut after the connection was made.
+    xmlrpc: int = 0
+    cut: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    def told(self) -> str:
+        """In one line."""
+        times = ", ".join(f"p{part} {quantile(self.rest, part / 100):.1f}" for part in (50, 99, 99.9, 100))
+        return (
+            f"{len(self.rest)} REST calls, {len(self.failed)} failed; ms: {times}; XML-RPC: "
+            f"{self.xmlrpc} answered, {len(self.cut)} cut {self.cut[:3]}, {self.refused} refused"
+        )
+
+
+class Load:
+    """REST clients at a pace, and some that make long XML-RPC calls whenever they can connect."""
+
+    def __init__(self, daemon: Daemon, clients: int = CLIENTS) -> None:
+        self.seen = Seen()
+        self._daemon = daemon
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._rest, args=(n,)) for n in range(clients)]
+        url = daemon.xmlrpc()
+        for _ in range(LONG_CALLERS):
+            with xmlrpc.client.ServerProxy(url) as proxy:
+                reply: Any = getattr(proxy, "Events.subscribe")("|nothing|*")
+            arguments = (url, reply["result"]["subscriptionID"])
+            self._threads.append(threading.Thread(target=self._xmlrpc, args=arguments))
+
+    def __enter__(self) -> Seen:
+        for thread in self._threads:
+            thread.start()
+        return self.seen
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _rest(self, number: int) -> None:
+        connection = UnixConnection(str(self._daemon.folder / "api.sock"), timeout=30)
+        self._over.wait(PACE * number / CLIENTS)
+        while not self._over.wait(PACE):
+            began = time.perf_counter()
+            try:
+                connection.request("GET", "/api/host/plugins", headers={"Host": "localhost"})
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.seen.failed.append(f"HTTP {answer.status}")
+            except (OSError, http.client.HTTPException) as error:
+                self.seen.failed.append(repr(error))
+                connection.close()
+            self.seen.rest.append(time.perf_counter() - began)
+        connection.close()
+
+    def _xmlrpc(self, url: str, subscription: str) -> None:
+        host, port = url.removeprefix("http://").partition("/")[0].split(":")
+        while not self._over.is_set():
+            try:
+                connected = socket.create_connection((host, int(port)), 5)
+            except ConnectionRefusedError:
+                self.seen.refused += 1
+                self._over.wait(0.005)
+                continue
+            try:
+                _long_call(connected, subscription)
+                self.seen.xmlrpc += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.seen.cut.append(repr(error))
+            finally:
+                connected.close()
+
+
+def _long_call(connected: socket.socket, subscription: str) -> None:
+    """Wait 0.1 s for an event that does not come: one request, answered at its end."""
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = connected
+    body = xmlrpc.client.dumps((subscription, 0.1), "Events.next")
+    connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
+    answer = connection.getresponse()
+    ((reply,), _) = xmlrpc.client.loads(answer.read())
+    if answer.status != 200 or reply["status"]["code"] != 0:  # type: ignore[index,call-overload]
+        raise http.client.HTTPException(f"HTTP {answer.status}, {reply}")
+
+
+def quantile(values: list[float], part: float) -> float:
+    """A quantile, in milliseconds."""
+    return 1000 * sorted(values)[min(len(values) - 1, int(part * len(values)))]
+
+
+def main(toggles: int) -> None:
+    """Toggle so many times, and tell the figures."""
+    with tempfile.TemporaryDirectory() as folder, daemon(Path(folder) / "etc") as running:
+        with Load(running) as quiet:
+            time.sleep(10)
+        running.switch("xmlrpc", on=False)
+        running.switch("xmlrpc", on=True)
+        time.sleep(1)
+        before = running.held()
+        with Load(running) as busy:
+            began = time.monotonic()
+            for _ in range(toggles):
+                assert running.switch("xmlrpc", on=False).applied
+                assert running.switch("xmlrpc", on=True).applied
+            took = time.monotonic() - began
+        time.sleep(2)
+        after = running.held()
+        for name, seen in (("quiet", quiet), ("toggled", busy)):
+            sys.stdout.write(f"{name}: {seen.told()}\n")
+        sys.stdout.write(f"{toggles} times off and on in {took:.1f} s; ")
+        sys.stdout.write(f"descriptors, threads: {before} -> {after}\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

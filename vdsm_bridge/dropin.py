@@ -1,0 +1,75 @@
+"""Switching a plugin on and off: one small file in `conf.d`, written only if the daemon would accept it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vdsm_bridge.installed import Installed
+from vdsm_core import config as configuration
+from vdsm_core.config import Config, Options
+from vdsm_core.errors import VdsmError
+
+
+class CannotSwitch(VdsmError):
+    """A plugin cannot be switched on or off from here. Facts: `plugin`, `reason`."""
+
+    slug = "cannot-switch"
+    template = "Cannot switch the plugin '{plugin}': {reason}"
+
+
+def check(config: Config, found: Installed) -> None:
+    """See that a daemon would accept a configuration.
+
+    :raises ConfigError: it would not
+    """
+    for plugin in found.plugins:
+        if config.enabled(plugin.name):
+            config.options(plugin.name, found.options.get(plugin.name, Options))
+    configuration.check_required(config)
+
+
+def switch(name: str, found: Installed, place: Path | None, *, on: bool) -> Path | None:
+    """Write the drop-in that switches a plugin on or off.
+
+    :param found: all installed plugins, whatever the configuration says of them
+    :param place: where the configuration is; see `vdsm_core.config.load`
+    :returns: the file that was written; None if the plugin is switched so already
+    :raises CannotSwitch: no such plugin, a single file is read, or another file has the last word
+    :raises ConfigError: the daemon would not accept the result
+    """
+    if name not in {plugin.name for plugin in found.plugins}:
+        raise CannotSwitch(plugin=name, reason="no plugin of this name is installed")
+    if configuration.load(place).enabled(name) is on:
+        return None
+    folder = configuration.drop_in_folder(place)
+    if folder is None:
+        raise CannotSwitch(plugin=name, reason=f"{place} is read alone, without drop-ins; edit it by hand")
+    file = folder / f"50-plugin-{name}.toml"
+    _refuse_foreign(file, name)
+    _refuse_bad_outcome(file, name, found, place, on=on)
+    folder.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(
+        f"# Written by vdsm-tool plugin enable and disable.\n[plugin.{name}]\nenabled = {str(on).lower()}\n",
+        "utf-8",
+    )
+    new.rename(file)
+    return file
+
+
+def _refuse_foreign(file: Path, name: str) -> None:
+    if file.exists() and configuration.read(file).get("plugin", {}).get(name, {}).keys() - {"enabled"}:
+        raise CannotSwitch(plugin=name, reason=f"{file} sets other options, too; edit it by hand")
+
+
+def _refuse_bad_outcome(file: Path, name: str, found: Installed, place: Path | None, *, on: bool) -> None:
+    files = configuration.files(place)
+    documents = [(str(path), configuration.read(path)) for path in files if path != file]
+    # Where the new file stands among the drop-ins decides whether it has the last word.
+    at = sum(path.parent != file.parent or path.name < file.name for path in files if path != file)
+    documents.insert(at, (str(file), {"plugin": {name: {"enabled": on}}}))
+    config = configuration.merge(documents)
+    if config.enabled(name) is not on:
+        reason = f"{config.origin[f'plugin.{name}.enabled']} is read later and says otherwise"
+        raise CannotSwitch(plugin=name, reason=reason)
+    check(config, found)

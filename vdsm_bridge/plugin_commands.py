@@ -1,0 +1,200 @@
+"""`vdsm-tool plugin ...` and `vdsm-tool reload`: look at plugins, switch them, begin a new one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vdsm_bridge import dropin, installed, presence, skeleton
+from vdsm_bridge.console import DONE, FAILED, NOT_WELL, Commands, complain, say, toml_line
+from vdsm_bridge.feature import PluginInfo
+from vdsm_bridge.installed import Installed
+from vdsm_bridge.presence import NoDaemon, Outcome
+from vdsm_bridge.reference.spelling import comments, describe, fields
+from vdsm_core import config as configuration
+from vdsm_core import types
+from vdsm_core.config import Config, Options
+from vdsm_core.errors import NotFound
+from vdsm_core.plugins import PLUGIN_API, Found
+
+
+class NoSuchPlugin(NotFound):
+    """No plugin of this name is installed. Facts: `plugin`."""
+
+    slug = "no-such-plugin"
+    template = "No plugin of the name '{plugin}' is installed"
+
+
+def add(commands: Commands[argparse.ArgumentParser], file: argparse.ArgumentParser) -> None:
+    """Add the commands to the parser.
+
+    :param file: the parent that has `--config`
+    """
+    plugin = commands.add_parser("plugin", help="look at plugins, switch them on and off, begin a new one")
+    words = plugin.add_subparsers(required=True, metavar="COMMAND")
+    listed = words.add_parser(
+        "list", help="every installed plugin, and whether it can be used", parents=[file]
+    )
+    listed.set_defaults(run=_list)
+    show = words.add_parser(
+        "show", help="one plugin: where it is from, its state, verbs and options", parents=[file]
+    )
+    show.add_argument("name", metavar="NAME")
+    show.set_defaults(run=_show)
+    for word, on in (("enable", True), ("disable", False)):
+        switch = words.add_parser(
+            word, help=f"switch a plugin {'on' if on else 'off'}, also in the running daemon", parents=[file]
+        )
+        switch.add_argument("name", metavar="NAME")
+        switch.add_argument("--no-reload", action="store_true", help="only write the file")
+        _add_timeout(switch)
+        switch.set_defaults(run=_switch, on=on)
+    new = words.add_parser("new", help="write the beginning of a plugin, with its tests")
+    new.add_argument("name", metavar="NAME", help="lower-case letters, digits and _")
+    new.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where; default: here")
+    new.set_defaults(run=_new)
+    reload = commands.add_parser(
+        "reload", help="let the running daemon apply its configuration, and tell the outcome", parents=[file]
+    )
+    _add_timeout(reload)
+    reload.set_defaults(run=_reload)
+
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="wait for the daemon so long (60)"
+    )
+
+
+def _list(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    everything, switched_on = installed.read(), installed.read(config)
+    rows = [("NAME", "GROUP", "DISTRIBUTION", "STATE")]
+    for plugin in everything.plugins:
+        if not config.enabled(plugin.name):
+            state = "disabled"
+        elif plugin.name in switched_on.failures:
+            state = f"broken: {switched_on.failures[plugin.name]}"
+        else:
+            state = "enabled"
+        rows.append((plugin.name, plugin.group, plugin.source, state))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        say("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+    return NOT_WELL if switched_on.failures else DONE
+
+
+def _show(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    everything = installed.read()
+    mine = [plugin for plugin in everything.plugins if plugin.name == options.name]
+    if not mine:
+        raise NoSuchPlugin(plugin=options.name)
+    broken = everything.failures.get(options.name, "")
+    verbs = [verb.name for verb in everything.verbs.values() if verb.plugin == options.name]
+    for label, text in (
+        ("name", options.name),
+        ("distribution", ", ".join(dict.fromkeys(plugin.source for plugin in mine))),
+        ("plugin API", ", ".join(dict.fromkeys(str(_api(plugin)) for plugin in mine))),
+        ("entry points", ", ".join(f"{plugin.target} ({plugin.group})" for plugin in mine)),
+        ("configuration", _switched(options.name, config)),
+        ("broken", broken),
+        ("daemon", _running(options.name, config)),
+        ("verbs", ", ".join(verbs)),
+    ):
+        if text:
+            say(f"{label + ':':15}{text}")
+    _show_options(options.name, everything, config)
+    return NOT_WELL if broken else DONE
+
+
+def _api(plugin: Found) -> object:
+    return getattr(plugin.loaded, "plugin_api", PLUGIN_API) if plugin.loaded is not None else "?"
+
+
+def _switched(name: str, config: Config) -> str:
+    state = "enabled" if config.enabled(name) else "disabled"
+    origin = config.origin.get(f"plugin.{name}.enabled")
+    return f"{state}, says {origin}" if origin else f"{state}, by default"
+
+
+def _running(name: str, config: Config) -> str:
+    try:
+        presence.find(config.daemon.run_dir)
+    except NoDaemon as none:
+        return str(none)
+    outcome = presence.last_outcome(config.daemon.run_dir)
+    mine = [plugin for plugin in (outcome.plugins if outcome else []) if plugin.name == name]
+    return "; ".join(_state(plugin) for plugin in mine) or "it does not know this plugin; reload it"
+
+
+def _state(plugin: PluginInfo) -> str:
+    where = f" on {', '.join(plugin.address)}" if plugin.address else ""
+    return f"{plugin.state}{where}" + (f": {plugin.error}" if plugin.error else "")
+
+
+def _show_options(name: str, found: Installed, config: Config) -> None:
+    type_ = found.options.get(name, Options)
+    values = types.builtins(config.options(name, type_))
+    meanings = comments(type_)
+    if values:
+        say(f"\n[plugin.{name}]")
+    for field in fields(type_):
+        say(f"# {describe(field.type)}. {meanings.get(field.name, '')}")
+        key = field.encode_name
+        say(toml_line(key, values[key], f"plugin.{name}.{key}", config))
+
+
+def _switch(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    outcome = None if options.no_reload else _daemon_of(config, options)
+    file = dropin.switch(options.name, installed.read(), options.config, on=options.on)
+    state = "enabled" if options.on else "disabled"
+    say(f"{options.name} is {state}" + (f", says {file}" if file else " already"))
+    if outcome is None:
+        say("It comes into force when the daemon starts, or at its next reload")
+        return DONE
+    return _report(presence.reload(config.daemon.run_dir, options.timeout), options.name)
+
+
+def _reload(options: argparse.Namespace) -> int:
+    config = configuration.load(options.config)
+    return _report(presence.reload(config.daemon.run_dir, options.timeout))
+
+
+def _daemon_of(config: Config, options: argparse.Namespace) -> Outcome | None:
+    """What the running daemon has told last, if it reads the same configuration; None if none runs.
+
+    :raises CannotSwitch: it reads another one
+    """
+    try:
+        presence.find(config.daemon.run_dir)
+    except NoDaemon:
+        return None
+    outcome = presence.last_outcome(config.daemon.run_dir)
+    mine = str(options.config.absolute()) if options.config else ""
+    if outcome is not None and outcome.config != mine:
+        theirs = f"{outcome.config}; say so with --config" if outcome.config else "its default files"
+        raise dropin.CannotSwitch(plugin=options.name, reason=f"the running daemon reads {theirs}")
+    return outcome
+
+
+def _report(outcome: Outcome, name: str = "") -> int:
+    """Tell what came of a reload, of one plugin or of all that do not run."""
+    if not outcome.applied:
+        complain(f"the daemon goes on with the configuration that it has: {outcome.reason}")
+        return FAILED
+    say("The daemon has applied the configuration")
+    failed = [plugin for plugin in outcome.plugins if plugin.error and plugin.state != "disabled"]
+    for plugin in outcome.plugins:
+        if plugin.name == name and plugin not in failed:
+            say(f"{plugin.name} ({plugin.group}): {_state(plugin)}")
+    for plugin in failed:
+        complain(f"plugin {plugin.name} ({plugin.group}): {_state(plugin)}")
+    return NOT_WELL if failed else DONE
+
+
+def _new(options: argparse.Namespace) -> int:
+    folder = skeleton.write(options.name, options.output)
+    say(f"wrote {folder}; next: cd {folder} && pip install --editable '.[test]' && python -m pytest")
+    return DONE

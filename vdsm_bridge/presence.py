@@ -1,0 +1,169 @@
+"""How a running daemon is found and asked to read its configuration again, through files in its `run_dir`.
+
+The daemon holds a lock on `vdsmd.pid` as long as it lives, so that a file left by a crash misleads nobody.
+After its start and after each reload it writes `vdsmd.json`: what came of it. Whoever sends SIGHUP waits for
+an outcome whose reading of the configuration began after the signal was sent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from vdsm_bridge.feature import PluginInfo
+from vdsm_core.errors import ConfigError, VdsmError
+from vdsm_core.types import Record
+
+PID_FILE: Final = "vdsmd.pid"
+OUTCOME_FILE: Final = "vdsmd.json"
+#: Seconds for which a lock that somebody holds is tried again: whoever looks for a daemon holds it briefly.
+_PATIENCE: Final = 0.5
+_STEP: Final = 0.02
+
+
+class NoDaemon(VdsmError):
+    """No daemon runs that uses this folder. Facts: `run_dir`."""
+
+    slug = "no-daemon"
+    template = "No daemon runs that uses {run_dir}"
+
+
+class DaemonSilent(VdsmError):
+    """A daemon was told to reload and has not said what came of it. Facts: `pid`, `seconds`."""
+
+    slug = "daemon-silent"
+    template = "The daemon (pid {pid}) has not told within {seconds:.1f} s what came of the reload"
+
+
+class Outcome(Record, frozen=True):
+    """What came of the start, or of the last reload. `began` is on the clock of `time.monotonic`, in seconds.
+
+    `config` is what the daemon was started with (`--config`), empty for the default files.
+    """
+
+    began: float
+    applied: bool
+    reason: str
+    config: str
+    plugins: list[PluginInfo]
+
+
+class Presence:
+    """The daemon's side.
+
+    :param run_dir: empty: the daemon is not to be found
+    """
+
+    def __init__(self, run_dir: str) -> None:
+        self._folder = Path(run_dir) if run_dir else None
+        self._lock: IO[str] | None = None
+
+    def claim(self) -> None:
+        """Take the folder for this process.
+
+        :raises ConfigError: another daemon uses it, or it cannot be written to
+        """
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self._folder / PID_FILE)
+        except OSError as error:
+            raise self._bad_folder(error.strerror or str(error)) from None
+        if self._lock is None:
+            raise self._bad_folder(f"another daemon (pid {_pid(self._folder)}) uses it")
+        self._lock.truncate(0)
+        self._lock.write(f"{os.getpid()}\n")
+        self._lock.flush()
+
+    def tell(self, outcome: Outcome) -> None:
+        """Let whoever waits know what came of the start or of a reload."""
+        if self._folder is not None:
+            new = self._folder / f"{OUTCOME_FILE}.new"
+            new.write_bytes(msgspec.json.encode(outcome))
+            new.rename(self._folder / OUTCOME_FILE)
+
+    def release(self) -> None:
+        """Be gone."""
+        if self._folder is not None and self._lock is not None:
+            (self._folder / OUTCOME_FILE).unlink(missing_ok=True)
+            (self._folder / PID_FILE).unlink(missing_ok=True)
+            self._lock.close()
+
+    def _bad_folder(self, reason: str) -> ConfigError:
+        return ConfigError(file=str(self._folder), key="daemon.run_dir", reason=reason)
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """The file, with a lock on it; None if another process holds that."""
+    file = path.open("a", encoding="ascii")
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                return None
+            time.sleep(_STEP)
+        else:
+            return file
+
+
+def find(run_dir: str) -> int:
+    """The process id of the daemon that uses a folder.
+
+    :raises NoDaemon: there is none
+    """
+    try:
+        with (Path(run_dir) / PID_FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid(Path(run_dir))
+    except FileNotFoundError:
+        pass
+    raise NoDaemon(run_dir=run_dir)
+
+
+def last_outcome(run_dir: str) -> Outcome | None:
+    """What the daemon has told last; None if it has not come up yet."""
+    try:
+        return msgspec.json.decode((Path(run_dir) / OUTCOME_FILE).read_bytes(), type=Outcome)
+    except FileNotFoundError:
+        return None
+
+
+def reload(run_dir: str, timeout: float) -> Outcome:
+    """Tell the daemon to read its configuration again, and wait for what comes of it.
+
+    :param timeout: seconds
+    :raises NoDaemon: there is none
+    :raises DaemonSilent: it has not told anything in time
+    :raises PermissionError: it belongs to another user
+    """
+    pid = find(run_dir)
+    sent = time.monotonic()
+    os.kill(pid, signal.SIGHUP)
+    while time.monotonic() < sent + timeout:
+        outcome = last_outcome(run_dir)
+        # One that began before may not have seen what the caller has written.
+        if outcome is not None and outcome.began >= sent:
+            return outcome
+        find(run_dir)
+        time.sleep(_STEP)
+    raise DaemonSilent(pid=pid, seconds=timeout)
+
+
+def _pid(folder: Path) -> int:
+    # The daemon writes it right after it has taken the lock.
+    for _ in range(int(_PATIENCE / _STEP)):
+        if text := (folder / PID_FILE).read_text("ascii").strip():
+            return int(text)
+        time.sleep(_STEP)
+    raise NoDaemon(run_dir=str(folder))
