@@ -124,7 +124,7 @@ class Virt(Feature):
         status = VmStatusChanged
         self._taken_back = [
             self.runtime.hypervisor.listen(self._handle),
-            self.runtime.events.provide(status.component, status.operation, self._inventory.states),
+            self.runtime.events.provide(status.component, [status.operation], self._inventory.states),
         ]
         if self.runtime.hypervisor.connected:
             self._watcher.compare()

@@ -112,10 +112,12 @@ class Inventory:
         self.version += 1
         self._changed.notify_all()
 
-    def states(self, barrier: Callable[[], int]) -> tuple[int, list[tuple[str, EventParams]]]:
+    def states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
         """The status of every machine as the event that would say so; see `EventBus.provide`."""
         with self._changed:
-            return barrier(), [(machine.id, _said(machine)) for machine in self._machines.values()]
+            mark()
+            machines = list(self._machines.values())
+        return [(machine.id, _said(machine)) for machine in machines]
 
     def _publish(self, machine: Machine) -> None:
         self._events.publish(_said(machine), machine.id)
