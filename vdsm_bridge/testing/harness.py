@@ -43,6 +43,8 @@ class Harness:
     binding: ClassVar[Any] = None
     #: Its table of the configuration.
     options: ClassVar[Mapping[str, Any]] = {"port": 0}
+    #: Keys of the table `access`, beside the file of tokens.
+    access: ClassVar[Mapping[str, Any]] = {}
     #: Whether its protocol carries numbers and booleans as text.
     text: ClassVar[bool] = False
     #: What its protocol can carry.
