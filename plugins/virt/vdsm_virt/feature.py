@@ -64,7 +64,7 @@ class Virt(Feature):
         self._keeper = Keeper()
         self._inventory = Inventory(runtime.events)
         self._records = Records(hypervisor, self._inventory, self._keeper, runtime.root)
-        self._watcher = Watcher(hypervisor, self._inventory, self._keeper, self._records)
+        self._watcher = Watcher(hypervisor, self._inventory, self._keeper, self._records, runtime.events)
         self._statistics = Statistics(hypervisor, self._inventory)
         self._kinds = Kinds(hypervisor, config.accelerator, lambda: kvm.usable(tree))
         promises = Promises(
