@@ -80,7 +80,7 @@ class Harness:
         others: dict[str, dict[str, Any]] = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
         config = {
             "plugin": {**others, **({self.name: dict(self.options)} if self.binding is not None else {})},
-            "access": {"tokens": str(write_tokens(folder))},
+            "access": {"tokens": str(write_tokens(folder)), **self.access},
         }
         bindings = {self.name: self.binding} if self.binding is not None else {}
         return TestHost(bindings=bindings, installed=installed, config=config)
