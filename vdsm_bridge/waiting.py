@@ -39,6 +39,11 @@ class Waiting:
             with self._lock:
                 del self._wakers[ticket]
 
+    @property
+    def count(self) -> int:
+        """How many wait now."""
+        return len(self._wakers)
+
     def over(self) -> bool:
         """Whether nobody is to wait any longer."""
         return self._over
