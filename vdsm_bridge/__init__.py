@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vdsm_bridge.context import Context, Identity
     from vdsm_bridge.feature import Feature, Runtime
     from vdsm_bridge.verb import Kind, Namespace, Param, TaskRef, Verb, action, query, task
+    from vdsm_bridge.waiting import Waiting
     from vdsm_core.config import Options
     from vdsm_core.tasks import Progress
 
@@ -34,6 +35,7 @@ __all__ = [
     "Runtime",
     "TaskRef",
     "Verb",
+    "Waiting",
     "action",
     "query",
     "task",
@@ -55,6 +57,7 @@ _HOMES: Final = {
     "Runtime": "vdsm_bridge.feature",
     "TaskRef": "vdsm_bridge.verb",
     "Verb": "vdsm_bridge.verb",
+    "Waiting": "vdsm_bridge.waiting",
     "action": "vdsm_bridge.verb",
     "query": "vdsm_bridge.verb",
     "task": "vdsm_bridge.verb",

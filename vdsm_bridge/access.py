@@ -22,11 +22,13 @@ _TOKEN_LINE: Final = re.compile(rf"({'|'.join(ROLES)})\s+(\S+)\s+([0-9a-fA-F]{{6
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What a binding knows of a caller: the peer's user id on a unix socket, an address, a bearer token."""
+    """What a binding knows of a caller: the peer's user id on a unix socket, an address, a bearer token,
+    the name of a user whom the message broker in between has authenticated."""
 
     address: str = ""
     uid: int | None = None
     token: str = ""
+    bus_user: str = ""
 
 
 class Access:
@@ -57,7 +59,7 @@ class Access:
                 self._tokens[digest] = Identity(name, role, "token")
 
     def identify(self, proof: Proof) -> Identity:
-        """Who the caller is: by its token, else by its unix user, else as an unknown on loopback.
+        """Who the caller is: by its token, else by its unix or bus user, else as an unknown on loopback.
 
         :raises Unauthenticated: the proof is wrong, or does not suffice
         """
@@ -68,6 +70,8 @@ class Access:
             return identity
         if proof.uid is not None:
             return self._local_user(proof.uid)
+        if proof.bus_user:
+            return self._bus_user(proof.bus_user)
         role = self._options.loopback
         if role != "none" and _is_loopback(proof.address):
             return Identity("loopback", role, "loopback")
@@ -100,6 +104,12 @@ class Access:
         if not roles:
             raise Unauthenticated(reason=f"user '{user.pw_name}' has no role on this host")
         return Identity(user.pw_name, max(roles, key=ROLES.index), "peer")
+
+    def _bus_user(self, name: str) -> Identity:
+        role = self._options.bus_users.get(name)
+        if role is None:
+            raise Unauthenticated(reason=f"the bus user '{name}' has no role on this host")
+        return Identity(name, role, "bus")
 
     def _token_line(self, line: str, number: int) -> tuple[Role, str, bytes]:
         match = _TOKEN_LINE.fullmatch(line.strip())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -73,11 +73,11 @@ class Bridge:
         """
         return self._access.identify(proof)
 
-    def subscribe(self, pattern: str = "", after: int | None = None) -> Subscription:
+    def subscribe(self, pattern: str | Sequence[str] = "", after: int | None = None) -> Subscription:
         """Subscribe to events; see `EventBus.subscribe`."""
         return self._events.subscribe(pattern, after)
 
-    def snapshot(self, pattern: str = "") -> tuple[list[Event], Subscription]:
+    def snapshot(self, pattern: str | Sequence[str] = "") -> tuple[list[Event], Subscription]:
         """The current states behind the events that match, and the subscription to what changes them."""
         floors, states = self._events.snapshot(pattern)
         after = min(floors.values(), default=None)

@@ -9,13 +9,16 @@ from typing import Literal
 
 import msgspec
 
+from vdsm_bridge.waiting import Waiting
+
 Role = Literal["monitor", "operator", "admin"]
 #: Each role includes those before it.
 ROLES: tuple[Role, ...] = ("monitor", "operator", "admin")
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who calls. `how` names the proof: "peer" (unix socket), "token", "loopback" or "internal"."""
+    """Who calls. `how` names the proof: "peer" (unix socket), "token", "bus" (a broker's user),
+    "loopback" or "internal"."""
 
     name: str
     role: Role
@@ -36,6 +39,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     `deadline` is on `time.monotonic`'s clock, in seconds; None means the configured default.
     `flow_id` is the caller's tag for the log. The same `request_id` sent again gets the first result.
+    `waiting` bounds the calls of the binding that wait for something to happen; None is no bound.
     """
 
     identity: Identity = INTERNAL
@@ -44,6 +48,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     flow_id: str = ""
     deadline: float | None = None
     request_id: str = ""
+    waiting: Waiting | None = None
 
     def remaining(self, otherwise: float) -> float:
         """Seconds until the deadline, never negative; `otherwise` if there is none."""

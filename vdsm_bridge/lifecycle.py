@@ -91,10 +91,18 @@ class Lifecycle:
         self._next: list[Plugin] = []
         #: The version of each plugin whose code is in memory. Python cannot load another one over it.
         self._in_memory: dict[_Place, str] = {}
+        # Held while a state changes and is told of, so that a snapshot is before or after that.
+        self._turning = threading.Lock()
 
     def info(self) -> list[PluginInfo]:
         """Every plugin with its state, by group and name."""
         return [plugin.info() for plugin in self._plugins]
+
+    def at_rest(self, mark: Callable[[], None]) -> list[PluginInfo]:
+        """Every plugin with its state, at the moment when `mark` is called, in which none changes."""
+        with self._turning:
+            mark()
+            return self.info()
 
     def find(self) -> None:
         """Look for what is installed now. It is told and used from the next `apply` on."""
@@ -238,9 +246,10 @@ class Lifecycle:
         self._turn(plugin, "stopped", reason)
 
     def _turn(self, plugin: Plugin, state: PluginState, error: str) -> None:
-        if (plugin.state, plugin.error) != (state, error):
-            plugin.state, plugin.error = state, error
-            self._changed(plugin.info())
+        with self._turning:
+            if (plugin.state, plugin.error) != (state, error):
+                plugin.state, plugin.error = state, error
+                self._changed(plugin.info())
 
     def _end(self, found: Found, instance: Any, runtime: Runtime) -> None:
         _bounded(

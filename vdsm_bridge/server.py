@@ -15,7 +15,7 @@ from vdsm_bridge.ledger import Ledger
 from vdsm_bridge.lifecycle import Lifecycle
 from vdsm_bridge.registry import Registry
 from vdsm_core.config import Config, check_required
-from vdsm_core.events import EventBus, Journal
+from vdsm_core.events import EventBus, EventParams, Journal
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
@@ -93,6 +93,7 @@ class Server:
         try:
             self._state.open()
             self._events.start()
+            self._events.provide(PluginChanged.component, [PluginChanged.operation], self._plugin_states)
             self._ledger.start()
             self._access.load()
             self._lifecycle.find()
@@ -128,9 +129,10 @@ class Server:
         self._events.publish(ConfigReloaded(applied=False, reason=reason))
 
     def _plugin_changed(self, plugin: PluginInfo) -> None:
-        self._events.publish(
-            PluginChanged(group=plugin.group, state=plugin.state, error=plugin.error), plugin.name
-        )
+        self._events.publish(_plugin_event(plugin), plugin.name)
+
+    def _plugin_states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
+        return [(plugin.name, _plugin_event(plugin)) for plugin in self._lifecycle.at_rest(mark)]
 
     def stop(self) -> None:
         """Take everything down: bindings first, so that no call finds half a host."""
@@ -148,6 +150,10 @@ class Server:
             except Exception:
                 # What comes after it is taken down all the same.
                 log.exception("The %s did not stop cleanly", what)
+
+
+def _plugin_event(plugin: PluginInfo) -> PluginChanged:
+    return PluginChanged(group=plugin.group, state=plugin.state, error=plugin.error)
 
 
 def _journal(config: Config) -> Journal:

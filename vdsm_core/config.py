@@ -121,6 +121,8 @@ class AccessOptions(Options, frozen=True):
     users: dict[str, Role] = {}
     #: Roles of local groups by name.
     groups: dict[str, Role] = msgspec.field(default_factory=lambda: {"vdsm": "admin"})
+    #: Roles of users whom a message broker has authenticated, by name.
+    bus_users: dict[str, Role] = {}
     #: A file with one bearer token a line: `role name sha256-of-token-in-hex`. Empty: no tokens.
     tokens: str = ""
 

@@ -31,9 +31,9 @@ from vdsm_core.state import StateStore
 log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "aborting", "finished", "failed", "recovered"]
-#: VDSM's terminal states; everything else is on its way.
 #: Seconds between two events about the progress of one task; a change of its state is told at once.
 PROGRESS_INTERVAL: Final = 0.2
+#: VDSM's terminal states; everything else is on its way.
 FINAL: Final = frozenset({"finished", "failed", "recovered"})
 #: VDSM's end and start texts.
 _STARTING: Final = "Task is initializing"
@@ -118,6 +118,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     resumable: bool = False
 
 
+def _status(record: TaskRecord) -> TaskStatusEvent:
+    return TaskStatusEvent(
+        verb=record.verb,
+        state=record.state,
+        progress=record.progress,
+        message=record.message,
+        code=record.code,
+    )
+
+
 def _may_start(record: TaskRecord, job: Job) -> bool:
     """Whether a task that the end of the daemon met may start (again) with the next one."""
     return record.state == "queued" or (record.state == "running" and job.resumable)
@@ -157,6 +167,7 @@ class Tasks:
 
         :param job_of: gives the job for a verb's name and its arguments (JSON), None if the verb is gone
         """
+        self._events.provide(TaskStatusEvent.component, [TaskStatusEvent.operation], self._statuses)
         self._state.migrate("tasks", ["CREATE TABLE tasks (id TEXT PRIMARY KEY, record BLOB NOT NULL)"])
         for (blob,) in self._state.rows("SELECT record FROM tasks ORDER BY rowid"):
             record = msgspec.json.decode(blob, type=TaskRecord)
@@ -333,16 +344,13 @@ class Tasks:
 
     def _tell(self, record: TaskRecord) -> None:
         self._told[record.id] = time.monotonic()
-        self._events.publish(
-            TaskStatusEvent(
-                verb=record.verb,
-                state=record.state,
-                progress=record.progress,
-                message=record.message,
-                code=record.code,
-            ),
-            record.id,
-        )
+        self._events.publish(_status(record), record.id)
+
+    def _statuses(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
+        """The tasks that are not over yet, as the events that would say so; see `EventBus.provide`."""
+        with self._lock:
+            mark()
+            return [(record.id, _status(record)) for record in self._records.values() if not record.done]
 
     @staticmethod
     def _state_error(record: TaskRecord, action: str, reason: str) -> TaskStateError:

@@ -6,6 +6,7 @@ answered with the choice.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -31,7 +32,7 @@ _EXPECTED: Final = re.compile(
 )
 _LENGTH: Final = re.compile(r" of length (?P<how>[<>]?=?) ?(?P<length>\d+)")
 _RANGE: Final = re.compile(r" (?P<how>[<>]=?) (?P<bound>\S+)")
-_PATTERN: Final = re.compile(r" matching regex '(?P<pattern>.*)'", re.DOTALL)
+_PATTERN: Final = re.compile(r" matching regex (?P<literal>'.*'|\".*\")", re.DOTALL)
 _CHOICE: Final = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
 _STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>[^\]]*)\]")
 
@@ -57,7 +58,9 @@ def explain(message: str, path: str, type_: Any, patterns: dict[str, str]) -> st
 
 def _expected(kinds: list[str], rule: str, patterns: dict[str, str]) -> str:
     if match := _PATTERN.fullmatch(rule):
-        return patterns.get(match["pattern"], f"text that matches {match['pattern']}")
+        # msgspec shows the pattern as Python would write it, with its backslashes doubled.
+        pattern = ast.literal_eval(match["literal"])
+        return patterns.get(pattern, f"text that matches {pattern}")
     noun = " or ".join(_NOUNS.get(kind, kind) for kind in kinds)
     if match := _LENGTH.fullmatch(rule):
         return f"{noun} of {_COMPARED[match['how']]} {match['length']} {_PARTS.get(kinds[0], 'items')}"

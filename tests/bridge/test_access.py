@@ -126,3 +126,11 @@ def test_bad_token_files(tmp_path: Path, text: str | None, mode: int, said: str)
     with pytest.raises(ConfigError, match=said) as caught:
         access(tokens=str(file))
     assert str(caught.value).startswith(f"{file}: access.tokens: ")
+
+
+def test_bus_users_have_the_roles_of_the_configuration() -> None:
+    """A user whom the broker has authenticated is known by name only, and nobody else on the bus is."""
+    rules = access(bus_users={"engine": "operator"}, loopback="none")
+    assert rules.identify(Proof(bus_user="engine")) == Identity("engine", "operator", "bus")
+    with pytest.raises(Unauthenticated, match="the bus user 'root' has no role on this host"):
+        rules.identify(Proof(bus_user="root"))

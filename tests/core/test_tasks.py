@@ -127,6 +127,29 @@ def test_progress_is_told_five_times_a_second_at_the_most(make: Maker, bus: Even
     assert states.count("running") <= 1 + 0.5 / PROGRESS_INTERVAL
 
 
+def test_a_snapshot_shows_what_is_not_over(make: Maker, bus: EventBus) -> None:
+    """Whoever begins to listen learns of the tasks that run, and of nothing that is past."""
+    tasks, gate = make(), threading.Event()
+    ended(tasks, tasks.submit("v", "o", "{}", job(lambda _: None)))
+    subscription = bus.subscribe("|task|status")
+
+    def run(progress: Progress) -> None:
+        progress.report(40, "waits")
+        gate.wait(10)
+
+    running = tasks.submit("v", "o", "{}", job(run))
+    while not any(event.params["message"] == "waits" for event in subscription.next(0.05)):
+        if tasks.get(running).message == "waits":  # held back: it came right behind another event
+            break
+    floors, states = bus.snapshot("|task")
+    gate.set()
+    ended(tasks, running)
+    assert [(state.id, state.params["progress"]) for state in states] == [(f"|task|status|{running}", 40)]
+    later = bus.subscribe("|task", after=min(floors.values()), floors=floors)
+    assert [params["state"] for params in heard(later)] == ["finished"]
+    assert bus.snapshot("|task")[1] == []
+
+
 def test_a_task_that_fails(make: Maker) -> None:
     """Its record has the slug, the code and the message of the error."""
 

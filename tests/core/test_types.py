@@ -181,3 +181,19 @@ def test_what_cannot_be_encoded_is_named() -> None:
     """A result of no known type is an error with the type's name."""
     with pytest.raises(NotImplementedError, match="object"):
         builtins(object())
+
+
+def test_a_uuid_ends_where_it_ends() -> None:
+    """A line end behind it is not part of it, though Python's `$` would let it pass."""
+    uuid = "11111111-1111-1111-1111-111111111111"
+    assert convert(uuid, UUID) == uuid
+    with pytest.raises(TypeMismatch, match="expected a UUID, 8-4-4-4-12 hexadecimal digits"):
+        convert(f"{uuid}\n", UUID)
+
+
+def test_a_pattern_is_told_as_it_is() -> None:
+    """The backslashes of a regular expression are not doubled."""
+    digits = Annotated[str, Meta(pattern=r"^\d+$")]
+    with pytest.raises(TypeMismatch) as caught:
+        convert("x", digits)
+    assert caught.value.reason == r"expected text that matches ^\d+$"

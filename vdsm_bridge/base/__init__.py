@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vdsm_bridge.base.connection import Connection
 from vdsm_bridge.base.events import Events
 from vdsm_bridge.base.host import BaseHost
 from vdsm_bridge.base.task import Task
 from vdsm_bridge.feature import Feature, Runtime
 from vdsm_bridge.happenings import HypervisorConnection
 from vdsm_bridge.verb import Namespace
-from vdsm_core.hypervisor import ConnectionBack, ConnectionLost, HypervisorEvent
 
 __all__ = ["Base"]
 
@@ -22,7 +22,8 @@ class Base(Feature):
     def __init__(self, runtime: Runtime, config: Any) -> None:
         super().__init__(runtime, config)
         self._events = Events(runtime.events, runtime.config.events)
-        self._deafen: Callable[[], None] = lambda: None
+        self._connection = Connection(runtime.events)
+        self._leave: list[Callable[[], None]] = []
 
     def namespaces(self) -> Sequence[Namespace]:
         """`Host` in part, `Task` and `Events`."""
@@ -30,15 +31,18 @@ class Base(Feature):
 
     def start(self) -> None:
         """Tell of the connection to the hypervisor from now on."""
-        self._deafen = self.runtime.hypervisor.listen(self._tell)
+        connection, hypervisor = self._connection, self.runtime.hypervisor
+        self._leave = [
+            hypervisor.listen(connection.handle),
+            self.runtime.events.provide(
+                HypervisorConnection.component, [HypervisorConnection.operation], connection.states
+            ),
+        ]
+        status = hypervisor.status()
+        connection.found(up=hypervisor.connected, reason=status.reason)
 
     def stop(self, grace: float) -> None:  # noqa: ARG002 - ends at once
         """End all subscriptions."""
-        self._deafen()
+        for leave in self._leave:
+            leave()
         self._events.close()
-
-    def _tell(self, event: HypervisorEvent) -> None:
-        if isinstance(event, ConnectionLost):
-            self.runtime.events.publish(HypervisorConnection(state="lost", reason=event.reason))
-        elif isinstance(event, ConnectionBack):
-            self.runtime.events.publish(HypervisorConnection(state="back", reason=""))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import threading
 import time
 import uuid
+from contextlib import ExitStack
 from typing import Annotated, Final
 
 import msgspec
@@ -63,8 +65,9 @@ class Subscribed(Record, frozen=True):
 
 
 class _Held:
-    def __init__(self, subscription: Subscription, owner: str) -> None:
+    def __init__(self, subscription: Subscription, pattern: str, owner: str) -> None:
         self.id = str(uuid.uuid4())
+        self.pattern = pattern
         self.subscription = subscription
         self.owner = owner
         self.asked = time.monotonic()
@@ -106,7 +109,8 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         with self._lock:
             if len(self._held) >= self._options.most_subscriptions:
                 raise ResourceExhausted(reason=f"{len(self._held)} subscriptions")
-            held = _Held(self._bus.subscribe(pattern, after, floors), context.identity.name)
+            subscription = self._bus.subscribe(pattern, after, floors)
+            held = _Held(subscription, pattern, context.identity.name)
             self._held[held.id] = held
         return Subscribed(
             subscription_id=held.id, seq=held.subscription.place, oldest=self._bus.first, states=states
@@ -115,6 +119,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
     @query(since="1.0", names={"most": "max"})
     def next(
         self,
+        context: Context,
         subscription_id: UUID,
         timeout: Annotated[float, Meta(ge=0, le=LONGEST_WAIT)] = 0.0,
         most: Annotated[int, Meta(ge=1, le=10_000)] = 100,
@@ -123,22 +128,20 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
 
         Where events are missing, an event `|events|gap|no_id` says which; the caller reads the state anew.
 
-        :param timeout: seconds to wait for the first event
+        :param timeout: seconds to wait for the first event, but not beyond the deadline of the call
         :param most: events to return at the most
-        :returns: events in the order of their numbers; none if there were none in time
+        :returns: events in the order of their numbers; none if there were none in time, or the host stops
         :raises NoSuchSubscription: it has ended, or never was
         :raises ResourceExhausted: too many callers wait already
         """
         held = self._get(subscription_id)
         held.asked = time.monotonic()
         events = held.subscription.next(0.0, most)
+        timeout = min(timeout, context.remaining(timeout))
         if not events and timeout > 0:
-            if not self._waiting.acquire(blocking=False):
-                raise ResourceExhausted(reason=f"{self._options.most_waiting} calls wait for events already")
             try:
-                events = held.subscription.next(timeout, most)
+                events = self._wait(held.subscription, timeout, most, context)
             finally:
-                self._waiting.release()
                 held.asked = time.monotonic()
         return events
 
@@ -162,7 +165,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
             return [
                 EventSubscription(
                     subscription_id=held.id,
-                    filter=held.subscription.pattern,
+                    filter=held.pattern,
                     seq=held.subscription.place,
                     owner=held.owner,
                     idle=round(now - held.asked, 3),
@@ -177,6 +180,18 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
             held, self._held = list(self._held.values()), {}
         for each in held:
             each.subscription.close()
+
+    def _wait(
+        self, subscription: Subscription, timeout: float, most: int, context: Context
+    ) -> builtins.list[Event]:
+        with ExitStack() as stack:
+            if not self._waiting.acquire(blocking=False):
+                raise ResourceExhausted(reason=f"{self._options.most_waiting} calls wait for events already")
+            stack.callback(self._waiting.release)
+            if context.waiting is None:
+                return subscription.next(timeout, most)
+            stack.enter_context(context.waiting.place(subscription.wake))
+            return subscription.next(timeout, most, context.waiting.over)
 
     def _get(self, subscription_id: str) -> _Held:
         self._expire()

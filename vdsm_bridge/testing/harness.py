@@ -43,6 +43,8 @@ class Harness:
     binding: ClassVar[Any] = None
     #: Its table of the configuration.
     options: ClassVar[Mapping[str, Any]] = {"port": 0}
+    #: Keys of the table `access`, beside the file of tokens.
+    access: ClassVar[Mapping[str, Any]] = {}
     #: Whether its protocol carries numbers and booleans as text.
     text: ClassVar[bool] = False
     #: What its protocol can carry.
@@ -78,7 +80,7 @@ class Harness:
         others: dict[str, dict[str, Any]] = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
         config = {
             "plugin": {**others, **({self.name: dict(self.options)} if self.binding is not None else {})},
-            "access": {"tokens": str(write_tokens(folder))},
+            "access": {"tokens": str(write_tokens(folder)), **self.access},
         }
         bindings = {self.name: self.binding} if self.binding is not None else {}
         return TestHost(bindings=bindings, installed=installed, config=config)

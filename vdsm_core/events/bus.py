@@ -8,17 +8,22 @@ memory, so that subscribers who are up to date never read from the disk.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from vdsm_core import types
+from vdsm_core.errors import Unavailable
 from vdsm_core.events.journal import Journal
 from vdsm_core.events.subscription import Subscription
-from vdsm_core.events.vocabulary import GAP_ID, Event, EventParams, Gap, compile_pattern, event_id
+from vdsm_core.events.vocabulary import GAP_ID, Event, EventParams, Gap, compile_pattern, event_id, may_match
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +33,27 @@ _BATCH: Final = 500
 _MOST_PENDING: Final = 100_000
 _NOT_HELD: Final = "the journal does not hold these events (any more)"
 
-#: Current states of objects: called with a barrier (see `EventBus.provide`), gives the number at which they
-#: are true, and each object's id with the event that would say so.
-Provider = Callable[[Callable[[], int]], tuple[int, list[tuple[str, EventParams]]]]
-_Pending = tuple[str, str, float, dict[str, Any]]
+#: Current states of objects: called with a function that marks a place among the events (see
+#: `EventBus.provide`), gives each object's id with the event that would say its state.
+Provider = Callable[[Callable[[], None]], list[tuple[str, EventParams]]]
+
+
+class _Pending(NamedTuple):
+    """An event that has no number yet; `encoded` are its parameters as the journal has them."""
+
+    object_id: str
+    name: str
+    time: float
+    params: dict[str, Any]
+    encoded: bytes
+
+
+class _Mark:
+    """A place among the events, from which the number becomes known that the last event before it has."""
+
+    def __init__(self) -> None:
+        self.passed = threading.Event()
+        self.seq = 0
 
 
 class EventBus:
@@ -50,14 +72,15 @@ class EventBus:
         self._recent: list[Event] = []
         self._last = 0
         self._pending = threading.Condition()
-        self._urgent: list[_Pending] = []
+        self._urgent: deque[_Pending | _Mark] = deque()
         self._bulk: dict[str, list[_Pending]] = {}
         self._waiting = 0
         self._lost = 0
         self._taken = self._written = 0
         self._subscriptions: set[Subscription] = set()
-        self._providers: dict[tuple[str, str], Provider] = {}
+        self._providers: dict[tuple[str, ...], Provider] = {}
         self._unsynced = False
+        self._failing = False
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -83,10 +106,18 @@ class EventBus:
         self._journal.close()
 
     def publish(self, params: EventParams, object_id: str = "") -> None:
-        """Tell every subscriber, soon. Cheap; waits for nothing."""
+        """Tell every subscriber, soon. Cheap; waits for nothing.
+
+        :raises TypeError: the parameters cannot be written as JSON
+        """
         kind = type(params)
         name = event_id(kind.component, kind.operation, object_id)
-        entry = (object_id, name, time.time(), types.builtins(params))
+        plain = types.builtins(params)
+        try:
+            encoded = msgspec.json.encode(plain)
+        except UnicodeEncodeError as error:
+            raise TypeError(f"{name}: {error}") from error
+        entry = _Pending(object_id, name, time.time(), plain, encoded)
         with self._pending:
             if self._waiting >= _MOST_PENDING:
                 self._lost += 1
@@ -102,9 +133,12 @@ class EventBus:
             self._pending.notify()
 
     def subscribe(
-        self, pattern: str = "", after: int | None = None, floors: dict[str, int] | None = None
+        self,
+        pattern: str | Sequence[str] = "",
+        after: int | None = None,
+        floors: dict[str, int] | None = None,
     ) -> Subscription:
-        """Subscribe to the events whose id matches `pattern`; see `compile_pattern`.
+        """Subscribe to the events whose id matches `pattern`, or one of several; see `compile_pattern`.
 
         :param after: also deliver what came after this number; what is gone is announced as a gap
         :param floors: from `snapshot`: what of each kind is known already
@@ -119,32 +153,42 @@ class EventBus:
         self._subscriptions.add(subscription)
         return subscription
 
-    def provide(self, component: str, operation: str, provider: Provider) -> Callable[[], None]:
-        """Offer the current states behind one kind of event.
+    def provide(self, component: str, operations: Sequence[str], provider: Provider) -> Callable[[], None]:
+        """Offer the current states behind some kinds of events, none of which may be `bulk`.
 
-        The provider is called with a barrier: it must keep its states from changing, call the barrier, which
-        gives the number of the last event about a change so far, read the states, and let go.
+        The provider is called with a function `mark`. It must keep its states, and what is published of them,
+        from changing, call `mark`, read the states, and let go. `mark` waits for nothing.
 
+        :param operations: those whose events say how the states change
         :returns: a function that takes the offer back
         """
-        self._providers[component, operation] = provider
-        return lambda: self._withdraw((component, operation), provider)
+        kinds = (component, *operations)
+        self._providers[kinds] = provider
+        return lambda: self._withdraw(kinds, provider)
 
-    def snapshot(self, pattern: str = "") -> tuple[dict[str, int], list[Event]]:
+    def snapshot(
+        self, pattern: str | Sequence[str] = "", timeout: float = 10.0
+    ) -> tuple[dict[str, int], list[Event]]:
         """The current states behind the events that match, as events, each with the number it is true at.
 
         :returns: the number per kind of event (`|component|operation|`), for `subscribe`; and the states
+        :raises Unavailable: the journal has not taken the events so far within `timeout` seconds
         """
         matches = compile_pattern(pattern)
         floors: dict[str, int] = {}
         states: list[Event] = []
-        for (component, operation), provider in sorted(self._providers.items()):
-            seq, found = provider(self.flush)
-            floors[f"|{component}|{operation}|"] = seq
+        for (component, *operations), provider in sorted(self._providers.items()):
+            if not any(may_match(pattern, component, operation) for operation in operations):
+                continue
+            mark = _Mark()
+            found = provider(functools.partial(self._put_mark, mark))
+            if not mark.passed.wait(timeout):
+                raise Unavailable(reason=f"the journal has not taken any event for {timeout:.1f} s")
+            floors |= {f"|{component}|{operation}|": mark.seq for operation in operations}
             states += [
-                Event(seq=seq, id=name, time=time.time(), params=types.builtins(params))
+                Event(seq=mark.seq, id=name, time=time.time(), params=types.builtins(params))
                 for object_id, params in found
-                if matches(name := event_id(component, operation, object_id))
+                if matches(name := event_id(params.component, params.operation, object_id))
             ]
         return floors, states
 
@@ -186,9 +230,15 @@ class EventBus:
         found = [event for event in self._journal.read(after, most) if event.seq <= last]
         return _with_gaps(after, found, last if len(found) < most else None)
 
-    def _withdraw(self, kind: tuple[str, str], provider: Provider) -> None:
-        if self._providers.get(kind) is provider:
-            del self._providers[kind]
+    def _withdraw(self, kinds: tuple[str, ...], provider: Provider) -> None:
+        if self._providers.get(kinds) is provider:
+            del self._providers[kinds]
+
+    def _put_mark(self, mark: _Mark) -> None:
+        with self._pending:
+            self._urgent.append(mark)
+            self._waiting += 1
+            self._pending.notify()
 
     def _run(self) -> None:
         synced = time.monotonic()
@@ -202,48 +252,79 @@ class EventBus:
             if self._stopping and not batch:
                 return
 
-    def _take(self, until: float) -> tuple[list[_Pending], int]:
+    def _take(self, until: float) -> tuple[list[_Pending | _Mark], int]:
         with self._pending:
             while not (self._waiting or self._lost or self._stopping):
                 # Without events there is nothing to force to the disk, and no hurry.
                 if not self._pending.wait(max(0.0, until - time.monotonic()) if self._unsynced else 60.0):
                     return [], 0
-            batch, self._urgent = self._urgent[:_BATCH], self._urgent[_BATCH:]
+            batch = [self._urgent.popleft() for _ in range(min(_BATCH, len(self._urgent)))]
             while self._bulk and len(batch) < _BATCH:
-                object_id = next(iter(self._bulk))
-                batch += self._bulk.pop(object_id)
+                object_id, waiting = next(iter(self._bulk.items()))
+                room = _BATCH - len(batch)
+                batch += waiting[:room]
+                if len(waiting) > room:
+                    self._bulk[object_id] = waiting[room:]
+                else:
+                    del self._bulk[object_id]
             self._waiting -= len(batch)
             self._taken += len(batch)
             lost, self._lost = self._lost, 0
             return batch, lost
 
-    def _write(self, batch: list[_Pending], lost: int) -> None:
+    def _write(self, batch: list[_Pending | _Mark], lost: int) -> None:
+        """Give numbers, write, tell. Numbers of events that were lost come first: they are a gap."""
+        count = sum(isinstance(entry, _Pending) for entry in batch)
         try:
-            first = self._journal.take_numbers(len(batch) + lost)
-        except sqlite3.Error:
-            log.exception("The journal cannot be written; %d events are lost", len(batch) + lost)
-            with self._pending:
-                self._lost += len(batch) + lost
-            time.sleep(self._sync_interval)
+            first = self._journal.take_numbers(lost + count)
+        except sqlite3.Error as error:
+            self._give_up(batch, lost + count, error)
             return
-        events = [
-            Event(seq=first + number, id=name, time=at, params=params)
-            for number, (_object, name, at, params) in enumerate(batch)
-        ]
+        events, marks = _number(batch, first + lost)
         try:
             if events:
                 self._journal.append(events)
-        except sqlite3.Error:
-            # The disk is full or broken: the host must go on. Their numbers are taken, so that subscribers
-            # learn of the hole.
-            log.exception("%d events cannot be written", len(events))
-            events = []
+            self._recovered()
+        except sqlite3.Error as error:
+            # The host must go on, and those who listen now hear of it. Others will learn of the hole.
+            self._failed(error)
+        except OSError as error:
+            self._journal.give_back(first)
+            self._give_up(batch, lost + count, error)
+            return
         self._unsynced = True
         with self.changed:
-            self._remember(events)
-            self._last = first + len(batch) + lost - 1
+            self._remember([event for event, _ in events])
+            self._last = first + lost + count - 1
             self._written = self._taken
             self.changed.notify_all()
+        for mark, seq in marks:
+            mark.seq = seq
+            mark.passed.set()
+
+    def _give_up(self, batch: list[_Pending | _Mark], lost: int, error: Exception) -> None:
+        """Without numbers that are sure not to come again nobody can be told, nor of the gap until later."""
+        self._failed(error)
+        with self._pending:
+            self._lost += lost
+        with self.changed:
+            self._written = self._taken
+            self.changed.notify_all()
+        for mark in batch:
+            if isinstance(mark, _Mark):
+                mark.seq = self._last
+                mark.passed.set()
+        time.sleep(self._sync_interval)
+
+    def _failed(self, error: Exception) -> None:
+        if not self._failing:
+            log.error("The journal cannot be written; until it can, events are told, but not kept: %s", error)
+        self._failing = True
+
+    def _recovered(self) -> None:
+        if self._failing:
+            log.warning("The journal can be written again")
+        self._failing = False
 
     def _remember(self, events: list[Event]) -> None:
         recent = self._recent
@@ -259,8 +340,24 @@ class EventBus:
         try:
             self._journal.sync()
             self._unsynced = False
-        except sqlite3.Error:
-            log.exception("The journal cannot be forced to the disk")
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+
+
+def _number(
+    batch: list[_Pending | _Mark], number: int
+) -> tuple[list[tuple[Event, bytes]], list[tuple[_Mark, int]]]:
+    """The events of a batch, the first with `number`; and each mark with the number before it."""
+    events: list[tuple[Event, bytes]] = []
+    marks: list[tuple[_Mark, int]] = []
+    for entry in batch:
+        if isinstance(entry, _Mark):
+            marks.append((entry, number - 1))
+            continue
+        event = Event(seq=number, id=entry.name, time=entry.time, params=entry.params)
+        events.append((event, entry.encoded))
+        number += 1
+    return events, marks
 
 
 def _with_gaps(after: int, events: list[Event], last: int | None) -> list[Event]:

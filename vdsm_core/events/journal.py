@@ -6,13 +6,16 @@ loses nothing that was appended; a power cut loses at most what came after the l
 
 Numbers are reserved in blocks, and a reservation is forced to the disk before a number of the block is used.
 After a power cut the numbers go on behind the reservation, since a subscriber may have seen any before it.
-Whether there was one is told by the kernel's boot id: a daemon that was killed has lost nothing, and skips
+A small file beside the journal vouches that whatever subscribers have seen is in it: it holds the kernel's
+boot id, so that it counts for nothing after a power cut, and is removed, which works on a full disk, too,
+as soon as an event could not be written. A daemon that was killed on a good day has lost nothing, and skips
 nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -26,6 +29,8 @@ from vdsm_core.errors import ConfigError
 from vdsm_core.events.vocabulary import Event
 from vdsm_core.state import MEMORY
 
+log = logging.getLogger(__name__)
+
 #: Numbers reserved at a time: one forced write for as many events, and at most as many skipped.
 BLOCK: Final = 10_000
 #: Bytes that an event costs beside its parameters and its id: row header, number, time, page overhead.
@@ -36,10 +41,16 @@ CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY, time REAL NOT NULL, id TEXT NOT NULL, params BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS numbers (
-    one INTEGER PRIMARY KEY CHECK (one = 1), reserved INTEGER, boot TEXT, last INTEGER
+    one INTEGER PRIMARY KEY CHECK (one = 1), reserved INTEGER, last INTEGER
 );
-INSERT OR IGNORE INTO numbers VALUES (1, 0, '', 0);
+INSERT OR IGNORE INTO numbers (one, reserved, last) VALUES (1, 0, 0);
 """
+#: The part of the journal that is dropped at a time when it is full: enough to be rare, and to be quick.
+_PART: Final = 64
+#: Events dropped for their age at a time; those that are left wait for the next time.
+_MOST_DROPPED: Final = 10_000
+#: Bytes that SQLite's log may keep once it has been moved into the file.
+_LOG_SIZE: Final = 8 * 2**20
 _SIZE: Final = f"length(params) + length(id) + {_OVERHEAD}"
 
 
@@ -71,6 +82,7 @@ class Journal:
         self._write_lock = threading.Lock()
         self._bytes = 0
         self._dirty = False
+        self._vouched = False
         self.first = 1
         self.reserved = 0
         self.next = 1
@@ -96,39 +108,60 @@ class Journal:
         with self._write_lock, self._read_lock:
             if self._writer is None:
                 return
-            # Nothing is pending any more: the rest of the block is given back.
-            last = self.next - 1
-            self._writer.execute("UPDATE numbers SET last = ?, reserved = ?", (last, last))
-            self._checkpoint(self._writer)
-            if self._reader is not None and self._reader is not self._writer:
-                self._reader.close()
-            self._writer.close()
-            self._writer = self._reader = None
+            try:
+                # Nothing is pending any more: the rest of the block is given back.
+                self._force(self._writer, last=self.next - 1, reserved=self.next - 1)
+            finally:
+                if self._reader is not None and self._reader is not self._writer:
+                    self._reader.close()
+                self._writer.close()
+                self._writer = self._reader = None
 
     def take_numbers(self, count: int) -> int:
-        """Take `count` numbers; the first of them. They are never taken again, whatever happens."""
+        """Take `count` numbers; the first of them. They are never taken again, unless given back.
+
+        :raises sqlite3.Error: the disk is full or broken, and none are left of the last block
+        """
         first = self.next
         if first + count - 1 > self.reserved:
             self._reserve(first + count - 1 + BLOCK)
         self.next = first + count
         return first
 
-    def append(self, events: Sequence[Event]) -> None:
-        """Write events, in the order of their numbers, as one transaction."""
-        rows = [(event.seq, event.time, event.id, msgspec.json.encode(event.params)) for event in events]
-        with self._writing() as connection:
-            connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+    def give_back(self, first: int) -> None:
+        """Give back the numbers from `first` on: nobody has seen them."""
+        self.next = first
+
+    def append(self, events: Sequence[tuple[Event, bytes]]) -> None:
+        """Write events, each with its parameters as JSON, in the order of their numbers, as one transaction.
+
+        :raises sqlite3.Error: the disk is full or broken; their numbers will not come again
+        :raises OSError: not even that could be made sure of
+        """
+        rows = [(event.seq, event.time, event.id, params) for event, params in events]
+        try:
+            with self._writing() as connection:
+                connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error:
+            self._unvouch()
+            raise
         self._bytes += sum(len(row[3]) + len(row[2]) + _OVERHEAD for row in rows)
         self._dirty = True
+        if not self._vouched:
+            self._vouch()
         if self._bytes > self._most_bytes:
-            self._drop_oldest(self._bytes - self._most_bytes * 9 // 10)
+            self._drop_oldest(self._bytes - self._most_bytes + self._most_bytes // _PART)
 
     def sync(self) -> None:
-        """Force what was appended to the disk, and drop what is too old."""
+        """Force what was appended to the disk, and drop what is too old.
+
+        :raises sqlite3.Error: the disk is full or broken
+        """
         if self._dirty:
-            with self._write_lock:
+            with self._alone() as connection:
+                self._force(connection, last=self.next - 1)
                 self._dirty = False
-                self._checkpoint(self._open(self._writer))
+        self._shrink_log()
         self._drop_before(time.time() - self._keep)
 
     def read(self, after: int, most: int) -> list[Event]:
@@ -150,27 +183,60 @@ class Journal:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit={_LOG_SIZE}")
         return connection
 
     def _resume(self, connection: sqlite3.Connection) -> None:
-        self.reserved, boot, last = connection.execute("SELECT reserved, boot, last FROM numbers").fetchone()
+        self.reserved, last = connection.execute("SELECT reserved, last FROM numbers").fetchone()
         first, newest, size = connection.execute(
             f"SELECT min(seq), max(seq), total({_SIZE}) FROM events"  # noqa: S608 - constants only
         ).fetchone()
         self._bytes = int(size)
         written = max(last, newest or 0)
         # Closed in order, or killed on a machine that has run on since: all that was seen is in the file.
-        whole = bool(boot) and boot == self._boot
-        self.next = written + 1 if whole else max(written, self.reserved) + 1
+        self.next = written + 1 if self._is_vouched() else max(written, self.reserved) + 1
         self.first = first if first is not None else self.next
-        connection.execute("UPDATE numbers SET boot = ?, last = ?", (self._boot, written))
+        # Before anybody vouches for this file again, it must know which numbers are gone.
+        connection.execute("UPDATE numbers SET last = ?", (self.next - 1,))
+        self._vouch()
+
+    def _voucher(self) -> Path:
+        return Path(f"{self._path}-boot")
+
+    def _is_vouched(self) -> bool:
+        if not self._boot or self._path == MEMORY:
+            return False
+        try:
+            return self._voucher().read_text("ascii") == self._boot
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def _vouch(self) -> None:
+        if self._path == MEMORY:
+            return
+        try:
+            self._voucher().write_text(self._boot, "ascii")
+            self._vouched = True
+        except OSError as error:
+            # Costs nothing but a block of numbers at the next start.
+            log.warning("%s cannot be written: %s", self._voucher(), error)
+
+    def _unvouch(self) -> None:
+        if self._path != MEMORY:
+            self._voucher().unlink(missing_ok=True)
+        self._vouched = False
 
     def _reserve(self, up_to: int) -> None:
-        with self._write_lock:
-            connection = self._open(self._writer)
-            connection.execute("UPDATE numbers SET reserved = ?, boot = ?", (up_to, self._boot))
-            self._checkpoint(connection)
+        with self._alone() as connection:
+            self._force(connection, last=self.next - 1, reserved=up_to)
         self.reserved = up_to
+
+    def _shrink_log(self) -> None:
+        """Cut SQLite's log where readers that came one after the other have kept it from being reused."""
+        if self._path == MEMORY or Path(f"{self._path}-wal").stat().st_size <= 2 * _LOG_SIZE:
+            return
+        with self._read_lock, self._alone() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _drop_oldest(self, at_least: int) -> None:
         freed = last = 0
@@ -184,14 +250,16 @@ class Journal:
         self._bytes -= freed
 
     def _drop_before(self, moment: float) -> None:
+        freed = last = 0
         with self._writing() as connection:
-            oldest = connection.execute("SELECT time FROM events ORDER BY seq LIMIT 1").fetchone()
-            if oldest is None or oldest[0] >= moment:
-                return
-            sql = f"SELECT max(seq), total({_SIZE}) FROM events WHERE time < ?"  # noqa: S608 - as above
-            last, size = connection.execute(sql, (moment,)).fetchone()
-            self._drop(connection, last)
-        self._bytes -= int(size)
+            sql = f"SELECT seq, time, {_SIZE} FROM events ORDER BY seq LIMIT ?"  # noqa: S608 - as above
+            for seq, at, size in connection.execute(sql, (_MOST_DROPPED,)):
+                if at >= moment:
+                    break
+                last, freed = seq, freed + size
+            if last:
+                self._drop(connection, last)
+        self._bytes -= freed
 
     def _drop(self, connection: sqlite3.Connection, last: int) -> None:
         connection.execute("DELETE FROM events WHERE seq <= ?", (last,))
@@ -200,22 +268,39 @@ class Journal:
         self.first = last + 1
 
     @contextlib.contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """The writer's connection, for one thread at a time."""
+        with self._write_lock, self._read_lock if self._writer is self._reader else contextlib.nullcontext():
+            yield self._open(self._writer)
+
+    @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """The writer's connection, in a transaction."""
-        with self._write_lock, self._read_lock if self._writer is self._reader else contextlib.nullcontext():
-            connection = self._open(self._writer)
+        with self._alone() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                # SQLite has often rolled back itself when the disk is full.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
     @staticmethod
-    def _checkpoint(connection: sqlite3.Connection) -> None:
-        """Force the log to the disk and move it into the file, as far as readers let it."""
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    def _force(connection: sqlite3.Connection, *, last: int, reserved: int | None = None) -> None:
+        """Force everything written so far to the disk, by a transaction that is forced.
+
+        A checkpoint would not do: it leaves the log alone as long as somebody reads an older state.
+        """
+        connection.execute("PRAGMA synchronous=FULL")
+        try:
+            if reserved is None:
+                connection.execute("UPDATE numbers SET last = max(last, ?)", (last,))
+            else:
+                connection.execute("UPDATE numbers SET last = max(last, ?), reserved = ?", (last, reserved))
+        finally:
+            connection.execute("PRAGMA synchronous=NORMAL")
 
     @staticmethod
     def _open(connection: sqlite3.Connection | None) -> sqlite3.Connection:

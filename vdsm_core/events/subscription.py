@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from vdsm_core.events.vocabulary import Event, compile_pattern
@@ -40,12 +40,11 @@ class Subscription:
     def __init__(
         self,
         source: Source,
-        pattern: str,
+        pattern: str | Sequence[str],
         after: int,
         forget: Callable[[Subscription], None],
         floors: Mapping[str, int] | None = None,
     ) -> None:
-        self.pattern = pattern
         #: The number up to which everything that matches has been delivered.
         self.place = after
         self._source = source
@@ -60,22 +59,45 @@ class Subscription:
         """Deliver an event before all others."""
         self._first.append(event)
 
-    def next(self, timeout: float | None = None, most: int = 100) -> list[Event]:
-        """Wait for events, return those there are; an empty list after `timeout` seconds or `close`."""
+    def next(
+        self, timeout: float | None = None, most: int = 100, give_up: Callable[[], bool] = lambda: False
+    ) -> list[Event]:
+        """Wait for events, return those there are; an empty list after `timeout` seconds or `close`.
+
+        :param give_up: ends the waiting once it is true; looked at when something happens, and after `wake`
+        """
         end = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
+        # One at a time; whoever comes while another waits has its own patience.
+        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            return []
+        try:
             while not self._closed:
                 found = self._scan(most)
-                if found or not self._wait(end):
+                if found or not self._wait(end, give_up):
                     return found
+        finally:
+            self._lock.release()
         return []
 
     def close(self) -> None:
         """End the subscription; a waiting `next` returns."""
         self._closed = True
+        self.wake()
+        self._forget(self)
+
+    def wake(self) -> None:
+        """Let a waiting `next` see whether it shall give up."""
         with self._source.changed:
             self._source.changed.notify_all()
-        self._forget(self)
+
+    @property
+    def steady(self) -> int:
+        """The number from which on a resumption misses nothing that a snapshot has promised.
+
+        Each kind's states are true at a number of their own; between these, only whoever knows the floors
+        can go on.
+        """
+        return max(self._floors.values(), default=0)
 
     @property
     def closed(self) -> bool:
@@ -106,11 +128,12 @@ class Subscription:
             return event.seq > self._floors.get(kind, 0)
         return True
 
-    def _wait(self, end: float | None) -> bool:
-        """Wait for something new; False once the time is over."""
+    def _wait(self, end: float | None, give_up: Callable[[], bool]) -> bool:
+        """Wait for something new; False once the time is over or there is no use in waiting."""
         changed = self._source.changed
         with changed:
-            return changed.wait_for(
-                lambda: self._closed or self.place < self._source.last,
+            happened = changed.wait_for(
+                lambda: self._closed or self.place < self._source.last or give_up(),
                 None if end is None else max(0.0, end - time.monotonic()),
             )
+            return happened and not give_up()

@@ -7,7 +7,7 @@ number; numbers grow and never repeat, across restarts and power cuts too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -77,18 +77,36 @@ def event_id(component: str, operation: str, object_id: str = "") -> str:
 GAP_ID: Final = event_id(Gap.component, Gap.operation)
 
 
-def compile_pattern(pattern: str) -> Callable[[str], bool]:
+def compile_pattern(pattern: str | Sequence[str]) -> Callable[[str], bool]:
     """A function that tells whether an event id matches.
 
     :param pattern: an event id in which `*` stands for any text within a part; missing parts match all;
-        empty matches every event
+        empty matches every event; of several patterns one must match
     """
-    parts = (pattern.strip("|").split("|") if pattern.strip("|") else []) + ["*"] * 3
-    if parts[:3] == ["*"] * 3:
+    if not isinstance(pattern, str):
+        several = [compile_pattern(one) for one in pattern or ("",)]
+        return several[0] if len(several) == 1 else lambda candidate: any(fit(candidate) for fit in several)
+    parts = _parts(pattern)
+    if parts == ["*"] * 3:
         return lambda _: True
-    expression = r"\|".join("[^|]*".join(map(re.escape, part.split("*"))) for part in parts[:3])
-    compiled = re.compile(rf"\|{expression}")
+    compiled = re.compile(rf"\|{_expression(parts)}")
     return lambda candidate: compiled.fullmatch(candidate) is not None
+
+
+def may_match(pattern: str | Sequence[str], component: str, operation: str) -> bool:
+    """Whether a pattern, or one of several, matches events of a kind, of whichever object."""
+    patterns = [pattern] if isinstance(pattern, str) else pattern or [""]
+    kind = f"{component}|{operation}"
+    return any(re.fullmatch(_expression(_parts(one)[:2]), kind) for one in patterns)
+
+
+def _parts(pattern: str) -> list[str]:
+    bare = pattern.strip("|")
+    return [*(bare.split("|") if bare else []), "*", "*", "*"][:3]
+
+
+def _expression(parts: list[str]) -> str:
+    return r"\|".join("[^|]*".join(map(re.escape, part.split("*"))) for part in parts)
 
 
 def event_types(root: type[EventParams] = EventParams) -> list[type[EventParams]]:

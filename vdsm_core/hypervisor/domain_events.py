@@ -80,6 +80,11 @@ def _memory_failure(uuid: str, name: str, recipient: int, action: int, flags: in
     )
 
 
+def _job_completed(uuid: str, name: str, stats: dict[str, Any]) -> HypervisorEvent:
+    operation = stats.get(libvirt.VIR_DOMAIN_JOB_OPERATION, libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN)
+    return events.DomainJobCompleted(uuid, name, word(spelling.JOB_OPERATION, operation), stats)
+
+
 def _metadata(uuid: str, name: str, kind: int, uri: Any) -> HypervisorEvent:
     return events.DomainMetadata(uuid, name, word(spelling.METADATA, kind), uri or "")
 
@@ -103,7 +108,7 @@ CONVERTERS: Final[dict[int, Callable[..., HypervisorEvent]]] = {
     libvirt.VIR_DOMAIN_EVENT_ID_TUNABLE: events.DomainTunable,
     libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE: _agent,
     libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION: events.DomainMigrationIteration,
-    libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED: events.DomainJobCompleted,
+    libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED: _job_completed,
     libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE: _metadata,
     libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_THRESHOLD: _threshold,
     libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_FAILURE: _memory_failure,

@@ -146,8 +146,10 @@ class DomainMigrationIteration(DomainEvent, frozen=True):
 
 
 class DomainJobCompleted(DomainEvent, frozen=True):
-    """A migration, save or dump ended. `stats`: libvirt's job statistics by their own names."""
+    """A migration, save or dump ended. `operation`: "migration-out", "save", ...; `stats`: libvirt's job
+    statistics by their own names, times in ms, sizes in bytes."""
 
+    operation: str
     stats: dict[str, Any]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,83 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One server-sent event. `id` is the last that was told, `data` None where only an id was."""
+
+    id: str
+    event: str
+    data: Any
+
+    @property
+    def seq(self) -> int:
+        """The number of the event itself."""
+        return int(self.data["seq"])
+
+
+class EventReader:
+    """A stream of events."""
+
+    def __init__(
+        self, url: str, query: str = "", headers: Mapping[str, str] | None = None, timeout: float = 10.0
+    ) -> None:
+        self._connection: http.client.HTTPConnection
+        if url.startswith("unix:"):
+            self._connection = UnixConnection(url.removeprefix("unix:"), timeout)
+        else:
+            self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
+        self._connection.request("GET", f"/api/events{query}", headers=dict(headers or {}))
+        self._response = self._connection.getresponse()
+        self.status = self._response.status
+        self.headers = self._response.headers
+        self.last_id = ""
+
+    def __enter__(self) -> EventReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def body(self) -> Any:
+        """The problem that came instead of a stream."""
+        return json.loads(self._response.read())
+
+    def blocks(self) -> Iterator[list[str]]:
+        """Each block as it came, until the stream ends."""
+        lines: list[str] = []
+        while line := self._response.readline():
+            text = line.decode().rstrip("\n")
+            if text:
+                lines.append(text)
+            else:
+                yield lines
+                lines = []
+
+    def messages(self) -> Iterator[Message]:
+        """Each event, until the stream ends."""
+        for block in self.blocks():
+            fields = dict(line.split(": ", 1) for line in block if not line.startswith(":"))
+            self.last_id = fields.get("id", self.last_id)
+            if "data" in fields:
+                yield Message(self.last_id, fields["event"], json.loads(fields["data"]))
+
+    def take(self, count: int) -> list[Message]:
+        """The next events."""
+        return list(islice(self.messages(), count))
+
+    def started(self) -> EventReader:
+        """Once the host has told from which number on the stream goes."""
+        for block in self.blocks():
+            if block and block[-1].startswith("id: "):
+                self.last_id = block[-1].removeprefix("id: ")
+                return self
+        raise AssertionError("the stream has ended")
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
 
 
 @dataclass(frozen=True)

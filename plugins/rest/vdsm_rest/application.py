@@ -8,11 +8,14 @@ hooks and tools are off, and dispatching is a look into the table of routes that
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
 import cherrypy
 
+from vdsm_rest.caller import HAND_OVER
+from vdsm_rest.events import EventStream
 from vdsm_rest.service import Service
 
 log = logging.getLogger(__name__)
@@ -32,11 +35,22 @@ class ApiRequest(_Request):  # type: ignore[misc]  # CherryPy has no types
         response = cherrypy.serving.response
         response.output_status = _STATUS_LINES[reply.status]
         headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in reply.headers]
-        if reply.status not in {204, 304}:
+        body: Any = [reply.body] if reply.body and method != "HEAD" else []
+        if reply.stream is not None:
+            body = self._hand_over(reply.stream)
+        elif reply.status not in {204, 304}:
             headers.append((b"Content-Length", str(len(reply.body)).encode()))
         response.header_list = headers
-        response.body = [reply.body] if reply.body and method != "HEAD" else []
+        response.body = body
         return response
+
+    def _hand_over(self, stream: EventStream) -> Iterable[bytes]:
+        """Give a stream the connection, if the server can do without."""
+        hand_over = self.wsgi_environ.get(HAND_OVER)
+        if hand_over is None:
+            return stream
+        hand_over(stream)
+        return ()
 
 
 class ApiResponse(_Response):  # type: ignore[misc]  # as above

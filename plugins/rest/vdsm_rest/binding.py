@@ -50,6 +50,8 @@ class RestBinding(Binding):
     def stop(self, grace: float) -> None:
         """Take no new calls, let those that run end within `grace` seconds, leave no thread, socket, file."""
         deadline = time.monotonic() + grace
+        self._service.waiting.end()
+        self._service.streams.end()
         servers, self._servers = self._servers, []
         for server in servers:
             server.shut(max(0.0, deadline - time.monotonic()))

@@ -7,12 +7,14 @@ import time
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from vdsm_bridge import Bridge, Context, Identity, Proof
+from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
 from vdsm_bridge.errors import Unauthenticated
 from vdsm_rest.problems import MalformedRequest
 
 #: Key in the WSGI environment: a dictionary that lives as long as the connection.
 CONNECTION: Final = "vdsm.connection"
+#: Key in the WSGI environment: a function that takes a stream, which goes on with the connection.
+HAND_OVER: Final = "vdsm.hand_over"
 #: Key in the WSGI environment: the peer's user id on a unix socket.
 PEER_UID: Final = "X_REMOTE_UID"
 
@@ -47,8 +49,10 @@ def identify(bridge: Bridge, environ: Environ) -> Identity:
     return identity
 
 
-def context(identity: Identity, environ: Environ) -> Context:
+def context(identity: Identity, environ: Environ, waiting: Waiting) -> Context:
     """The circumstances of the call.
+
+    :param waiting: the calls of this binding that wait for something to happen
 
     :raises MalformedRequest: an id is too long or has characters that it must not have
     """
@@ -61,6 +65,7 @@ def context(identity: Identity, environ: Environ) -> Context:
         flow_id=_checked("FlowID", get("HTTP_FLOWID") or get("HTTP_X_CORRELATION_ID") or "", _FLOW_ID),
         request_id=_request_id(get("HTTP_IDEMPOTENCY_KEY")),
         deadline=None if wait is None else time.monotonic() + wait,
+        waiting=waiting,
     )
 
 

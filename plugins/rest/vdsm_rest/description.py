@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vdsm_bridge.openapi import Wire
-from vdsm_rest import views
+from vdsm_rest import events, views
 from vdsm_rest.problems import (
     BodyTooLarge,
     ForeignHost,
@@ -70,8 +70,12 @@ _IF_MATCH: Final = _header("If-Match", "Go on only if the item still has this en
 _IF_NONE_MATCH: Final = _header("If-None-Match", "Answer 304 if the entity tag is still this one.")
 
 
-def _page(summary: str, content: dict[str, Any]) -> dict[str, Any]:
+def _refusals(statuses: dict[int, str]) -> dict[str, Any]:
     refusal = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    return {str(status): {"description": text, **refusal} for status, text in statuses.items()}
+
+
+def _page(summary: str, content: dict[str, Any]) -> dict[str, Any]:
     statuses = {401: "Unauthorized", 403: "Forbidden", 406: "Not Acceptable", 412: "Precondition Failed"}
     return {
         "get": {
@@ -81,10 +85,66 @@ def _page(summary: str, content: dict[str, Any]) -> dict[str, Any]:
             "responses": {
                 "200": {"description": "OK", "content": {"application/json": {"schema": content}}},
                 "304": {"description": "It is as `If-None-Match` says."},
-                **{str(status): {"description": text, **refusal} for status, text in statuses.items()},
+                **_refusals(statuses),
             },
         }
     }
+
+
+#: The parameters are those of `vdsm_rest.events.Wanted`.
+_EVENTS: Final = {
+    "get": {
+        "summary": "What happens on the host, as server-sent events.",
+        "description": (
+            "`id` is the event's number, `event` its kind as `component.operation`, `data` the event itself "
+            "as one JSON object, see `Event`. Where events are missing, `events.gap` says which: read the "
+            "state anew. A client that connects again sends the last number it has seen, and misses nothing; "
+            "a silent stream tells the number as well, with a comment that shows that it lives.\n\n"
+            "With `snapshot` the current states of what is watched come first, as events without an `id` of "
+            "the stream's, each true at its own number; no event that follows is older.\n\n"
+            "A client that does not read loses its stream."
+        ),
+        "tags": ["API"],
+        "operationId": "events",
+        "parameters": [
+            _query(
+                "filter",
+                "An event id in which `*` stands for any text within a part; parts that are left out match "
+                "everything. Repeated, one must match.",
+                {
+                    "type": "array",
+                    "maxItems": events.MOST_FILTERS,
+                    "items": {"type": "string", "maxLength": events.LONGEST_FILTER},
+                },
+            ),
+            _query(
+                "after",
+                "Begin after the event of this number; without it, with what happens from now on.",
+                {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+            ),
+            _query(
+                "snapshot", "Begin with the current states, unless a number is given.", {"type": "boolean"}
+            ),
+            _header("Last-Event-ID", "As `after`, which it goes before.", pattern="^[0-9]{1,18}$"),
+        ],
+        "responses": {
+            "200": {
+                "description": "The stream; it ends with the connection.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            **_refusals(
+                {
+                    400: "Bad Request",
+                    401: "Unauthorized",
+                    403: "Forbidden",
+                    406: "Not Acceptable",
+                    422: "Unprocessable Entity",
+                    503: "`too-many-streams`; `Retry-After` says when to try again.",
+                }
+            ),
+        },
+    }
+}
 
 
 _ROOT_SCHEMA: Final = {
@@ -124,6 +184,7 @@ WIRE: Final = Wire(
     problem=Problem,
     pages={
         ROOT: _page("The entry point: what this is, what it can do, where its parts are.", _ROOT_SCHEMA),
+        events.PATH: _EVENTS,
         f"{ROOT}/openapi.json": _page("This document.", {"type": "object"}),
     },
 )

@@ -24,7 +24,7 @@ class RestOptions(Options, frozen=True):
     hosts: tuple[str, ...] = ()
     #: Threads of each socket at the start; each call that waits needs one.
     threads: Annotated[int, Meta(ge=1, le=1000)] = 8
-    #: Threads of each socket at the most.
+    #: Threads of each socket at the most; calls that wait for events get half of them.
     max_threads: Annotated[int, Meta(ge=1, le=1000)] = 100
     #: Requests that may wait for a thread before new ones are turned away with 503.
     backlog: Annotated[int, Meta(ge=1)] = 1000
@@ -36,5 +36,9 @@ class RestOptions(Options, frozen=True):
     max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
     #: Bytes of a request's line and headers.
     max_header: Annotated[int, Meta(ge=1024)] = 256 * 1024
+    #: Streams of events at the same time, each in a thread of its own.
+    streams: Annotated[int, Meta(ge=0, le=10_000)] = 50
+    #: Seconds after which a stream without events says that it lives.
+    heartbeat: Annotated[float, Meta(gt=0, le=3600)] = 15.0
     #: Objects and arrays inside each other in a body.
     max_depth: Annotated[int, Meta(ge=1, le=500)] = 64

@@ -11,6 +11,7 @@ import msgspec
 
 from vdsm_bridge import openapi, types
 from vdsm_bridge.routes import Route
+from vdsm_rest import events
 from vdsm_rest.description import WIRE
 from vdsm_rest.table import ROOT
 
@@ -20,6 +21,7 @@ DOCS: Final = f"{ROOT}/docs"
 #: What a client may rely on; names are only ever added.
 CAPABILITIES: Final = (
     "entity-tags",  # ETag, If-Match, If-None-Match
+    "events",  # GET /api/events, Last-Event-ID
     "fields",  # fields= on items and collections
     "filter",  # filter= on collections
     "idempotency-key",  # Idempotency-Key
@@ -41,6 +43,7 @@ _POLICY: Final = (
 _FILES: Final = {
     DOCS: ("docs.html", "text/html"),
     f"{DOCS}/app.js": ("app.js", "text/javascript"),
+    f"{DOCS}/events.js": ("events.js", "text/javascript"),
     f"{DOCS}/request.js": ("request.js", "text/javascript"),
     f"{DOCS}/types.js": ("types.js", "text/javascript"),
     f"{DOCS}/style.css": ("style.css", "text/css"),
@@ -105,6 +108,7 @@ def _root(routes: Sequence[Route], version: str, revision: str) -> dict[str, Any
         "capabilities": list(CAPABILITIES),
         "links": [
             *(collections[name] for name in sorted(collections)),
+            {"rel": "events", "href": events.PATH},
             {"rel": "service-desc", "href": OPENAPI},
             {"rel": "service-doc", "href": DOCS},
         ],

@@ -92,6 +92,13 @@ class ForeignHost(errors.AccessRefused):
     template = "'{host}' is no name of this service; see the option 'hosts'"
 
 
+class TooManyStreams(errors.Unavailable):
+    """As many callers as may be read events as a stream. Facts: `most`."""
+
+    slug = "too-many-streams"
+    template = "There are {most} event streams already; wait, or ask with Events.next"
+
+
 #: The one table. The nearest class on the way up the tree decides.
 STATUS: Final[dict[type[VdsmError], int]] = {
     MalformedRequest: 400,

@@ -27,7 +27,8 @@ from cheroot.server import (
 from cheroot.workers import threadpool
 
 from vdsm_bridge.errors import Unavailable, UnexpectedError
-from vdsm_rest.caller import CONNECTION
+from vdsm_rest.caller import CONNECTION, HAND_OVER
+from vdsm_rest.events import EventStream
 from vdsm_rest.options import RestOptions
 from vdsm_rest.problems import (
     BodyTooLarge,
@@ -51,11 +52,23 @@ _LINGER_SECONDS: Final = 1.0
 class Pool(threadpool.ThreadPool):  # type: ignore[misc]  # cheroot has no types
     """Threads that grow in number when all are busy: a call that waits for a stuck machine holds one."""
 
+    def __init__(self, server: HttpServer, **bounds: Any) -> None:
+        super().__init__(server, **bounds)
+        self._growing = threading.Lock()
+        self._stopped = False
+
     def put(self, connection: Any) -> None:
         """Hand a connection over, to a new thread if need be."""
         super().put(connection)
-        if self._queue.qsize() and len(self._threads) < self.max and not self.idle:
-            self._threads.append(self._spawn_worker())
+        self.keep_up()
+
+    def keep_up(self) -> None:
+        """Start threads for connections that wait for one."""
+        with self._growing:
+            if self._stopped:
+                return
+            missing = min(self._queue.qsize() - self.idle, self.max - len(self._threads))
+            self.grow(max(0, missing))
 
     def grow(self, amount: int) -> None:
         """Start threads, without waiting for each."""
@@ -63,7 +76,9 @@ class Pool(threadpool.ThreadPool):  # type: ignore[misc]  # cheroot has no types
 
     def stop(self, timeout: float) -> None:
         """Let the threads finish what they do within `timeout` seconds; then cut their connections."""
-        threads, self._threads[:] = self._threads[:], []
+        with self._growing:
+            self._stopped = True
+            threads, self._threads[:] = self._threads[:], []
         for _ in threads:
             self._queue.put(threadpool._SHUTDOWNREQUEST)  # noqa: SLF001 - the pool's own mark
         _join(threads, timeout)
@@ -151,9 +166,26 @@ class Connection(HTTPConnection):  # type: ignore[misc]  # as above
         self.memory: dict[str, Any] = {}
         #: Whether the peer may still be sending what nobody will read.
         self.unread = False
+        #: What goes on with the connection once its request is answered.
+        self.stream: EventStream | None = None
+
+    def communicate(self) -> bool:
+        """Answer one request.
+
+        :returns: whether the connection is kept
+        """
+        # Who handed over the next connection may have taken this thread for an idle one.
+        if self.server.requests.qsize:
+            self.server.requests.keep_up()
+        keep: bool = super().communicate()
+        return keep
 
     def close(self) -> None:
-        """Close, once the peer had a chance to read the last answer."""
+        """Close, once the peer had a chance to read the last answer; a stream closes it itself."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.take(self)
+            return
         if self.unread:
             with suppress(OSError):
                 _linger(self.socket)
@@ -171,7 +203,14 @@ class Gateway(wsgi.Gateway_10):  # type: ignore[misc]  # as above
             request.rfile = ChunkedRFile(SizeCheckWrapper(request.conn.rfile, 2 * limit), limit)
         environ: dict[str, Any] = super().get_environ()
         environ[CONNECTION] = request.conn.memory
+        environ[HAND_OVER] = self._hand_over
         return environ
+
+    def _hand_over(self, stream: EventStream) -> None:
+        # The body has no length and no chunks; cheroot does that for old clients only.
+        self.req.response_protocol = "HTTP/1.0"
+        self.req.close_connection = True
+        self.req.conn.stream = stream
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Begin the response; a chunked body that nobody read ends the connection."""

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from vdsm_bridge import Bridge, Context, Kind, types
+from vdsm_bridge import Bridge, Context, Kind, Waiting, types
 from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
 from vdsm_bridge.routes import BY_NAME, RouteConflict, derive
-from vdsm_rest import caller, negotiation, problems, views
+from vdsm_rest import caller, events, negotiation, problems, views
 from vdsm_rest.arguments import NO_BODY, Query, read_query
 from vdsm_rest.caller import Environ
 from vdsm_rest.conditions import etag_of, matches_strongly, matches_weakly
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 Headers = list[tuple[str, str]]
 _JSON: Final = ("Content-Type", "application/json")
 _NO_SNIFF: Final = ("X-Content-Type-Options", "nosniff")
+_READING: Final = ("GET", "HEAD", "OPTIONS")
 _REVALIDATE: Final = ("Cache-Control", "no-cache")
 
 
@@ -38,6 +39,7 @@ class Reply(msgspec.Struct):
     status: int
     headers: Headers
     body: bytes = b""
+    stream: events.EventStream | None = None
 
 
 class Api:
@@ -59,6 +61,9 @@ class Service:
     def __init__(self, bridge: Bridge, options: RestOptions) -> None:
         self._bridge = bridge
         self._options = options
+        #: Calls that wait for events; the other half of the threads is left to others.
+        self.waiting = Waiting(options.max_threads // 2)
+        self.streams = events.Streams(bridge, options)
         self._guard = Guard(options.hosts)
         self._pages = Pages()
         self._lock = threading.Lock()
@@ -100,21 +105,32 @@ class Service:
         if page is not None:
             return self._page(page, method, environ)
         identity = caller.identify(self._bridge, environ)
+        if path.rstrip("/") == events.PATH:
+            return self._events(method, environ)
         node, values = api.table.find(path)
         if node is None:
             raise _nothing_at(path)
         if method == "OPTIONS":
             return Reply(204, [("Allow", ", ".join(node.methods()))])
         entry = _entry(node, method, path)
-        context = caller.context(identity, environ)
+        context = caller.context(identity, environ, self.waiting)
         return self._carry_out(entry, values, context, environ)
 
-    def _page(self, page: Page, method: str, environ: Environ) -> Reply:
+    def _events(self, method: str, environ: Environ) -> Reply:
+        """A stream of events; whoever has any role may read it, as it may call `Events.subscribe`."""
+        _reading_only(method, environ)
         if method == "OPTIONS":
-            return Reply(204, [("Allow", "GET, HEAD, OPTIONS")])
-        if method not in {"GET", "HEAD"}:
-            allowed = ["GET", "HEAD", "OPTIONS"]
-            raise MethodNotAllowed(method=method, path=environ["PATH_INFO"], allowed=allowed)
+            return Reply(204, [("Allow", ", ".join(_READING))])
+        negotiation.accept(environ, events.MEDIA_TYPE)
+        negotiation.no_body(environ)
+        asked = events.wanted(environ)
+        headers = list(events.HEADERS)
+        return Reply(200, headers, stream=self.streams.open(asked) if method == "GET" else None)
+
+    def _page(self, page: Page, method: str, environ: Environ) -> Reply:
+        _reading_only(method, environ)
+        if method == "OPTIONS":
+            return Reply(204, [("Allow", ", ".join(_READING))])
         if not page.public:
             caller.identify(self._bridge, environ)
         negotiation.accept(environ, page.media_type)
@@ -176,6 +192,11 @@ def path_of(environ: Mapping[str, Any]) -> str:
     """The path as it came, percent-encoded: only so a slash within a segment is not mistaken."""
     uri: str = environ.get("REQUEST_URI") or environ["PATH_INFO"]
     return uri.partition("?")[0]
+
+
+def _reading_only(method: str, environ: Environ) -> None:
+    if method not in _READING:
+        raise MethodNotAllowed(method=method, path=environ["PATH_INFO"], allowed=list(_READING))
 
 
 def _nothing_at(path: str) -> VdsmError:

@@ -45,7 +45,9 @@ def test_what_is_written_is_read(known):
 
 def test_libvirt_gives_back_what_it_was_given(vms):
     """It puts its own namespace on the element, and keeps the text."""
-    vm_id = vms.create(custom={"a": "\u20ac <b> &amp; \U0001f600"})
+    custom = {"a": "\u20ac <b> &amp; \U0001f600\nsecond line\x00"}
+    vm_id = vms.create(custom=custom)
+    assert vms.call("VM.getInfo", vmID=vm_id).custom == custom
     known = Metadata(custom={"x": "\u0001y"}, exit=Exit(1, 3, "no & no"))
     vms.hypervisor.set_metadata(vm_id, metadata.URI, metadata.PREFIX, metadata.write_text(known))
     assert metadata.read(parse(vms.hypervisor.domain_xml(vm_id))) == known

@@ -105,10 +105,10 @@ class VmDefinition(Record, frozen=True):
     boot_menu_enable: TextBool | UnsetType = UNSET
     transparent_huge_pages: TextBool | UnsetType = UNSET
     mem_size: int | UnsetType = UNSET
+    smp: TextUint | UnsetType = UNSET
     max_mem_size: int | UnsetType = UNSET
     max_mem_slots: int | UnsetType = UNSET
     mem_guaranteed_size: int | UnsetType = UNSET
-    smp: TextUint | UnsetType = UNSET
     max_v_cpus: TextUint | UnsetType = msgspec.field(name="maxVCpus", default=UNSET)
     smp_cores_per_socket: TextUint | UnsetType = UNSET
     smp_threads_per_core: TextUint | UnsetType = UNSET

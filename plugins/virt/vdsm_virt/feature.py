@@ -14,7 +14,7 @@ from vdsm_core.config import Options, Positive
 from vdsm_core.hypervisor import ConnectionBack, HypervisorEvent
 from vdsm_virt.control import Control
 from vdsm_virt.domain.kind import Accelerator, Kinds
-from vdsm_virt.events import VmStatusChanged
+from vdsm_virt.events import VmGone, VmStatusChanged
 from vdsm_virt.host import HostFacts, HostSampler, Tree, kvm
 from vdsm_virt.host.capabilities import Promises
 from vdsm_virt.host_verbs import Host
@@ -64,7 +64,7 @@ class Virt(Feature):
         self._keeper = Keeper()
         self._inventory = Inventory(runtime.events)
         self._records = Records(hypervisor, self._inventory, self._keeper, runtime.root)
-        self._watcher = Watcher(hypervisor, self._inventory, self._keeper, self._records)
+        self._watcher = Watcher(hypervisor, self._inventory, self._keeper, self._records, runtime.events)
         self._statistics = Statistics(hypervisor, self._inventory)
         self._kinds = Kinds(hypervisor, config.accelerator, lambda: kvm.usable(tree))
         promises = Promises(
@@ -124,7 +124,9 @@ class Virt(Feature):
         status = VmStatusChanged
         self._taken_back = [
             self.runtime.hypervisor.listen(self._handle),
-            self.runtime.events.provide(status.component, status.operation, self._inventory.states),
+            self.runtime.events.provide(
+                status.component, [status.operation, VmGone.operation], self._inventory.states
+            ),
         ]
         if self.runtime.hypervisor.connected:
             self._watcher.compare()

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from vdsm_core.events import EventBus, EventParams
 from vdsm_virt.errors import NoSuchVM, VMExists
-from vdsm_virt.events import VmStatusChanged
+from vdsm_virt.events import VmGone, VmStatusChanged
 from vdsm_virt.machine import TRANSITIONS, Machine
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ class Inventory:
                 if self._ids.get(machine.name) == vm_id:
                     del self._ids[machine.name]
                 self._note()
+                self._events.publish(VmGone(vm_id=vm_id, vm_name=machine.name), vm_id)
 
     def wait(self, vm_id: str, reached: Callable[[Machine | None], bool], timeout: float) -> bool:
         """Wait until `reached` holds of a machine (None: it is gone); tell whether it does."""
@@ -112,10 +113,12 @@ class Inventory:
         self.version += 1
         self._changed.notify_all()
 
-    def states(self, barrier: Callable[[], int]) -> tuple[int, list[tuple[str, EventParams]]]:
+    def states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
         """The status of every machine as the event that would say so; see `EventBus.provide`."""
         with self._changed:
-            return barrier(), [(machine.id, _said(machine)) for machine in self._machines.values()]
+            mark()
+            machines = list(self._machines.values())
+        return [(machine.id, _said(machine)) for machine in machines]
 
     def _publish(self, machine: Machine) -> None:
         self._events.publish(_said(machine), machine.id)

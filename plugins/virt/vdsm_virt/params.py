@@ -17,6 +17,7 @@ from vdsm_virt.scalars import (
     LooseInt,
     LooseUint,
     OptionalPath,
+    Prose,
     Word,
 )
 
@@ -93,7 +94,7 @@ class KnownVmParams(Request, frozen=True):
     kernel_args: Word | UnsetType = UNSET
 
     devices: Annotated[list[AnyDevice], Meta(max_length=512)] | UnsetType = UNSET
-    custom: dict[Word, Word] = {}
+    custom: dict[Prose, Prose] = {}
 
     display: Literal["vnc", "qxl", "qxlnc", "local"] | UnsetType = UNSET
     display_ip: Word | UnsetType = UNSET

@@ -27,7 +27,9 @@ LooseBool = bool | Literal["true", "false", "True", "False", "TRUE", "FALSE"]
 _CLEAN: Final = r"[^\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]"
 #: Text of which libvirt's XML and a log can hold every character.
 Word = Annotated[str, Meta(max_length=4096, pattern=rf"^{_CLEAN}*$")]
-#: The same, with something in it.
+#: Text of any characters, over many lines if need be.
+Prose = Annotated[str, Meta(max_length=65_536, pattern=r"^[^\ud800-\udfff]*$")]
+#: A `Word` with something in it.
 Filled = Annotated[str, Meta(max_length=256, pattern=rf"^{_CLEAN}+$")]
 #: A path of this host's.
 AbsolutePath = Annotated[str, Meta(max_length=4096, pattern=rf"^/{_CLEAN}*$")]

@@ -24,7 +24,7 @@ from vdsm_virt.records import Records
 from vdsm_virt.scalars import MOST_CPUS
 from vdsm_virt.stats import Statistics, VmStats
 
-OptionalUUID = Annotated[str, Meta(pattern=f"{UUID_PATTERN}|^$", description="A UUID, or empty.")]
+OptionalUUID = Annotated[str, Meta(pattern=rf"{UUID_PATTERN}|^$(?!\n)", description="A UUID, or empty.")]
 
 
 class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):

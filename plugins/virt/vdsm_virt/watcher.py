@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from vdsm_core.errors import VdsmError
+from vdsm_core.events import EventBus
 from vdsm_core.hypervisor import (
     ConnectionBack,
     DomainDeviceAdded,
     DomainDeviceRemoved,
     DomainDiskChange,
+    DomainEvent,
     DomainIOError,
     DomainLifecycle,
     DomainReboot,
@@ -27,6 +29,8 @@ from vdsm_core.hypervisor import (
     LifecycleEvent,
 )
 from vdsm_virt.errors import VMExists
+from vdsm_virt.events import Reconciled
+from vdsm_virt.happenings import events_of
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import MISSING, STATUS, Machine, exit_found, exit_of
@@ -39,21 +43,33 @@ _replace = msgspec.structs.replace
 _IO_ERRORS: Final = {"enospc": "ENOSPC", "eperm": "EPERM", "eio": "EIO", "eother": "EOTHER"}
 #: Seconds until a comparison that failed is tried again.
 _AGAIN: Final = 5.0
+#: Times that a state is read anew because events came meanwhile.
+_MOST_READINGS: Final = 5
 _NEW_XML: Final = (DomainDeviceAdded, DomainDeviceRemoved, DomainDiskChange, DomainTrayChange)
+
+Cause = Literal["connection back", "events lost"]
 
 
 class Watcher:
     """Feeds the inventory."""
 
     def __init__(
-        self, hypervisor: Hypervisor, inventory: Inventory, keeper: Keeper, records: Records
+        self,
+        hypervisor: Hypervisor,
+        inventory: Inventory,
+        keeper: Keeper,
+        records: Records,
+        events: EventBus,
     ) -> None:
         self._hypervisor = hypervisor
         self._inventory = inventory
         self._keeper = keeper
         self._records = records
+        self._events = events
         # Comparisons and events come from different threads.
         self._lock = threading.Lock()
+        #: Counts the events about states: what was read before one is not taken over after it.
+        self._heard = 0
         self._lifecycle: dict[LifecycleEvent, Callable[[DomainLifecycle], None]] = {
             "defined": self._defined,
             "undefined": self._undefined,
@@ -69,10 +85,13 @@ class Watcher:
     def handle(self, event: HypervisorEvent) -> None:
         """Take one event of the hypervisor's."""
         if isinstance(event, ConnectionBack | EventsLost):
-            self.compare()
+            self.compare("events lost" if isinstance(event, EventsLost) else "connection back")
             return
         with self._lock:
+            if isinstance(event, DomainEvent):
+                self._tell(event)
             if isinstance(event, DomainLifecycle):
+                self._heard += 1
                 self._lifecycle[event.event](event)
             elif isinstance(event, DomainReboot):
                 self._inventory.update(event.uuid, _rebooted)
@@ -82,40 +101,73 @@ class Watcher:
             elif isinstance(event, _NEW_XML):
                 self._outdated(event.uuid)
 
-    def compare(self) -> None:
-        """Read all domains and take over what is different; again later if libvirt does not answer."""
+    def compare(self, cause: Cause | None = None) -> None:
+        """Read all domains and take over what is different; again later if libvirt does not answer.
+
+        :param cause: why events were missed, to be told with what is different; None if nobody missed any
+        """
         try:
             with self._lock:
-                domains = {domain.uuid: domain for domain in self._hypervisor.domains()}
-                for domain in domains.values():
-                    self._compare_one(domain)
-                for machine in self._inventory.all():
-                    if machine.id not in domains and not machine.launching and not machine.missing:
-                        self._gone(machine)
+                found = self._compare_all(cause)
+                if cause is not None:
+                    self._events.publish(found)
         except VdsmError as error:
             log.warning("Cannot compare the machines with libvirt's: %s", error)
             if self._hypervisor.connected:
-                self._keeper.do("comparing with libvirt", self.compare, _AGAIN)
+                again = f"comparing with libvirt, {cause}"
+                self._keeper.do(again, lambda: self.compare(cause), _AGAIN)
 
     def settle(self, vm_id: str) -> None:
         """Read the state of one machine, for when its event does not come.
 
         :raises VdsmError: libvirt does not tell
         """
-        domain = self._hypervisor.domain(vm_id)
+        for _ in range(_MOST_READINGS):
+            heard = self._heard
+            domain = self._hypervisor.domain(vm_id)
+            with self._lock:
+                if heard == self._heard:
+                    self._compare_one(domain)
+                    return
+        # In such a storm of events, they have to wait for once.
         with self._lock:
-            self._compare_one(domain)
+            self._compare_one(self._hypervisor.domain(vm_id))
 
-    def _compare_one(self, domain: DomainState) -> None:
+    def _tell(self, event: DomainEvent) -> None:
+        machine = self._inventory.find(event.uuid)
+        postcopy = machine is not None and machine.pause_code == "POSTCOPY"
+        for told in events_of(event, postcopy=postcopy):
+            self._events.publish(told, event.uuid)
+
+    def _compare_all(self, cause: Cause | None) -> Reconciled:
+        before = {machine.id: machine for machine in self._inventory.all()}
+        domains = {domain.uuid: domain for domain in self._hypervisor.domains()}
+        changed = [domain.uuid for domain in domains.values() if self._compare_one(domain)]
+        for machine in before.values():
+            if machine.id not in domains and not machine.launching and not machine.missing:
+                self._gone(machine)
+                changed.append(machine.id)
+        return Reconciled(
+            cause=cause or "connection back",
+            added=[vm_id for vm_id in changed if vm_id not in before],
+            changed=[vm_id for vm_id in changed if vm_id in before and self._inventory.find(vm_id)],
+            gone=[vm_id for vm_id in changed if vm_id in before and not self._inventory.find(vm_id)],
+        )
+
+    def _compare_one(self, domain: DomainState) -> bool:
+        """Take over one domain; whether that changed anything."""
         known = self._inventory.find(domain.uuid)
         if known is None:
             self._new(domain)
-        elif not known.launching:
-            after = self._inventory.update(domain.uuid, lambda machine: _found(machine, domain))
-            if after is not None and after.status == "Down" != known.status:
-                self._records.remember_exit_soon(domain.uuid)
-            if after is not None and after.stale:
-                self._records.refresh_soon(domain.uuid)
+            return True
+        if known.launching:
+            return False
+        after = self._inventory.update(domain.uuid, lambda machine: _found(machine, domain))
+        if after is not None and after.status == "Down" != known.status:
+            self._records.remember_exit_soon(domain.uuid)
+        if after is not None and after.stale:
+            self._records.refresh_soon(domain.uuid)
+        return after is not known
 
     def _new(self, domain: DomainState) -> None:
         status = STATUS[domain.state]
@@ -153,11 +205,8 @@ class Watcher:
     def _ask(self, event: DomainLifecycle) -> None:
         """An event of a machine that is not known: read what there is."""
 
-        def ask() -> None:
-            if self._inventory.find(event.uuid) is None:
-                self.settle(event.uuid)
-
-        self._keeper.do(f"looking at {event.uuid}", ask)
+        # Also if it is known by then: what made it known may have been read before this event.
+        self._keeper.do(f"looking at {event.uuid}", lambda: self.settle(event.uuid))
 
     def _defined(self, event: DomainLifecycle) -> None:
         machine = self._inventory.find(event.uuid)

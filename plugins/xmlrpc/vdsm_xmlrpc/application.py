@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cheroot.errors import MaxSizeExceeded
 
-from vdsm_bridge import Bridge, Context, Proof
+from vdsm_bridge import Bridge, Context, Proof, Waiting
 from vdsm_bridge.errors import InvalidArgument, VdsmError
 from vdsm_xmlrpc.dispatcher import Dispatcher, Fault, refusal
 from vdsm_xmlrpc.envelope import NOT_WELL_FORMED, NOT_XMLRPC, fault_response, response
@@ -45,13 +45,17 @@ class Application:
     """Serves the paths of VDSM.
 
     :param max_body: bytes that a request's body may have
+    :param waiting: the calls that wait for something to happen
     """
 
-    def __init__(self, bridge: Bridge, dispatcher: Dispatcher, *, max_body: int, limits: Limits) -> None:
+    def __init__(
+        self, bridge: Bridge, dispatcher: Dispatcher, *, max_body: int, limits: Limits, waiting: Waiting
+    ) -> None:
         self._bridge = bridge
         self._dispatcher = dispatcher
         self._max_body = max_body
         self._limits = limits
+        self._waiting = waiting
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one HTTP request."""
@@ -139,6 +143,7 @@ class Application:
             flow_id=_printable(environ.get("HTTP_FLOWID", ""))[:_MAX_ID],
             deadline=_deadline(environ.get("HTTP_REQUEST_TIMEOUT", "")),
             request_id=_request_id(environ.get("HTTP_REQUEST_ID", "")),
+            waiting=self._waiting,
         )
 
 

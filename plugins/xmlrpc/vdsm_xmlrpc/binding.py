@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from vdsm_bridge import Binding, Bridge, Health, Options
+from vdsm_bridge import Binding, Bridge, Health, Options, Waiting
 from vdsm_xmlrpc.application import Application
 from vdsm_xmlrpc.dispatcher import Dispatcher
 from vdsm_xmlrpc.parser import Limits
@@ -24,7 +24,7 @@ class Config(Options, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 54_321
     #: Threads that serve requests at the start. A call that waits holds a thread.
     threads: Annotated[int, Meta(ge=1, le=1_000)] = 8
-    #: Threads that serve requests at the most.
+    #: Threads that serve requests at the most; calls that wait for events get half of them.
     max_threads: Annotated[int, Meta(ge=1, le=10_000)] = 200
     #: Connections that may be open at once.
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
@@ -48,6 +48,8 @@ class XmlRpcBinding(Binding):
     def __init__(self, bridge: Bridge, config: Any) -> None:
         super().__init__(bridge, config)
         self._server: Server | None = None
+        #: Calls that wait for events; the other half of the threads is left to others.
+        self.waiting = Waiting(config.max_threads // 2)
 
     def start(self) -> None:
         """Listen. Whatever the system says against the address is the plugin's error."""
@@ -57,6 +59,7 @@ class XmlRpcBinding(Binding):
             Dispatcher(self.bridge, config.max_calls),
             max_body=config.max_body,
             limits=Limits(depth=config.max_depth, values=config.max_values),
+            waiting=self.waiting,
         )
         server = Server(
             (config.address, config.port),
@@ -71,7 +74,11 @@ class XmlRpcBinding(Binding):
         self._server = server
 
     def stop(self, grace: float) -> None:
-        """Close the port, let calls in flight end within `grace` seconds, close their connections."""
+        """Close the port, let calls in flight end within `grace` seconds, close their connections.
+
+        Calls that wait for events end at once.
+        """
+        self.waiting.end()
         if self._server is not None:
             self._server.close(grace)
             self._server = None

@@ -42,6 +42,7 @@ class Workers:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, Any] = {}
+        #: Threads without a connection; below zero, connections without a thread.
         self._idle = 0
         self._closed = False
 
@@ -53,7 +54,7 @@ class Workers:
     @property
     def idle(self) -> int:
         """Threads that wait for a request."""
-        return self._idle
+        return max(0, self._idle)
 
     @property
     def count(self) -> int:
@@ -67,9 +68,12 @@ class Workers:
 
     def put(self, connection: Any) -> None:
         """Serve the next request of a connection."""
+        with self._lock:
+            # Counted here and not when a thread takes it: until then the thread would seem to be free.
+            self._idle -= 1
+            missing = self._idle < 0
         self._queue.put(connection)
-        # More waits than there are threads to take it.
-        if self._queue.qsize() > self._idle:
+        if missing:
             self._add()
 
     def stop(self, timeout: float) -> None:
@@ -115,7 +119,6 @@ class Workers:
             if connection is None:
                 break
             with self._lock:
-                self._idle -= 1
                 self._threads[me] = connection
             self._serve(connection)
             with self._lock:
@@ -128,7 +131,7 @@ class Workers:
 
     def _may_go(self, me: threading.Thread) -> bool:
         with self._lock:
-            if len(self._threads) <= self.min or not self._queue.empty():
+            if len(self._threads) <= self.min or self._idle <= 0:
                 return False
             self._idle -= 1
             del self._threads[me]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from vdsm_core.errors import ConfigError
@@ -23,12 +25,15 @@ def journal(path: Path, *, boot: str = "this boot", most_bytes: int = 10**7, kee
     return made
 
 
+def event(number: int, at: float | None = None) -> tuple[Event, bytes]:
+    params = {"n": number}
+    return Event(seq=number, id="|a|b|c", time=at or time.time(), params=params), msgspec.json.encode(params)
+
+
 def write(made: Journal, count: int, *, at: float | None = None) -> list[int]:
     first = made.take_numbers(count)
     numbers = list(range(first, first + count))
-    made.append(
-        [Event(seq=number, id="|a|b|c", time=at or time.time(), params={"n": number}) for number in numbers]
-    )
+    made.append([event(number, at) for number in numbers])
     return numbers
 
 
@@ -100,6 +105,110 @@ def test_a_power_cut_repeats_no_number(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_kill_right_after_a_power_cut_repeats_no_number(tmp_path: Path) -> None:
+    """The numbers that a power cut made unsafe stay so, also for the start after the next."""
+    made = journal(tmp_path / "j")
+    write(made, 5)
+    shutil.copytree(tmp_path, tmp_path / "cut")
+    made.close()
+    again = journal(tmp_path / "cut" / "j", boot="the next boot")
+    shutil.copytree(tmp_path / "cut", tmp_path / "killed")
+    again.close()
+    third = journal(tmp_path / "killed" / "j", boot="the next boot")
+    assert third.next == 5 + BLOCK + 1
+    third.close()
+
+
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_power_cut_that_tears_the_log(tmp_path: Path, kept: float) -> None:
+    """Of the log only a part reached the disk: what is left are the first events, whole, then a hole."""
+    made = journal(tmp_path / "j")
+    write(made, 5)
+    made.sync()
+    forced = Path(f"{tmp_path}/j-wal").stat().st_size
+    for _ in range(20):
+        write(made, 5)
+    shutil.copytree(tmp_path, tmp_path / "cut")
+    made.close()
+    log = tmp_path / "cut" / "j-wal"
+    os.truncate(log, forced + int((log.stat().st_size - forced) * kept))
+    again = journal(tmp_path / "cut" / "j", boot="the next boot")
+    numbers = [event.seq for event in again.read(0, 1000)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert 5 <= len(numbers) < 105
+    assert len(numbers) == 5 or kept
+    assert again.next == BLOCK + 5 + 1
+    again.close()
+
+
+def test_forcing_does_not_depend_on_readers(tmp_path: Path) -> None:
+    """`sync` forces the log to the disk while somebody else reads an older state of the file."""
+    made = journal(tmp_path / "j")
+    write(made, 5)
+    other = sqlite3.connect(tmp_path / "j", isolation_level=None)
+    other.execute("BEGIN")
+    assert other.execute("SELECT count(*) FROM events").fetchone() == (5,)
+    write(made, 5)
+    statements: list[str] = []
+    connection = made._open(made._writer)
+    connection.set_trace_callback(statements.append)
+    made.sync()
+    connection.set_trace_callback(None)
+    assert statements[:3] == [
+        "PRAGMA synchronous=FULL",
+        "UPDATE numbers SET last = max(last, 10)",
+        "PRAGMA synchronous=NORMAL",
+    ]
+    other.close()
+    made.close()
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:
+    """Once the disk has room again, the journal works on."""
+    made = journal(tmp_path / "j")
+    connection = made._open(made._writer)
+    connection.execute("PRAGMA max_page_count=1")
+    big = Event(seq=1, id="|a|b|c", time=1.0, params={}), b'"' + b"x" * 100_000 + b'"'
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        made.append([big])
+    connection.execute("PRAGMA max_page_count=1000000")
+    assert not connection.in_transaction
+    write(made, 3)
+    assert len(made.read(0, 10)) == 3
+    made.close()
+
+
+def test_the_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that come one after the other keep SQLite from reusing its log; `sync` cuts it."""
+    monkeypatch.setattr("vdsm_core.events.journal._LOG_SIZE", 50_000)
+    made = journal(tmp_path / "j")
+    other = sqlite3.connect(tmp_path / "j", isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM events").fetchone()
+    for _ in range(50):
+        write(made, 50)
+    log = tmp_path / "j-wal"
+    assert log.stat().st_size > 100_000
+    other.close()
+    made.sync()
+    assert log.stat().st_size < 100_000
+    made.close()
+
+
+def test_old_events_go_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are too old, one `sync` is short."""
+    monkeypatch.setattr("vdsm_core.events.journal._MOST_DROPPED", 10)
+    made = journal(tmp_path / "j", keep=60.0)
+    write(made, 25, at=time.time() - 100)
+    write(made, 5)
+    left = []
+    for _ in range(4):
+        made.sync()
+        left.append(len(made.read(0, 100)))
+    assert left == [20, 10, 5, 5]
+    made.close()
+
+
 def test_blocks_have_no_holes_between(tmp_path: Path) -> None:
     """At the end of a block the next one begins."""
     made = journal(tmp_path / "j")
@@ -115,7 +224,8 @@ made = Journal(sys.argv[1], most_bytes=10**7, keep=1000.0)
 made.open()
 while True:
     first = made.take_numbers(7)
-    made.append([Event(seq=n, id="|a|b|c", time=time.time(), params={}) for n in range(first, first + 7)])
+    at = time.time()
+    made.append([(Event(seq=n, id="|a|b|c", time=at, params={}), b"{}") for n in range(first, first + 7)])
     print(first + 6, flush=True)
 """
 

@@ -1,5 +1,6 @@
 // The page: a list of verbs, one verb in full, and a place to try it.
 
+import { drawEvents } from "/api/docs/events.js";
 import { build, curl, send } from "/api/docs/request.js";
 import { Types } from "/api/docs/types.js";
 
@@ -9,6 +10,7 @@ const nav = document.getElementById("nav");
 const search = document.getElementById("search");
 const token = document.getElementById("token");
 let api = null;
+let leave = null; // ends what the view that is shown has begun
 
 // An element with attributes and children; text is always text, never markup.
 function el(name, attributes = {}, ...children) {
@@ -83,7 +85,8 @@ function drawNav() {
           el("a", { href: `#${operation.id}`, "aria-current": operation.id === current ? "page" : undefined, title: operation.summary },
             badge(operation.method), el("span", {}, label(operation))))))));
   if (!parts.length) parts.push(el("p", { class: "quiet" }, "No verb fits."));
-  nav.replaceChildren(...parts, el("section", {}, el("ul", {}, el("li", {}, el("a", { href: "#errors" }, "All errors")))));
+  nav.replaceChildren(...parts, el("section", {}, el("ul", {},
+    el("li", {}, el("a", { href: "#live-events" }, "Live events")), el("li", {}, el("a", { href: "#errors" }, "All errors")))));
 }
 
 function label(operation) {
@@ -278,7 +281,7 @@ function drawOperation(operation) {
       facts(operation),
       parameterTable(operation), bodySection(operation), resultSection(operation), errorSection(operation),
       other ? el("p", { class: "quiet" }, "Also ", el("code", {}, `POST ${other.path}`), " with all arguments in one JSON object.") : null),
-    tryPanel(operation));
+    operation.id === "events" ? el("p", {}, el("a", { href: "#live-events" }, "Watch events live")) : tryPanel(operation));
 }
 
 function drawErrors(slug) {
@@ -309,8 +312,11 @@ function draw() {
   const id = decodeURIComponent(location.hash.slice(1));
   const operation = api.operations.find((it) => it.id === id);
   main.scrollTop = 0;
+  leave?.();
+  leave = null;
   document.title = operation ? `${operation.verb ?? operation.path} – vdsm API` : "vdsm API";
   if (operation) drawOperation(operation);
+  else if (id === "live-events") leave = drawEvents(main, el, token);
   else if (id === "errors" || id.startsWith("errors/")) drawErrors(id.slice(7));
   else drawStart();
   drawNav();

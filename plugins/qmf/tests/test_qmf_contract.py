@@ -1,0 +1,85 @@
+"""The contract of bindings, through a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.client import ContractError
+from vdsm_bridge.testing.contract import BindingContract
+from vdsm_qmf import QmfBinding
+from vdsm_qmf.console import CallRefused, Cluster
+from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
+
+from .conftest import options
+
+INSTANCE = "contract-host"
+
+
+class BusClient:
+    """A console with one host; a console for each token."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._clusters: dict[str, Cluster] = {}
+
+    def call(
+        self,
+        verb: str,
+        arguments: Mapping[str, Any],
+        *,
+        token: str = "",
+        request_id: str = "",
+        timeout: float | None = None,
+    ) -> Any:
+        seconds = 60.0 if timeout is None else timeout
+        try:
+            return self._cluster(token).call(
+                INSTANCE, verb, arguments, timeout=seconds, request_id=request_id
+            )
+        except CallRefused as error:
+            raise ContractError(error.slug, error.code, error.message) from None
+
+    def verbs(self) -> set[str]:
+        schema = self._cluster("").schema(INSTANCE)
+        names = {
+            f"{one['_schema_id']['_class_name']}.{method['_name']}"
+            for one in schema
+            for method in one["_methods"]
+        }
+        return {name for name in names if not name.startswith("Agent.")}
+
+    def close(self) -> None:
+        for cluster in self._clusters.values():
+            cluster.close()
+
+    def _cluster(self, token: str) -> Cluster:
+        if token not in self._clusters:
+            cluster = Cluster(self._url, password=PASSWORD, token=token, events=False)
+            cluster.start()
+            self._clusters[token] = cluster
+            cluster.wait_for(INSTANCE)
+        return self._clusters[token]
+
+
+class TestContract(BindingContract):
+    """The same verbs, results and errors as the bridge's own."""
+
+    name = "qmf"
+    binding = QmfBinding
+    text = True
+    access = {"bus_users": {USER: "admin"}}
+
+    @pytest.fixture(autouse=True)
+    def _options(self, broker: RabbitMQ, tmp_path: Path) -> Iterator[None]:
+        self.url = broker.url
+        type(self).options = options(broker.url, tmp_path, instance=INSTANCE)
+        yield
+        type(self).options = {}
+
+    def connect(self, host: TestHost) -> BusClient:
+        return BusClient(self.url)

@@ -1,0 +1,106 @@
+"""Methods: every verb of the bridge, on its object or by its full name; and what the bus needs besides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from vdsm_bridge import Bridge, Context
+from vdsm_bridge.errors import InvalidArgument, MissingArgument, NoSuchVerb
+from vdsm_bridge.types import builtins
+from vdsm_qmf.agent.queries import split_name
+from vdsm_qmf.agent.replay import Replay
+from vdsm_qmf.agent.schemas import Schemas
+from vdsm_qmf.failures import Malformed, NoSuchObject
+from vdsm_qmf.names import AgentName
+from vdsm_qmf.schema import AGENT_CLASS, result_name
+
+_REPLAY: Final = "replayEvents"
+_CALL: Final = "call"
+
+
+class Call(NamedTuple):
+    """A verb with its arguments."""
+
+    verb: str
+    arguments: dict[str, Any]
+
+
+class Methods:
+    """Carries out what QMF asks with `_method_request`."""
+
+    def __init__(self, bridge: Bridge, schemas: Schemas, replay: Replay, name: AgentName) -> None:
+        self._bridge = bridge
+        self._schemas = schemas
+        self._replay = replay
+        self._name = str(name)
+
+    def invoke(self, body: Any, context: Context) -> dict[str, Any]:
+        """The out arguments of a method.
+
+        :raises VdsmError: the request cannot be understood, or the verb refuses it
+        """
+        method, oid, arguments = _read(body)
+        if "." in method:
+            return self._verb(Call(method, arguments), context)
+        target = self._target(oid)
+        if target == AGENT_CLASS:
+            return self._own(method, arguments, context)
+        return self._verb(self._on_object(target, method, arguments), context)
+
+    def _target(self, oid: Mapping[str, Any]) -> str:
+        name = oid.get("_object_name", "")
+        if not isinstance(name, str):
+            raise Malformed(reason="_object_name must be text")
+        if oid.get("_agent_name", self._name) != self._name:
+            raise NoSuchObject(name=f"{oid['_agent_name']} {name}")
+        return name
+
+    def _on_object(self, target: str, method: str, arguments: dict[str, Any]) -> Call:
+        if not target:
+            # Without an object only a full name says which verb is meant.
+            raise NoSuchVerb(verb=method)
+        kind, id_ = split_name(target, self._schemas.current())
+        if kind is None:
+            raise NoSuchObject(name=target)
+        name = f"{kind.name}.{method}"
+        verb = self._bridge.verbs.get(name)
+        if verb is not None and verb.on_object and id_:
+            if str(arguments.get(kind.key, id_)) != id_:
+                raise InvalidArgument(argument=kind.key, reason=f"the method is called on '{id_}'")
+            arguments = {**arguments, kind.key: id_}
+        return Call(name, arguments)
+
+    def _verb(self, call: Call, context: Context) -> dict[str, Any]:
+        result = builtins(self._bridge.call(call.verb, call.arguments, context, text=True))
+        if result is None:
+            return {}
+        verb = self._bridge.verbs.get(call.verb)
+        return {result_name(verb) if verb is not None else "result": result}
+
+    def _own(self, method: str, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+        if method == _REPLAY:
+            return self._replay.events(arguments)
+        if method != _CALL:
+            raise NoSuchVerb(verb=f"{AGENT_CLASS}.{method}")
+        verb, inner = arguments.get("verb"), arguments.get("arguments", {})
+        if not isinstance(verb, str):
+            raise MissingArgument(argument="verb")
+        if not isinstance(inner, dict):
+            raise InvalidArgument(argument="arguments", reason="expected a structure")
+        return self._verb(Call(verb, inner), context)
+
+
+def _read(body: Any) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
+    if not isinstance(body, dict):
+        raise Malformed(reason="the body of a method request must be a map")
+    method, oid = body.get("_method_name"), body.get("_object_id") or {}
+    arguments = body.get("_arguments")
+    arguments = {} if arguments is None else arguments
+    if not isinstance(method, str) or not method:
+        raise Malformed(reason="_method_name must be text")
+    if not isinstance(oid, dict):
+        raise Malformed(reason="_object_id must be a map")
+    if not isinstance(arguments, dict):
+        raise Malformed(reason="_arguments must be a map")
+    return method, oid, arguments

@@ -1,0 +1,217 @@
+"""The envelope of a QMFv2 message, between plain data and the bytes that travel."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+import msgspec
+from proton import Data, Message, ProtonException, symbol
+
+from vdsm_qmf import values
+from vdsm_qmf.failures import Malformed, NotCarriable
+
+OPCODE: Final = "qmf.opcode"
+AGENT: Final = "qmf.agent"
+CONTENT: Final = "qmf.content"
+METHOD: Final = "method"
+PARTIAL: Final = "partial"
+#: qpidd makes the 0-10 field `app_id` of it, which consoles in C++ insist on.
+APP_ID: Final = "x-amqp-0-10.app-id"
+QMF2: Final = "qmf2"
+
+MAP: Final = "amqp/map"
+LIST: Final = "amqp/list"
+
+#: Descriptors of the sections of a message (AMQP 1.0, section 3.2).
+_PROPERTIES: Final = 0x73
+_APPLICATION_PROPERTIES: Final = 0x74
+_BEFORE_BODY: Final = (0x70, 0x71, 0x72, _PROPERTIES, _APPLICATION_PROPERTIES)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that came in. `body` is plain data, or bytes where a Data section came."""
+
+    properties: dict[str, Any] = {}
+    body: Any = None
+    reply_to: str = ""
+    #: As it came, whatever its type: it goes back unchanged.
+    correlation_id: Any = None
+    user_id: str = ""
+    #: Seconds; 0 means none was given.
+    ttl: float = 0.0
+    #: Why only the head could be read.
+    broken: Exception | None = None
+
+    @property
+    def opcode(self) -> str:
+        """What it asks for; empty if it does not say."""
+        value = self.properties.get(OPCODE, "")
+        return value if isinstance(value, str) else ""
+
+    def text(self, name: str) -> str:
+        """An application property that must be text, if it is there.
+
+        :raises Malformed: it is something else
+        """
+        value = self.properties.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise Malformed(reason=f"the property {name} must be text")
+        return value
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a message goes: a routing key on an exchange; without an exchange, a queue."""
+
+    exchange: str
+    key: str
+
+
+def compose(
+    body: Any,
+    address: Address,
+    properties: dict[str, Any],
+    *,
+    correlation_id: Any = None,
+    reply_to: str = "",
+    user_id: str = "",
+    ttl: float = 0.0,
+) -> bytes:
+    """The bytes of a message with a map or a list as its body.
+
+    :param ttl: seconds; 0 means for ever
+    :raises NotCarriable: a value in it cannot be sent
+    """
+    message = Message(body=body)
+    message.content_type = symbol(MAP if isinstance(body, dict) else LIST)
+    message.inferred = False  # an amqp-value; a list as amqp-sequence breaks every 0-10 console
+    _address(message, address)
+    message.properties = properties  # type: ignore[assignment]  # Proton's stub knows only None
+    if correlation_id is not None:
+        message.correlation_id = correlation_id
+    if reply_to:
+        message.reply_to = reply_to
+    if user_id:
+        message.user_id = user_id.encode()
+    if ttl:
+        message.ttl = ttl
+    return _bytes(message)
+
+
+def compose_data(data: bytes, address: Address, properties: dict[str, Any]) -> bytes:
+    """The bytes of a message with a Data section, as QMFv1 has it."""
+    message = Message(body=data)
+    message.inferred = True
+    _address(message, address)
+    message.properties = properties  # type: ignore[assignment]  # Proton's stub knows only None
+    return _bytes(message)
+
+
+def _address(message: Message, address: Address) -> None:
+    message.address = address.exchange or address.key
+    if address.exchange:
+        message.subject = address.key
+
+
+def _bytes(message: Message) -> bytes:
+    try:
+        return bytes(message.encode())
+    except ProtonException as error:
+        raise NotCarriable(reason=str(error)) from None
+
+
+def parse(data: bytes) -> Request:
+    """A message from its bytes. What cannot be decoded as a whole still tells who asked, if its head can.
+
+    :raises Malformed: not even that
+    """
+    message = Message()
+    try:
+        message.decode(data)
+    except (ProtonException, ValueError, TypeError, KeyError) as error:
+        return parse_head(data, Malformed(reason=f"it is no AMQP message ({error})"))
+    broken: Exception | None = None
+    body: Any = None
+    try:
+        body = _body(message)
+    except Malformed as error:
+        broken = error
+    return Request(
+        properties=_properties(message.properties),
+        body=body,
+        reply_to=message.reply_to or "",
+        correlation_id=_correlation(message.correlation_id),
+        user_id=_user(message.user_id),
+        ttl=message.ttl or 0.0,
+        broken=broken,
+    )
+
+
+def _body(message: Message) -> Any:
+    body = message.body
+    if isinstance(body, (bytes, memoryview)):
+        return bytes(body)
+    return values.decode(body)
+
+
+def parse_head(data: bytes, broken: Exception) -> Request:
+    """What stands before the body: enough to answer with an exception.
+
+    :param data: the beginning of a message, whose rest may be missing
+    :raises Malformed: the head is not there, or no head
+    """
+    found: dict[int, Any] = {}
+    try:
+        while data:
+            section = Data()
+            used = section.decode(data)
+            section.rewind()
+            section.next()
+            described = section.get_py_described()
+            number = int(str(described.descriptor))
+            if number not in _BEFORE_BODY:
+                break
+            found[number] = described.value
+            data = data[used:]
+    except (ProtonException, ValueError, TypeError, AttributeError, KeyError):
+        if _PROPERTIES not in found:
+            raise Malformed(reason="it is no AMQP message") from None
+    fields = list(found.get(_PROPERTIES, ())) + [None] * 6
+    # message-id, user-id, to, subject, reply-to, correlation-id (AMQP 1.0, section 3.2.4)
+    return Request(
+        properties=_properties(found.get(_APPLICATION_PROPERTIES)),
+        reply_to=str(fields[4] or ""),
+        correlation_id=_correlation(fields[5]),
+        user_id=_user(fields[1]),
+        broken=broken,
+    )
+
+
+def _properties(properties: Any) -> dict[str, Any]:
+    if not isinstance(properties, dict):
+        return {}
+    plain = {}
+    for name, value in properties.items():
+        try:
+            plain[values.text_of(name)] = values.decode(value)
+        except Malformed:
+            # What nobody can read is as good as not there.
+            continue
+    return plain
+
+
+def _correlation(value: Any) -> Any:
+    if isinstance(value, memoryview):
+        return bytes(value)
+    return value if isinstance(value, (str, int, bytes, uuid.UUID)) else None
+
+
+def _user(value: Any) -> str:
+    if not value:
+        return ""
+    try:
+        return values.text_of(value)
+    except Malformed:
+        return ""

@@ -1,0 +1,58 @@
+"""Names of QMFv2: exchanges, agents, routing keys."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Self
+
+TOPIC: Final = "qmf.default.topic"
+DIRECT: Final = "qmf.default.direct"
+#: Exchanges that a reply may be sent to; consoles of the first QMF take theirs from `amq.direct`.
+REPLY_EXCHANGES: Final = frozenset({TOPIC, DIRECT, "amq.direct", "amq.topic"})
+
+LOCATE_KEY: Final = "console.request.agent_locate"
+#: Every message of an agent that nobody asked for.
+INDICATIONS: Final = "agent.ind.#"
+
+#: `_severity` by number (RFC 5424, section 6.2.1), as qpidd spells it in routing keys.
+SEVERITIES: Final = ("emerg", "alert", "crit", "error", "warn", "note", "info", "debug")
+
+
+class AgentName(NamedTuple):
+    """`vendor:product:instance`. Vendor and product have no colon; the instance may."""
+
+    vendor: str
+    product: str
+    instance: str
+
+    def __str__(self) -> str:
+        return f"{self.vendor}:{self.product}:{self.instance}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The parts of a name.
+
+        :raises ValueError: it has less than three
+        """
+        vendor, product, instance = text.split(":", 2)
+        return cls(vendor, product, instance)
+
+    def heartbeat_key(self) -> str:
+        """The key of its heartbeats."""
+        return f"agent.ind.heartbeat.{self._escaped()}"
+
+    def data_key(self, package: str, class_name: str) -> str:
+        """The key of its unsolicited objects of one class."""
+        return f"agent.ind.data.{escape(package)}.{escape(class_name)}.{self._escaped()}"
+
+    def event_key(self, package: str, class_name: str, severity: int) -> str:
+        """The key of its events of one class."""
+        word = SEVERITIES[severity]
+        return f"agent.ind.event.{escape(package)}.{escape(class_name)}.{word}.{self._escaped()}"
+
+    def _escaped(self) -> str:
+        return ".".join(map(escape, self))
+
+
+def escape(part: str) -> str:
+    """A part of a routing key: dots, which part the words of a key, become underscores."""
+    return part.replace(".", "_")

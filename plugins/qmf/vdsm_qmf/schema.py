@@ -1,0 +1,322 @@
+"""The schema of the host: one class for each namespace of verbs, one for each kind of event.
+
+All of it is worked out from the declarations. A class has a hash, which changes exactly when the class does:
+it is made of everything that the class says.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from vdsm_bridge import Verb
+from vdsm_bridge.events import EventParams, Gap
+from vdsm_qmf import qmftypes
+from vdsm_qmf.forms import DATA, EVENT, EVENT_ID, EVENT_TIME, PREVIOUS, SEQ
+from vdsm_qmf.objects import Kind, kinds
+from vdsm_qmf.qmftypes import TypeName, type_name
+
+PACKAGE: Final = "vdsm"
+#: The class of the agent itself: what the bus needs beside the verbs.
+AGENT_CLASS: Final = "Agent"
+
+#: Severities (RFC 5424, section 6.2.1).
+WARNING: Final = 4
+INFO: Final = 6
+
+_STRING: Final = TypeName(type=qmftypes.STRING)
+_WHOLE: Final = TypeName(type=qmftypes.INT)
+_UNIX_TIME: Final = TypeName(type=qmftypes.FLOAT, unit="s")
+
+
+class Property(msgspec.Struct, frozen=True, kw_only=True):
+    """A property or statistic of a class, an argument of a method, or a value of an event."""
+
+    name: str
+    type: TypeName
+    doc: str = ""
+    index: bool = False
+    optional: bool = False
+    statistic: bool = False
+    #: "I" or "O" for an argument of a method.
+    direction: str = ""
+
+    def to_map(self) -> dict[str, Any]:
+        """As QMFv2 tells it."""
+        told: dict[str, Any] = {"_name": self.name, "_type": self.type.type, "_access": "RO"}
+        if self.direction:
+            told["_dir"] = self.direction
+        if self.type.unit:
+            told["_unit"] = self.type.unit
+        if self.doc:
+            told["_desc"] = self.doc
+        if self.index:
+            told["_index"] = True
+        if self.optional:
+            told["_optional"] = True
+        for name, bound in (("_min", self.type.low), ("_max", self.type.high)):
+            if bound is not None:
+                told[name] = int(bound) if self.type.type == qmftypes.INT else float(bound)
+        return told
+
+
+class Method(msgspec.Struct, frozen=True, kw_only=True):
+    """A method of a class."""
+
+    name: str
+    doc: str
+    arguments: tuple[Property, ...]
+
+    def to_map(self) -> dict[str, Any]:
+        """As QMFv2 tells it."""
+        return {
+            "_name": self.name,
+            "_desc": self.doc,
+            "_arguments": [argument.to_map() for argument in self.arguments],
+        }
+
+
+class SchemaClass(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A class of objects or of events."""
+
+    package: str
+    name: str
+    kind: str
+    doc: str = ""
+    properties: tuple[Property, ...] = ()
+    methods: tuple[Method, ...] = ()
+    severity: int = INFO
+
+    @functools.cached_property
+    def hash(self) -> uuid.UUID:
+        """Changes exactly when the class does."""
+        told = [self.package, self.name, self.kind, self._body()]
+        digest = hashlib.md5(msgspec.json.encode(told, order="sorted"), usedforsecurity=False)
+        return uuid.UUID(bytes=digest.digest())
+
+    @functools.cached_property
+    def id(self) -> Mapping[str, Any]:
+        """Its schema id."""
+        return {
+            "_package_name": self.package,
+            "_class_name": self.name,
+            "_type": self.kind,
+            "_hash": self.hash,
+        }
+
+    def to_map(self) -> dict[str, Any]:
+        """As QMFv2 tells it."""
+        return {"_schema_id": dict(self.id), **self._body()}
+
+    def _body(self) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "_properties": [one.to_map() for one in self.properties],
+            "_methods": [one.to_map() for one in self.methods],
+        }
+        if self.doc:
+            told["_desc"] = self.doc
+        if self.kind == EVENT:
+            told["_default_severity"] = self.severity
+        return told
+
+
+class Schema(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """All classes of one revision of the API."""
+
+    classes: tuple[SchemaClass, ...]
+    kinds: Mapping[str, Kind]
+
+    @functools.cached_property
+    def by_hash(self) -> Mapping[bytes, SchemaClass]:
+        """Classes by the bytes of their hash."""
+        return {one.hash.bytes: one for one in self.classes}
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[tuple[str, str], SchemaClass]:
+        return {(one.kind, one.name): one for one in self.classes}
+
+    @functools.cached_property
+    def hashes(self) -> frozenset[uuid.UUID]:
+        """The hash of each class: the set changes exactly when something does."""
+        return frozenset(one.hash for one in self.classes)
+
+    def data_class(self, name: str) -> SchemaClass:
+        """The class of a namespace. :raises KeyError: there is none"""
+        return self._by_name[DATA, name]
+
+    def event_class(self, name: str) -> SchemaClass | None:
+        """The class of an event."""
+        return self._by_name.get((EVENT, name))
+
+    def select(self, wanted: Mapping[str, Any]) -> list[SchemaClass]:
+        """The classes that a whole or partial schema id names; all, if it names nothing."""
+        wanted = {name: value for name, value in wanted.items() if value not in (None, "")}
+        return [
+            one
+            for one in self.classes
+            if all(str(one.id.get(name, "")) == str(value) for name, value in wanted.items())
+        ]
+
+
+def build(verbs: Mapping[str, Verb], events: Iterable[type[EventParams]]) -> Schema:
+    """The schema of some declarations."""
+    found = kinds(verbs)
+    classes = [
+        _data_class(kind, [verb for verb in verbs.values() if verb.namespace.name == name])
+        for name, kind in found.items()
+    ]
+    classes.append(_agent_class())
+    unique = {one.name: one for one in map(_event_class, events)}
+    return Schema(classes=tuple(classes) + tuple(unique.values()), kinds=found)
+
+
+def result_name(verb: Verb) -> str:
+    """What the result of a verb is called among the arguments of its method."""
+    return "return" if any(param.name == "result" for param in verb.params) else "result"
+
+
+def event_class_name(component: str, operation: str) -> str:
+    """The class of an event, from the first two parts of its id."""
+    return f"{component}_{operation}"
+
+
+def _data_class(kind: Kind, verbs: Sequence[Verb]) -> SchemaClass:
+    doc = next((text for verb in verbs if (text := _first_line(verb.namespace.__doc__))), "")
+    found: dict[str, Property] = {}
+    if kind.key:
+        found[kind.key] = Property(name=kind.key, type=_STRING, index=True)
+    for source in kind.sources:
+        for one in _fields(source.type, statistic=source.statistic):
+            found.setdefault(one.name, one)
+    return SchemaClass(
+        package=PACKAGE,
+        name=kind.name,
+        kind=DATA,
+        doc=doc,
+        properties=tuple(found.values()),
+        methods=tuple(map(_method, verbs)),
+    )
+
+
+def _fields(type_: Any, *, statistic: bool = False) -> list[Property]:
+    struct = qmftypes.struct_type(type_)
+    if struct is None:
+        return []
+    return [
+        Property(
+            name=field.encode_name,
+            type=type_name(field.type),
+            optional=not field.required,
+            statistic=statistic,
+        )
+        for field in msgspec.structs.fields(struct)
+    ]
+
+
+def _method(verb: Verb) -> Method:
+    arguments = [
+        Property(
+            name=param.name,
+            type=type_name(param.type),
+            doc=param.doc,
+            direction="I",
+            optional=not param.required,
+        )
+        for param in verb.params
+    ]
+    if verb.reply not in (None, type(None)):
+        arguments.append(
+            Property(name=result_name(verb), type=type_name(verb.reply), doc=verb.result_doc, direction="O")
+        )
+    return Method(name=verb.method, doc=verb.summary, arguments=tuple(arguments))
+
+
+def _event_class(params: type[EventParams]) -> SchemaClass:
+    return SchemaClass(
+        package=PACKAGE,
+        name=event_class_name(params.component, params.operation),
+        kind=EVENT,
+        doc=_first_line(params.__doc__),
+        properties=(*_numbers(), *_fields(params)),
+        severity=WARNING if issubclass(params, Gap) else INFO,
+    )
+
+
+def _numbers() -> tuple[Property, ...]:
+    return (
+        Property(name=SEQ, type=_WHOLE, index=True, doc="number of the event; grows, never repeats"),
+        Property(name=PREVIOUS, type=_WHOLE, doc="number of the event before it"),
+        Property(name=EVENT_ID, type=_STRING, doc="|component|operation|object"),
+        Property(
+            name=EVENT_TIME,
+            type=TypeName(type=qmftypes.FLOAT, unit="s"),
+            doc="Unix time at which it happened",
+        ),
+    )
+
+
+def _agent_class() -> SchemaClass:
+    return SchemaClass(
+        package=PACKAGE,
+        name=AGENT_CLASS,
+        kind=DATA,
+        doc="The host on the message bus",
+        properties=(
+            Property(name="name", type=_STRING, index=True, doc="name of the agent"),
+            Property(name="revision", type=_STRING, doc="changes when the API of the host does"),
+        ),
+        methods=(
+            Method(
+                name="call",
+                doc="Call any verb of the host by its full name",
+                arguments=(
+                    Property(name="verb", type=_STRING, direction="I", doc="full name, VM.pause"),
+                    Property(
+                        name="arguments",
+                        type=TypeName(type=qmftypes.MAP),
+                        direction="I",
+                        optional=True,
+                        doc="arguments of the verb by name",
+                    ),
+                    Property(
+                        name="result",
+                        type=TypeName(type=qmftypes.MAP),
+                        direction="O",
+                        doc="what the verb returns",
+                    ),
+                ),
+            ),
+            Method(
+                name="replayEvents",
+                doc="Events that happened after one number",
+                arguments=(
+                    Property(name="after", type=_WHOLE, direction="I", doc="number of the last known event"),
+                    Property(
+                        name="most", type=_WHOLE, direction="I", optional=True, doc="events at the most"
+                    ),
+                    Property(
+                        name="pattern",
+                        type=_STRING,
+                        direction="I",
+                        optional=True,
+                        doc="ids of the wanted events, with *",
+                    ),
+                    Property(
+                        name="events", type=TypeName(type=qmftypes.LIST), direction="O", doc="in their order"
+                    ),
+                    Property(
+                        name="last", type=_WHOLE, direction="O", doc="number up to which these are complete"
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0].strip()

@@ -1,0 +1,204 @@
+"""A RabbitMQ of the tests' own: its node name, folder, ports, cookie and port mapper belong to nobody else.
+
+It needs Debian's package `rabbitmq-server` (or its like elsewhere) with the plugin `rabbitmq_amqp1_0`, no
+root, and listens on loopback only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from vdsm_qmf.definitions import definitions
+
+#: Where Debian and others put the programs; the wrapper of the same name insists on root or on its own user.
+_HOMES: Final = ("/usr/lib/rabbitmq/lib", "/usr/lib/rabbitmq", "/opt/rabbitmq", "/usr/local/lib/rabbitmq")
+#: The user of every instance and its password. They open nothing but brokers of tests.
+USER: Final = "guest"
+PASSWORD: Final = "guest"  # noqa: S105
+_PATIENCE: Final = 60.0
+
+
+class BrokerFailed(Exception):
+    """The broker cannot be started. The text is the end of what it logged."""
+
+
+class RabbitMQ:
+    """One broker. `with RabbitMQ(folder) as broker: ... broker.url`.
+
+    :param folder: for its data; removed by whoever made it
+    :param users: further users with their passwords
+    """
+
+    def __init__(self, folder: Path, *, users: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.users = {USER: PASSWORD, **(users or {})}
+        self.port = 0
+        self._mapper: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._mapper_port = 0
+        self._dist_port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens, with its user."""
+        return f"amqp://{USER}@127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections. After `kill`, it comes back on the same port.
+
+        :raises BrokerFailed: it is not installed, or does not come up
+        """
+        if not self.port:
+            self.port, self._mapper_port, self._dist_port = _free_ports(3)
+            self._write_files()
+        try:
+            if self._mapper is None:
+                self._start_mapper()
+            self._start_server()
+        except BaseException:
+            self.stop()
+            raise
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._end_server(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it and its port mapper."""
+        self._end_server(signal.SIGKILL)
+        if self._mapper is not None:
+            self._mapper.kill()
+            self._mapper.wait()
+            self._mapper = None
+
+    def _start_mapper(self) -> None:
+        program = shutil.which("epmd")
+        if program is None:
+            raise BrokerFailed("epmd, a part of Erlang, is not installed")
+        arguments = [program, "-port", str(self._mapper_port), "-address", "127.0.0.1"]
+        self._mapper = subprocess.Popen(  # noqa: S603 - a fixed program
+            arguments, env=self._environment(), stderr=subprocess.DEVNULL
+        )
+        _until_listening(self._mapper_port, self._mapper, self.folder / "none")
+
+    def _start_server(self) -> None:
+        log = self.folder / "server.log"
+        with log.open("ab") as output:
+            self._server = subprocess.Popen(  # noqa: S603 - a fixed program
+                [str(_program("rabbitmq-server"))],
+                env=self._environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd=self.folder,
+            )
+        _until_listening(self.port, self._server, log)
+
+    def _end_server(self, number: int) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # Its own session: what it started goes with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        server.wait()
+        # What was waited for is the script; the machine below it lets go of the port a little later.
+        _until_silent(self.port)
+
+    def _write_files(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        document = definitions(self.users)
+        (self.folder / "definitions.json").write_bytes(msgspec.json.encode(document))
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_amqp1_0].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+            f"load_definitions = {self.folder}/definitions.json\n"
+            "loopback_users = none\n"
+            "log.console = false\nlog.file.level = warning\n"
+            "disk_free_limit.absolute = 10MB\n"
+        )
+
+    def _environment(self) -> dict[str, str]:
+        folder = self.folder
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"vdsm{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "no-such-file"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            # One scheduler, not spinning: the machine has other work.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+            ),
+        }
+
+
+def _program(name: str) -> Path:
+    for home in _HOMES:
+        for path in sorted(Path(home).glob(f"rabbitmq_server-*/sbin/{name}"), reverse=True):
+            return path
+        if (path := Path(home) / "sbin" / name).exists():
+            return path
+    raise BrokerFailed(f"{name} is not installed (Debian: rabbitmq-server)")
+
+
+def _until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        if process.poll() is not None or time.monotonic() > end:
+            said = log.read_text("utf-8", "replace")[-2000:] if log.exists() else ""
+            raise BrokerFailed(f"nothing listens on port {port}; {said}")
+        time.sleep(0.05)
+
+
+def _until_silent(port: int) -> None:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+        except OSError:
+            return
+        time.sleep(0.01)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

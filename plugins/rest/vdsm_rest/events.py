@@ -1,0 +1,265 @@
+"""`GET /api/events`: what happens on the host, as server-sent events.
+
+Each stream runs in a thread of its own, which takes the connection over from the server's pool: streams never
+keep requests waiting, and a client that does not read blocks nobody but itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from vdsm_bridge import Bridge, types
+from vdsm_bridge.errors import InvalidArgument
+from vdsm_bridge.events import Event, Subscription
+from vdsm_bridge.types import TypeMismatch
+from vdsm_rest.arguments import read_query
+from vdsm_rest.caller import Environ
+from vdsm_rest.options import RestOptions
+from vdsm_rest.problems import TooManyStreams
+from vdsm_rest.table import ROOT
+
+log = logging.getLogger(__name__)
+
+PATH: Final = f"{ROOT}/events"
+MEDIA_TYPE: Final = "text/event-stream"
+HEADERS: Final = (
+    ("Content-Type", MEDIA_TYPE),
+    ("Cache-Control", "no-store"),
+    # The stream ends with its connection, and only so.
+    ("Connection", "close"),
+    # nginx would hold events back until it has some kilobytes.
+    ("X-Accel-Buffering", "no"),
+)
+#: Patterns in one query, at the most.
+MOST_FILTERS: Final = 100
+#: Characters of one of them.
+LONGEST_FILTER: Final = 512
+
+#: Seconds between two looks whether the client is still there.
+_LOOK: Final = 1.0
+#: Milliseconds after which a browser connects again.
+_RETRY: Final = 1000
+#: Events in one piece, at the most.
+_PIECE: Final = 200
+#: Seconds that a stream has to end before its connection is cut.
+_LAST_WORDS: Final = 1.0
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request asks for. `filter` are patterns of ids, of which one must match."""
+
+    filter: Annotated[
+        list[Annotated[str, Meta(max_length=LONGEST_FILTER)]], Meta(max_length=MOST_FILTERS)
+    ] = []
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    snapshot: bool = False
+
+
+def wanted(environ: Environ) -> Wanted:
+    """Read a request; `Last-Event-ID`, of a client that connects again, goes before `after`.
+
+    :raises InvalidArgument: a parameter is unknown, or has a value that it cannot have
+    :raises MalformedRequest: the query string cannot be read
+    """
+    query = read_query(environ.get("QUERY_STRING", ""))
+    values: dict[str, Any] = {name: texts if name == "filter" else texts[-1] for name, texts in query.items()}
+    if last := environ.get("HTTP_LAST_EVENT_ID", "").strip():
+        values["after"] = last
+    try:
+        asked: Wanted = types.convert(values, Wanted, text=True)
+    except TypeMismatch as mismatch:
+        reason = "there is no such argument" if mismatch.kind == "unknown" else mismatch.reason
+        raise InvalidArgument(argument=mismatch.path, reason=reason) from None
+    # Whoever goes on where it was has the states already.
+    return msgspec.structs.replace(asked, snapshot=asked.snapshot and asked.after is None)
+
+
+class EventStream:
+    """One stream: the bytes of it, and once it has a connection the thread that sends them.
+
+    :param states: sent first
+    :param heartbeat: seconds after which a silent stream says that it lives
+    :param patience: seconds that a client may leave unread what was sent
+    """
+
+    def __init__(
+        self,
+        states: Sequence[Event],
+        subscription: Subscription,
+        release: Callable[[EventStream], None],
+        *,
+        heartbeat: float,
+        patience: float,
+    ) -> None:
+        self._states = states
+        self._subscription = subscription
+        self._release = release
+        self._heartbeat = heartbeat
+        self._patience = patience
+        self._connection: Any = None
+        self._thread: threading.Thread | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All of it, for a server that hands no connections over."""
+        try:
+            yield from self._pieces(lambda: False)
+        finally:
+            self.close()
+
+    def take(self, connection: Any) -> None:
+        """Go on with a connection whose head is sent; close it in the end."""
+        self._connection = connection
+        self._thread = threading.Thread(target=self._run, name="rest-stream", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it."""
+        self._subscription.close()
+        self._release(self)
+
+    def join(self, timeout: float) -> None:
+        """Wait for its end; cut the connection if that takes longer than `timeout` seconds."""
+        if self._thread is None:
+            return
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            with suppress(OSError):
+                self._connection.socket.shutdown(socket.SHUT_RDWR)
+            self._thread.join(_LAST_WORDS)
+
+    def _run(self) -> None:
+        sock = self._connection.socket
+        try:
+            sock.settimeout(self._patience)
+            for piece in self._pieces(lambda: _is_gone(sock)):
+                sock.sendall(piece)
+        except TimeoutError:
+            log.info("A reader of events does not read; its stream ends")
+        except OSError as error:
+            log.debug("A reader of events went away: %s", error)
+        finally:
+            self.close()
+            self._connection.close()
+
+    def _pieces(self, gone: Callable[[], bool]) -> Iterator[bytes]:
+        subscription = self._subscription
+        yield b"retry: %d\n\n" % _RETRY
+        for start in range(0, len(self._states), _PIECE):
+            # Without ids: who loses the connection among the states must begin with them again.
+            yield b"".join(_message(state, numbered=False) for state in self._states[start : start + _PIECE])
+        steady = subscription.steady
+        yield _place(subscription, steady)
+        spoken = time.monotonic()
+        while not gone():
+            events = subscription.next(min(_LOOK, self._heartbeat), _PIECE)
+            if events:
+                yield b"".join(_message(event, numbered=event.seq >= steady) for event in events)
+            elif subscription.closed:
+                return
+            elif time.monotonic() < spoken + self._heartbeat:
+                continue
+            else:
+                yield b": heartbeat\n" + _place(subscription, steady)
+            spoken = time.monotonic()
+
+
+class Streams:
+    """The streams of one binding, over all its sockets."""
+
+    def __init__(self, bridge: Bridge, options: RestOptions) -> None:
+        self._bridge = bridge
+        self._options = options
+        self._lock = threading.Lock()
+        self._places = options.streams
+        self._open: set[EventStream] = set()
+        self._ended = False
+
+    def open(self, asked: Wanted) -> EventStream:
+        """Begin a stream.
+
+        :raises TooManyStreams: there are as many as may be
+        :raises Unavailable: the states cannot be had now
+        """
+        with self._lock:
+            if not self._places or self._ended:
+                raise TooManyStreams(most=self._options.streams)
+            self._places -= 1
+        try:
+            states, subscription = self._subscribe(asked)
+        except BaseException:
+            with self._lock:
+                self._places += 1
+            raise
+        stream = EventStream(
+            states,
+            subscription,
+            self._forget,
+            heartbeat=self._options.heartbeat,
+            patience=self._options.timeout,
+        )
+        with self._lock:
+            self._open.add(stream)
+            ended = self._ended
+        if ended:
+            stream.close()
+        return stream
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
+    def end(self) -> None:
+        """End all streams at once, and begin none any more."""
+        with self._lock:
+            self._ended = True
+            streams = list(self._open)
+        for stream in streams:
+            stream.close()
+        deadline = time.monotonic() + _LAST_WORDS
+        for stream in streams:
+            stream.join(max(0.0, deadline - time.monotonic()))
+
+    def _subscribe(self, asked: Wanted) -> tuple[Sequence[Event], Subscription]:
+        if asked.snapshot:
+            return self._bridge.snapshot(asked.filter)
+        return (), self._bridge.subscribe(asked.filter, asked.after)
+
+    def _forget(self, stream: EventStream) -> None:
+        with self._lock:
+            if stream in self._open:
+                self._open.remove(stream)
+                self._places += 1
+
+
+def _message(event: Event, *, numbered: bool) -> bytes:
+    number = b"id: %d\n" % event.seq if numbered else b""
+    _, component, operation, _ = event.id.split("|", 3)
+    return b"%sevent: %s.%s\ndata: %s\n\n" % (
+        number,
+        component.encode(),
+        operation.encode(),
+        types.to_json(event),
+    )
+
+
+def _place(subscription: Subscription, steady: int) -> bytes:
+    """Where to go on from, for a client that connects again; nothing as long as only the states are that."""
+    return b"id: %d\n\n" % subscription.place if subscription.place >= steady else b"\n"
+
+
+def _is_gone(sock: Any) -> bool:
+    """Whether the client has closed its end; a stream is no place for half-closed connections."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))

@@ -1,0 +1,46 @@
+"""Tells whether the hypervisor is reached."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from vdsm_bridge.happenings import HypervisorConnection
+from vdsm_core.events import EventBus, EventParams
+from vdsm_core.hypervisor import ConnectionBack, ConnectionLost, HypervisorEvent
+
+
+class Connection:
+    """Publishes each change, and knows the present state for those who ask for it.
+
+    :param events: where to
+    """
+
+    def __init__(self, events: EventBus) -> None:
+        self._events = events
+        self._lock = threading.Lock()
+        self._state: HypervisorConnection | None = None
+
+    def found(self, *, up: bool, reason: str) -> None:
+        """What the connection was when listening began; nothing if something has been heard since."""
+        with self._lock:
+            if self._state is None:
+                self._state = HypervisorConnection(state="back" if up else "lost", reason=reason)
+
+    def handle(self, event: HypervisorEvent) -> None:
+        """Take one event of the hypervisor's."""
+        if isinstance(event, ConnectionLost):
+            self._turn(HypervisorConnection(state="lost", reason=event.reason))
+        elif isinstance(event, ConnectionBack):
+            self._turn(HypervisorConnection(state="back", reason=""))
+
+    def states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
+        """The present state as the event that would say so; see `EventBus.provide`."""
+        with self._lock:
+            mark()
+            return [] if self._state is None else [("", self._state)]
+
+    def _turn(self, state: HypervisorConnection) -> None:
+        with self._lock:
+            self._state = state
+            self._events.publish(state)
