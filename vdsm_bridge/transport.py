@@ -22,6 +22,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+__all__ = [
+    "GROUP",
+    "CallOptions",
+    "CallRefused",
+    "Credentials",
+    "Transport",
+    "TransportError",
+    "Unreachable",
+]
+
 #: Entry-point group; the name of an entry point is a URL scheme.
 GROUP: Final = "vdsm.transports"
 

@@ -12,6 +12,8 @@ from xml.etree.ElementTree import Element
 
 import pluggy
 
+__all__ = ["hookimpl"]
+
 PROJECT: Final = "vdsm"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

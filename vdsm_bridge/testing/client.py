@@ -12,6 +12,8 @@ from vdsm_bridge.context import Context
 from vdsm_core import types
 from vdsm_core.errors import VdsmError
 
+__all__ = ["BridgeClient", "Client", "ContractError"]
+
 
 class ContractError(Exception):
     """A verb was refused or failed, as the client of a binding sees it.

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from vdsm_bridge import Feature, Namespace, Options, Progress, Runtime, action, query, task
-from vdsm_core.events import EventParams
+from vdsm_bridge.events import EventParams
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, description="Whom to greet.")]
 
@@ -69,6 +69,7 @@ class Hello(Feature):
     """The feature `hello`, as the entry point names it."""
 
     Config = HelloOptions
+    plugin_api = 1
 
     def namespaces(self) -> Sequence[Namespace]:
         """`Greeting`."""

@@ -6,6 +6,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from vdsm_core.hookspecs import hookimpl
 
+plugin_api = 1
+
 
 @hookimpl
 def vdsm_before_vm_start(domain: Element, custom: dict[str, str]) -> None:

@@ -29,7 +29,7 @@ class Connections(ConnectionManager):  # type: ignore[misc]  # cheroot's types a
 
     def close(self) -> None:
         """Hand over each request that still comes, until it is quiet; close all connections."""
-        end = time.monotonic() + _MOST
+        end = time.monotonic() + min(_MOST, self.server.shutdown_timeout / 2)
         while time.monotonic() < end and (speaking := self._speaking()):
             for connection in speaking:
                 self._selector.unregister(connection.socket.fileno())

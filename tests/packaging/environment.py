@@ -1,0 +1,61 @@
+"""Virtual environments for tests: quick to make, and with nothing from a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+from importlib import metadata
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+SITE = Path(sysconfig.get_path("purelib"))
+#: No index, and the build tools of this environment: what is missing is an error, not a download.
+OFFLINE = {
+    "PIP_NO_INDEX": "1",
+    "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the value of build_isolation
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_ROOT_USER_ACTION": "ignore",
+}
+
+
+class Environment:
+    """A virtual environment in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+        self.site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+
+    def make(self) -> None:
+        """Make it, empty."""
+        venv.create(self.folder, with_pip=False, symlinks=True)
+
+    def borrow_all(self) -> None:
+        """Let it see all that this environment has, with the scripts of what we ship, and pip."""
+        (self.site / "borrowed.pth").write_text(f"import site; site.addsitedir({str(SITE)!r})\n")
+        for name in ("vdsmd", "vdsm-tool", "vdsmsh", "pip"):
+            script = re.sub(r"\A#!.*", f"#!{self.python}", (BIN / name).read_text())
+            (self.folder / "bin" / name).write_text(script)
+            (self.folder / "bin" / name).chmod(0o755)
+
+    def borrow(self, distributions: set[str]) -> None:
+        """Let it see these installed distributions, and no others."""
+        for name in distributions:
+            for file in metadata.distribution(name).files or ():
+                top = file.parts[0]
+                if top not in {"..", "__pycache__"} and not (self.site / top).exists():
+                    (self.site / top).symlink_to(SITE / top)
+
+    def install(self, *targets: Path) -> None:
+        """Install wheels as they are."""
+        command = [sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet", "--no-deps"]
+        subprocess.run([*command, *targets], check=True, env={**os.environ, **OFFLINE}, timeout=120)
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables of a shell in which it is active."""
+        path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, **OFFLINE, "PATH": path, "VIRTUAL_ENV": str(self.folder)}
