@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -188,3 +188,44 @@ class Transport(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what the transport holds. It is not used afterwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a call on one of several hosts ended: with a value, or with an error."""
+
+    host: str
+    value: Any = None
+    error: TransportError | None = None
+
+
+class Fleet(Transport):
+    """A transport to several hosts: its URL names what they share, such as a message bus.
+
+    As a transport to one host its URL has the host's id as its path, `amqp://broker/HOST`.
+    """
+
+    @abstractmethod
+    def hosts(self, timeout: float) -> list[str]:
+        """The ids of the hosts that answer, sorted.
+
+        :param timeout: seconds to wait for the first one
+        :raises Unreachable: there is none
+        """
+
+    @abstractmethod
+    def find(self, name: str, timeout: float) -> str:
+        """The id of the host that has this id or name.
+
+        :raises Unreachable: none has it, or several have the name
+        """
+
+    @abstractmethod
+    def on(self, host: str) -> Transport:
+        """One of the hosts, over the same connection."""
+
+    @abstractmethod
+    def call_many(
+        self, hosts: Iterable[str], verb: str, arguments: Mapping[str, Any], options: CallOptions
+    ) -> Iterator[Answer]:
+        """Call a verb on several hosts at once; one answer for each, as they come."""
