@@ -30,6 +30,12 @@ from vdsm_core.types import TypeMismatch
 
 log = logging.getLogger(__name__)
 
+Condition = Callable[[], None]
+
+
+def _no_condition() -> None:
+    """Hold always."""
+
 
 class Bridge:
     """Everything a binding may use.
@@ -83,12 +89,22 @@ class Bridge:
         after = min(floors.values(), default=None)
         return states, self._events.subscribe(pattern, after, floors)
 
-    def call(self, name: str, arguments: Mapping[str, Any], context: Context, *, text: bool = False) -> Any:
+    def call(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        context: Context,
+        *,
+        text: bool = False,
+        condition: Condition = _no_condition,
+    ) -> Any:
         """Call a verb.
 
         :param name: full name, `VM.pause`
         :param arguments: plain data by wire name
         :param text: the arguments come from a text protocol: numbers and booleans may be spelled as text
+        :param condition: called when the object's turn has come, just before the verb; raises if the caller
+            does not want it any more. Not called for a query, nor for a request that was answered before
         :returns: the typed result; for a task verb its `TaskRef`
         :raises VdsmError: of any kind, `UnexpectedError` for a bug in the verb
         """
@@ -100,8 +116,8 @@ class Bridge:
             if verb.kind is Kind.QUERY:
                 return self._run(verb, values, context)
             if context.request_id:
-                return self._once(verb, values, context)
-            return self._carry_out(verb, values, context)
+                return self._once(verb, values, context, condition)
+            return self._carry_out(verb, values, context, condition)
         except VdsmError:
             raise
         except Exception as error:
@@ -132,7 +148,7 @@ class Bridge:
             raise _argument_error(mismatch) from None
         return {param.python_name: getattr(struct, param.python_name) for param in verb.params}
 
-    def _once(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
+    def _once(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         timeout = context.remaining(self._call_deadline)
         first = self._ledger.begin(context.request_id, verb.name, types.to_json(values), timeout)
         if first is not None:
@@ -141,7 +157,7 @@ class Bridge:
             return types.convert(msgspec.json.decode(first.result), verb.reply)
         answer = None
         try:
-            result = self._carry_out(verb, values, context)
+            result = self._carry_out(verb, values, context, condition)
             answer = Answer(result=types.to_json(result).decode())
         except VdsmError as error:
             answer = refused(error)
@@ -155,17 +171,20 @@ class Bridge:
             self._ledger.end(context.request_id, answer)
         return result
 
-    def _carry_out(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
+    def _carry_out(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         log.info("%s by %s", verb.name, context.identity.name)
         if verb.kind is Kind.TASK:
+            condition()
             return self._start_task(verb, values, context)
         if not (verb.declaration.lane and verb.on_object):
+            condition()
             return self._run(verb, values, context)
         lane = f"{verb.namespace.name} {next(iter(values.values()))}".lower()
         deadline = context.deadline
         if deadline is None:
             deadline = time.monotonic() + self._call_deadline
         with self._lanes.turn(lane, verb.name, deadline=deadline, overtake=verb.declaration.overtakes):
+            condition()
             return self._run(verb, values, context)
 
     def _run(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:

@@ -136,8 +136,8 @@ class Ledger:
 
 
 def refused(error: VdsmError) -> Answer | None:
-    """What the ledger remembers of an error: nothing if the same request may succeed later."""
-    if isinstance(error, (Unavailable, DeadlineExceeded)):
+    """What the ledger remembers of an error: nothing if nothing was done, and it may succeed later."""
+    if isinstance(error, (Unavailable, DeadlineExceeded)) and not error.in_doubt:
         return None
     return Answer(error=error.slug, code=error.code, facts={**_plain(error.facts), "message": str(error)})
 

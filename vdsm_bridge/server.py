@@ -9,6 +9,7 @@ from typing import Any
 
 from vdsm_bridge.access import Access
 from vdsm_bridge.bridge import Bridge
+from vdsm_bridge.budget import Budget
 from vdsm_bridge.feature import PluginInfo, Runtime
 from vdsm_bridge.happenings import ConfigReloaded, PluginChanged
 from vdsm_bridge.ledger import Ledger
@@ -135,13 +136,16 @@ class Server:
         return [(plugin.name, _plugin_event(plugin)) for plugin in self._lifecycle.at_rest(mark)]
 
     def stop(self) -> None:
-        """Take everything down: bindings first, so that no call finds half a host."""
-        grace = self.config.daemon.grace
-        self._lifecycle.stop(self.runtime)
+        """Take everything down: bindings first, so that no call finds half a host.
+
+        All of it takes about `daemon.grace` seconds at the most, whatever hangs.
+        """
+        budget = Budget(self.config.daemon.grace)
+        self._lifecycle.stop(self.runtime, budget)
         for what, stop in (
-            ("tasks", lambda: self._tasks.stop(grace)),
-            ("lanes", lambda: self._lanes.close(grace)),
-            ("hypervisor", lambda: self._hypervisor.stop(grace)),
+            ("tasks", lambda: self._tasks.stop(budget.share())),
+            ("lanes", lambda: self._lanes.close(budget.share())),
+            ("hypervisor", lambda: self._hypervisor.stop(budget.share())),
             ("events", self._events.stop),
             ("state", self._state.close),
         ):

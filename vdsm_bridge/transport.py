@@ -17,10 +17,11 @@ Errors::
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 __all__ = [
     "GROUP",
@@ -86,6 +87,54 @@ class CallOptions:
     flow_id: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened on the host. `time` is the Unix time in seconds."""
+
+    seq: int
+    id: str
+    time: float
+    params: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Event:
+        """An event as the host describes it; members of later hosts are left out."""
+        return cls(seq=told["seq"], id=told["id"], time=told["time"], params=told["params"])
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether it says that others are missing: what is known of the host's state is to be read anew."""
+        return self.id == "|events|gap|no_id"
+
+
+class EventStream(ABC):
+    """Events of a host, as they happen.
+
+    :ivar place: the number after which to go on once the stream is broken; None as long as only a new
+        snapshot would do
+    """
+
+    place: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def next(self, timeout: float) -> list[Event]:
+        """Wait for events, return those there are; none after `timeout` seconds.
+
+        :raises CallRefused: the host ended the stream
+        :raises Unreachable: it is broken
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it."""
+
+
 class Transport(ABC):
     """One host, reached by its URL. Connecting is left to the first call.
 
@@ -114,6 +163,29 @@ class Transport(ABC):
         described: list[dict[str, Any]] = self.call("Host.getVerbs", {}, options)
         return described
 
+    def events(
+        self,
+        patterns: Sequence[str],
+        options: CallOptions,
+        *,
+        after: int | None = None,
+        snapshot: bool = False,
+    ) -> EventStream:
+        """Begin to read events whose id matches a pattern; without patterns, all.
+
+        A transport that has nothing better leaves this alone: the host is asked again and again, and
+        answers once something happens.
+
+        :param after: begin behind the event of this number; without it, with what happens from now on
+        :param snapshot: begin with the current states, as events
+        :raises CallRefused: the host answered with an error
+        :raises Unreachable: there was no answer
+        """
+        # It stands on this module, and most commands do without.
+        asking = importlib.import_module("vdsm_bridge.asking")
+        stream: EventStream = asking.AskedEvents(self, patterns, options, after=after, snapshot=snapshot)
+        return stream
+
     @property
     @abstractmethod
     def revision(self) -> str:
@@ -126,3 +198,44 @@ class Transport(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what the transport holds. It is not used afterwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a call on one of several hosts ended: with a value, or with an error."""
+
+    host: str
+    value: Any = None
+    error: TransportError | None = None
+
+
+class Fleet(Transport):
+    """A transport to several hosts: its URL names what they share, such as a message bus.
+
+    As a transport to one host its URL has the host's id as its path, `amqp://broker/HOST`.
+    """
+
+    @abstractmethod
+    def hosts(self, timeout: float) -> list[str]:
+        """The ids of the hosts that answer, sorted.
+
+        :param timeout: seconds to wait for the first one
+        :raises Unreachable: there is none
+        """
+
+    @abstractmethod
+    def find(self, name: str, timeout: float) -> str:
+        """The id of the host that has this id or name.
+
+        :raises Unreachable: none has it, or several have the name
+        """
+
+    @abstractmethod
+    def on(self, host: str) -> Transport:
+        """One of the hosts, over the same connection."""
+
+    @abstractmethod
+    def call_many(
+        self, hosts: Iterable[str], verb: str, arguments: Mapping[str, Any], options: CallOptions
+    ) -> Iterator[Answer]:
+        """Call a verb on several hosts at once; one answer for each, as they come."""

@@ -18,6 +18,7 @@
     ├── Unavailable           try again later
     │   ├── ResourceExhausted
     │   ├── HypervisorUnavailable
+    │   │   └── HypervisorLost
     │   └── NotResponding
     ├── DeadlineExceeded
     │   ├── QueueDeadline
@@ -47,6 +48,8 @@ class VdsmError(Exception):
     code: ClassVar[int] = 100
     #: Filled with the facts by `str.format`. Says what cannot be done, and why.
     template: ClassVar[str] = "Cannot carry out the request: {reason}"
+    #: Whether the host may have done, or may still do, what it could not confirm.
+    in_doubt: ClassVar[bool] = False
 
     def __init__(self, **facts: Any) -> None:
         super().__init__()
@@ -169,6 +172,20 @@ class HypervisorUnavailable(Unavailable):
     template = "The hypervisor {uri} cannot be reached: {reason}"
 
 
+class HypervisorLost(HypervisorUnavailable):
+    """The connection to the hypervisor broke during a call, which may have been carried out.
+
+    Facts: `uri`, `operation`, `object`, `reason`.
+    """
+
+    slug = "hypervisor-lost"
+    in_doubt = True
+    template = (
+        "The connection to {uri} broke during '{operation}' on '{object}', "
+        "which may have been carried out: {reason}"
+    )
+
+
 class NotResponding(Unavailable):
     """An earlier call on this object has not returned yet. Facts: `object`, `operation`, `seconds`."""
 
@@ -196,10 +213,14 @@ class QueueDeadline(DeadlineExceeded):
 
 
 class HypervisorDeadline(DeadlineExceeded):
-    """The hypervisor did not answer in time. Facts: `operation`, `object`, `seconds`."""
+    """The hypervisor did not answer in time; the call goes on. Facts: `operation`, `object`, `seconds`."""
 
     slug = "hypervisor-deadline"
-    template = "The hypervisor did not finish '{operation}' on '{object}' within {seconds:.1f} s"
+    in_doubt = True
+    template = (
+        "The hypervisor did not finish '{operation}' on '{object}' within {seconds:.1f} s; "
+        "it may still carry it out"
+    )
 
 
 class OperationFailed(VdsmError):
@@ -220,6 +241,7 @@ class OutcomeUnknown(OperationFailed):
     """The daemon ended while the first call with this request id ran. Facts: `request_id`, `verb`."""
 
     slug = "outcome-unknown"
+    in_doubt = True
     template = (
         "The daemon stopped while {verb} with request id '{request_id}' ran; "
         "read the state of the object, then use a new request id"

@@ -16,6 +16,7 @@ from vdsm_bridge.feature import Feature
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.verb import Namespace, action, query, task
 from vdsm_core.errors import (
+    Conflict,
     DeadlineExceeded,
     Forbidden,
     InvalidArgument,
@@ -260,6 +261,37 @@ def test_ids_are_the_same_lane_in_any_case(host: TestHost) -> None:
                 "Lamp.remove", {"lampID": lamp.upper()}, Context(deadline=time.monotonic() + 0.05)
             )
         call.result(10)
+
+
+def test_a_condition_is_looked_at_when_the_turn_has_come(host: TestHost) -> None:
+    """Nothing can change the object between the condition and the verb; what it raises ends the call."""
+    host.call("Lamp.create", lamp={"lampID": LAMP, "name": "a"})
+    seen: list[str] = []
+
+    def condition() -> None:
+        seen.append("condition")
+        raise Conflict(reason="it has changed")
+
+    def call() -> None:
+        with pytest.raises(Conflict):
+            host.bridge.call("Lamp.switch", {"lampID": LAMP, "lit": True}, Context(), condition=condition)
+
+    with ThreadPoolExecutor(1) as pool:
+        with host.server.runtime.lanes.turn(f"lamp {LAMP}", "test"):
+            refused = pool.submit(call)
+            until_waiting(host)
+            seen.append("turn ends")
+        refused.result(10)
+    assert seen == ["turn ends", "condition"]
+    assert host.call("Lamp.getInfo", lampID=LAMP).lit is False
+
+
+def until_waiting(host: TestHost) -> None:
+    """Wait until a call waits in a lane."""
+    end = time.monotonic() + 10
+    while not any(call.place for call in host.server.runtime.lanes.snapshot()):
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_text_is_taken_for_numbers_only_where_it_may(host: TestHost) -> None:

@@ -13,6 +13,8 @@ from vdsm_bridge.ledger import Answer, Ledger, refused, replay
 from vdsm_core.errors import (
     Conflict,
     DeadlineExceeded,
+    HypervisorDeadline,
+    HypervisorLost,
     InvalidArgument,
     OutcomeUnknown,
     RequestIdReused,
@@ -133,6 +135,20 @@ def test_a_store_that_fails_leaves_nobody_waiting(store: StateStore) -> None:
 def test_what_may_pass_is_not_remembered(error: VdsmError) -> None:
     """A request that failed for want of time or means may succeed later."""
     assert refused(error) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HypervisorDeadline(operation="reset", object="vm", seconds=1.0),
+        HypervisorLost(uri="qemu:///system", operation="reset", object="vm", reason="end of file"),
+    ],
+)
+def test_what_may_have_been_done_is_remembered(error: VdsmError) -> None:
+    """A request that libvirt did not confirm is not carried out again under the same id."""
+    answer = refused(error)
+    assert answer is not None
+    assert (type(replay(answer)), str(replay(answer))) == (type(error), str(error))
 
 
 def test_errors_come_back_as_they_were() -> None:

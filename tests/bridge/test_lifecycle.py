@@ -171,7 +171,7 @@ def test_a_start_is_bounded_and_a_late_one_is_undone(
 
 
 def test_a_stop_is_bounded(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A binding that does not stop is left alone after its grace and a second."""
+    """A binding that does not stop is left alone when its share of the time is over."""
     goes_on = threading.Event()
     monkeypatch.setattr(Pigeon, "stop", lambda *_: goes_on.wait(10))
     host = TestHost(bindings={"pigeon": Pigeon}, config={"daemon": {"grace": 0.1}})
@@ -181,6 +181,35 @@ def test_a_stop_is_bounded(log: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     assert time.monotonic() - began < 5
     assert "did not come to its end" in one(host, "pigeon").error
     goes_on.set()
+
+
+class Stubborn(Sample):
+    """A feature that does not stop."""
+
+    goes_on: threading.Event
+
+    def stop(self, grace: float) -> None:
+        """Hang."""
+        self.goes_on.wait(10)
+
+
+def test_the_end_of_the_daemon_is_bounded_as_a_whole(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bindings are stopped side by side, and they leave time to the features, whatever hangs."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(Pigeon, "stop", lambda *_: goes_on.wait(10))
+    monkeypatch.setattr(Stubborn, "goes_on", goes_on, raising=False)
+    host = TestHost(
+        bindings={"pigeon": Pigeon, "raven": Pigeon, "crow": Pigeon},
+        verbs={"stubborn": Stubborn},
+        config={"daemon": {"grace": 1.0}},
+    )
+    with host:
+        began = time.monotonic()
+    taken = time.monotonic() - began
+    goes_on.set()
+    assert taken < 3
+    hung = [one(host, "stubborn", VERBS), *(one(host, name) for name in ("pigeon", "raven", "crow"))]
+    assert all("did not come to its end" in plugin.error for plugin in hung)
 
 
 class Twin(Sample):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -36,13 +37,18 @@ class Refused(Exception):
 
 
 class Daemon:
-    """One host's daemon over several lives: its state stays in `folder`."""
+    """One host's daemon over several lives: its state stays in `folder`.
 
-    def __init__(self, folder: Path, uri: str) -> None:
+    :param config: its configuration, with `folder` and `uri` to be filled in
+    :param plugins: a folder of further distributions, as `PYTHONPATH` has it
+    """
+
+    def __init__(self, folder: Path, uri: str, config: str = CONFIG, plugins: Path | None = None) -> None:
         self.folder = folder
+        self._environment = {**os.environ, **({"PYTHONPATH": str(plugins)} if plugins else {})}
         self._log = folder / "vdsmd.log"
         self._config = folder / "vdsm.toml"
-        self._config.write_text(CONFIG.format(folder=folder, uri=uri))
+        self._config.write_text(config.format(folder=folder, uri=uri))
         self._process: subprocess.Popen[bytes] | None = None
         self._xmlrpc_url = ""
 
@@ -60,10 +66,10 @@ class Daemon:
         """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [BIN / "vdsmd", "--config", self._config], stdout=log, stderr=log
+                [BIN / "vdsmd", "--config", self._config], stdout=log, stderr=log, env=self._environment
             )
         try:
-            (self._xmlrpc_url,) = self._addresses(within)
+            self._xmlrpc_url = self._wait_for_xmlrpc(within)
         except BaseException:
             self.kill()
             raise
@@ -75,6 +81,12 @@ class Daemon:
     def kill(self) -> None:
         """End it as the kernel does when memory is short."""
         self._end(signal.SIGKILL)
+
+    def address(self, binding: str, scheme: str) -> str:
+        """Where a binding listens, by the scheme of the address; empty while it does not."""
+        plugins = {plugin["name"]: plugin for plugin in self.rest("GET", "/api/host/plugins")}
+        addresses: list[str] = plugins.get(binding, {}).get("address", [])
+        return next((address for address in addresses if address.startswith(scheme)), "")
 
     def xmlrpc(self, method: str, *arguments: Any) -> dict[str, Any]:
         """Call a method as VDSM's clients do; the reply, without its status, which must be of success."""
@@ -114,18 +126,15 @@ class Daemon:
         """The end of what it has logged, for the message of a failed test."""
         return self._log.read_text(errors="replace")[-6000:]
 
-    def _addresses(self, within: float) -> list[str]:
+    def _wait_for_xmlrpc(self, within: float) -> str:
         """Where XML-RPC listens. Bindings come up one after the other: REST may answer before it does."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             assert self._process is not None
             assert self._process.poll() is None, f"vdsmd has ended:\n{self.log()}"
-            try:
-                plugins = {plugin["name"]: plugin for plugin in self.rest("GET", "/api/host/plugins")}
-            except OSError:
-                plugins = {}
-            if addresses := plugins.get("xmlrpc", {}).get("address"):
-                return list(addresses)
+            with contextlib.suppress(OSError):
+                if address := self.address("xmlrpc", "http"):
+                    return address
             time.sleep(0.05)
         raise AssertionError(f"vdsmd does not answer:\n{self.log()}")
 

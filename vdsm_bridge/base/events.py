@@ -6,7 +6,8 @@ import builtins
 import threading
 import time
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Final
 
 import msgspec
@@ -71,6 +72,12 @@ class _Held:
         self.subscription = subscription
         self.owner = owner
         self.asked = time.monotonic()
+        #: Calls that ask it now.
+        self.asking = 0
+
+    def idle(self) -> float:
+        """Seconds since somebody asked it."""
+        return 0.0 if self.asking else time.monotonic() - self.asked
 
 
 class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by="Events.list"):
@@ -134,16 +141,12 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         :raises NoSuchSubscription: it has ended, or never was
         :raises ResourceExhausted: too many callers wait already
         """
-        held = self._get(subscription_id)
-        held.asked = time.monotonic()
-        events = held.subscription.next(0.0, most)
         timeout = min(timeout, context.remaining(timeout))
-        if not events and timeout > 0:
-            try:
-                events = self._wait(held.subscription, timeout, most, context)
-            finally:
-                held.asked = time.monotonic()
-        return events
+        with self._asking(subscription_id) as subscription:
+            events = subscription.next(0.0, most)
+            if not events and timeout > 0:
+                events = self._wait(subscription, timeout, most, context)
+            return events
 
     @action(access="monitor", since="1.0", part="delete")
     def unsubscribe(self, subscription_id: UUID) -> None:
@@ -160,7 +163,6 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
     def list(self, context: Context) -> list[EventSubscription]:
         """The subscriptions of the caller; an admin sees all."""
         self._expire()
-        now = time.monotonic()
         with self._lock:
             return [
                 EventSubscription(
@@ -168,7 +170,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
                     filter=held.pattern,
                     seq=held.subscription.place,
                     owner=held.owner,
-                    idle=round(now - held.asked, 3),
+                    idle=round(held.idle(), 3),
                 )
                 for held in self._held.values()
                 if context.identity.role == "admin" or held.owner == context.identity.name
@@ -180,6 +182,19 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
             held, self._held = list(self._held.values()), {}
         for each in held:
             each.subscription.close()
+
+    @contextmanager
+    def _asking(self, subscription_id: str) -> Iterator[Subscription]:
+        """A subscription that does not expire within this block."""
+        held = self._get(subscription_id)
+        with self._lock:
+            held.asking += 1
+        try:
+            yield held.subscription
+        finally:
+            with self._lock:
+                held.asking -= 1
+                held.asked = time.monotonic()
 
     def _wait(
         self, subscription: Subscription, timeout: float, most: int, context: Context
@@ -201,9 +216,9 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
             raise NoSuchSubscription(subscription_id=subscription_id) from None
 
     def _expire(self) -> None:
-        oldest = time.monotonic() - max(self._options.subscription_timeout, LONGEST_WAIT)
+        patience = self._options.subscription_timeout
         with self._lock:
-            expired = [held for held in self._held.values() if held.asked < oldest]
+            expired = [held for held in self._held.values() if held.idle() > patience]
             for held in expired:
                 del self._held[held.id]
         for held in expired:

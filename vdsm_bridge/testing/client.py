@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from vdsm_bridge.access import Proof
@@ -52,6 +52,16 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Free everything."""
+
+
+class EventReader(Protocol):
+    """A stream of events that a binding has by its own means, beside the verbs of `Events`."""
+
+    def take(self, count: int) -> Sequence[Any]:
+        """The next so many events as plain data, states of a snapshot first; waits for them."""
+
+    def close(self) -> None:
+        """End the stream."""
 
 
 class BridgeClient:

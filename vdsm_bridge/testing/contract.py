@@ -13,7 +13,8 @@ It is what shows that the API is not forked. A binding's test subclasses `Bindin
             return TelegraphClient(self.address_of(host))
 
 `connect` gives a `vdsm_bridge.testing.client.Client`. Tests about what a protocol cannot carry at all are
-skipped, and say so: `carries` names what it can.
+skipped, and say so: `carries` names what it can. A binding with streams of events of its own kind overrides
+`stream`; then they are held to what the verbs of `Events` give.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import pytest
 
 from vdsm_bridge.testing.canonical import canonical, shape
 from vdsm_bridge.testing.client import BridgeClient, Client, ContractError
+from vdsm_bridge.testing.event_contract import EventContract
 from vdsm_bridge.testing.harness import (
     DEADLINE,
     EVERYTHING,
@@ -37,7 +39,6 @@ from vdsm_bridge.testing.harness import (
     SLUG,
     TOKEN,
     Failure,
-    Harness,
     queue,
     until,
 )
@@ -80,7 +81,7 @@ TEXTS: Final = (
 WHOLE_NUMBERS: Final = (0, -1, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 + 1, 2**63 - 1, -(2**63))
 
 
-class BindingContract(Harness):
+class BindingContract(EventContract):
     """Subclass it in the test module of a binding; see the module's docstring."""
 
     # -- what is offered

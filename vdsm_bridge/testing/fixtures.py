@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from vdsm_bridge.testing.host import TestHost
 
-pytest.register_assert_rewrite("vdsm_bridge.testing.contract")
+pytest.register_assert_rewrite("vdsm_bridge.testing.contract", "vdsm_bridge.testing.event_contract")
 
 
 @pytest.fixture

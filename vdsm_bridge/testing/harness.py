@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 import pytest
 
 from vdsm_bridge.testing.canonical import canonical
-from vdsm_bridge.testing.client import BridgeClient, Client, ContractError
+from vdsm_bridge.testing.client import BridgeClient, Client, ContractError, EventReader
 from vdsm_bridge.testing.host import TestHost
 from vdsm_bridge.testing.tokens import write_tokens
 from vdsm_core.plugins import BINDINGS, discover
@@ -54,6 +54,16 @@ class Harness:
         """A new client of the binding, which serves on `self.address_of(host)`."""
         raise NotImplementedError
 
+    def stream(
+        self, host: TestHost, pattern: str = "", *, after: int | None = None, snapshot: bool = False
+    ) -> EventReader:
+        """A stream of events that has begun, if the binding has such; then the suite reads it, too.
+
+        :param after: begin behind the event of this number
+        :param snapshot: begin with the current states
+        """
+        raise NotImplementedError
+
     def address_of(self, host: TestHost) -> str:
         """The first URL of the binding."""
         (info,) = (plugin for plugin in host.server.plugins() if (plugin.name, plugin.group) == self._key)
@@ -76,11 +86,12 @@ class Harness:
         with self._serving(tmp_path, installed=True) as host:
             yield host
 
-    def _serving(self, folder: Path, *, installed: bool) -> TestHost:
+    def _serving(self, folder: Path, *, installed: bool, **tables: Any) -> TestHost:
         others: dict[str, dict[str, Any]] = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
         config = {
             "plugin": {**others, **({self.name: dict(self.options)} if self.binding is not None else {})},
             "access": {"tokens": str(write_tokens(folder)), **self.access},
+            **tables,
         }
         bindings = {self.name: self.binding} if self.binding is not None else {}
         return TestHost(bindings=bindings, installed=installed, config=config)

@@ -7,7 +7,13 @@ from typing import Any, Final
 
 import libvirt
 
-from vdsm_core.errors import HypervisorError, HypervisorUnavailable, NotResponding, VdsmError
+from vdsm_core.errors import (
+    HypervisorError,
+    HypervisorLost,
+    HypervisorUnavailable,
+    NotResponding,
+    VdsmError,
+)
 from vdsm_core.hypervisor.errors import (
     AgentUnavailable,
     DomainExists,
@@ -21,11 +27,10 @@ from vdsm_core.hypervisor.errors import (
 DEFINE: Final = "define"
 SET_METADATA: Final = "set_metadata"
 
-_DISCONNECTED: Final = frozenset(
+# No connection came about, so no call was made.
+_NEVER_CONNECTED: Final = frozenset(
     {
         libvirt.VIR_ERR_NO_CONNECT,
-        libvirt.VIR_ERR_INVALID_CONN,
-        libvirt.VIR_ERR_RPC,
         libvirt.VIR_ERR_AUTH_FAILED,
         libvirt.VIR_ERR_AUTH_CANCELLED,
         libvirt.VIR_ERR_AUTH_UNAVAILABLE,
@@ -35,6 +40,7 @@ _DISCONNECTED: Final = frozenset(
         libvirt.VIR_ERR_UNKNOWN_HOST,
     }
 )
+_DISCONNECTED: Final = _NEVER_CONNECTED | {libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC}
 # The client side of the RPC reports a broken socket, an end of file and a missed keepalive with these codes;
 # errors of the daemon's drivers carry the same codes, with the driver as their domain.
 _TRANSPORT: Final = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE})
@@ -99,8 +105,10 @@ def translate(error: Any, *, uri: str, operation: str, target: str, seconds: flo
     code, message = error.get_error_code(), error.get_error_message() or str(error)
     # A complaint of the XML parser goes on with the text and an arrow below it.
     reason = message.splitlines()[0]
-    if is_disconnect(error):
+    if code in _NEVER_CONNECTED:
         return HypervisorUnavailable(uri=uri, reason=reason)
+    if is_disconnect(error):
+        return HypervisorLost(uri=uri, operation=operation, object=target, reason=reason)
     if code == libvirt.VIR_ERR_NO_DOMAIN:
         return NoSuchDomain(uuid=target)
     if code == libvirt.VIR_ERR_OPERATION_TIMEOUT:

@@ -66,6 +66,8 @@ REVISION: Final = "vdsm.revision"
 # Ours among the attributes of an agent.
 #: Grows with each connection to a broker: requests sent before it changed may not have arrived.
 CONNECTION: Final = "vdsm.connection"
+#: The name of the machine, for people.
+HOSTNAME: Final = "vdsm.hostname"
 #: The number of the newest event that was sent.
 NEWEST_EVENT: Final = "vdsm.event"
 
@@ -102,6 +104,7 @@ def attributes(
     schema_updated: int,
     connection: int,
     newest_event: int,
+    hostname: str,
 ) -> dict[str, Any]:
     """What an agent says of itself, in heartbeats and when it is looked for.
 
@@ -121,6 +124,7 @@ def attributes(
             "qmf.agent_capability": uint(_CAPABILITY),
             CONNECTION: uint(connection),
             NEWEST_EVENT: ulong(newest_event),
+            HOSTNAME: hostname,
         }
     }
 

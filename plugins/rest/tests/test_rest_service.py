@@ -207,6 +207,15 @@ def test_idempotency_key(client: RestClient) -> None:
     assert (reused.status, reused.json["slug"]) == (422, "request-id-reused")
 
 
+def test_idempotency_key_and_condition(client: RestClient) -> None:
+    """What was answered before is answered again, although the condition no longer holds."""
+    conditions = {"If_Match": client.get(ITEM)["ETag"] or "", "Idempotency_Key": "k2"}
+    switched = [client.post(f"{ITEM}/switch", {"lit": True}, **conditions) for _ in range(2)]
+    assert [answer.status for answer in switched] == [200, 200]
+    stale = client.post(f"{ITEM}/switch", {"lit": False}, If_Match=conditions["If_Match"])
+    assert stale.json["detail"] == f"The condition on '{ITEM}/switch' does not hold: it has changed"
+
+
 def test_revision_follows_the_verbs(served: Served, client: RestClient) -> None:
     """Every reply carries the revision; when verbs go, it changes, and their routes are gone."""
     before = client.get(ITEM)

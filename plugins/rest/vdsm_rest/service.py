@@ -147,9 +147,14 @@ class Service:
         if not entry.plan.body:
             negotiation.no_body(environ)
         arguments = entry.plan.arguments(values, query, body)
-        self._precondition(entry, values, context, environ)
         verb = entry.route.verb
-        result = self._bridge.call(verb.name, arguments, context, text=entry.plan.text)
+        result = self._bridge.call(
+            verb.name,
+            arguments,
+            context,
+            text=entry.plan.text,
+            condition=lambda: self._precondition(entry, values, context, environ),
+        )
         if entry.route.method == "GET":
             return _conditional(_shown(entry, result, view, environ), environ)
         if verb.kind is Kind.TASK:
@@ -167,16 +172,16 @@ class Service:
         :raises NotFound: it is gone; conditions hold only on what would succeed (RFC 9110, 13.2.1)
         """
         condition = environ.get("HTTP_IF_MATCH")
-        if condition is None or entry.route.method == "GET":
+        if condition is None:
             return
         item = entry.item
         if item is None:
-            raise PreconditionFailed(path=entry.path, reason="it has no entity tag")
+            raise PreconditionFailed(path=path_of(environ), reason="it has no entity tag")
         arguments = item.plan.arguments(values[:1], {}, NO_BODY)
         reading = msgspec.structs.replace(context, request_id="")
         current = self._bridge.call(item.route.verb.name, arguments, reading, text=True)
         if not matches_strongly(condition, etag_of(types.to_json(current))):
-            raise PreconditionFailed(path=entry.path, reason="it has changed")
+            raise PreconditionFailed(path=path_of(environ), reason="it has changed")
 
 
 def refusal(error: VdsmError) -> Reply:

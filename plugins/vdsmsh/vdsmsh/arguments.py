@@ -16,10 +16,11 @@ from vdsmsh.catalogue import Catalogue, Parameter, Verb
 from vdsmsh.failures import UsageError
 from vdsmsh.naming import kebab, stem
 from vdsmsh.schema import Schema
+from vdsmsh.settings import CONNECTION, CONNECTION_FLAGS
 from vdsmsh.values import merge, parse, read
 
 #: These belong to the connection; a verb's parameter of that name gets a prefix.
-RESERVED = frozenset({"--url", "--token-file", "--help", "--file"})
+RESERVED = frozenset({*CONNECTION, *CONNECTION_FLAGS, "--help", "--file"})
 
 
 @dataclass(frozen=True, kw_only=True)

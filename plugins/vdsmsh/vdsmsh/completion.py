@@ -5,6 +5,7 @@ The same answers serve the completion scripts of bash and zsh and the interactiv
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -239,10 +240,12 @@ def answer(words: Sequence[str], connect: Callable[[dict[str, str]], Session], s
     before, current = split(line)
     try:
         connection, rest = take_connection(before[1:])
-        completer = Completer(connect(connection), Settings())
+        session = connect(connection)
     except (ClientError, TransportError):
         return Exit.OK
-    for candidate in completer.candidates(rest, current):
+    with contextlib.closing(session):
+        candidates = list(Completer(session, Settings()).candidates(rest, current))
+    for candidate in candidates:
         text = candidate.text
         if shell == "bash":
             # bash takes "=" for the end of a word, and completes what follows it.

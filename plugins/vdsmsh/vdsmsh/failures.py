@@ -17,6 +17,8 @@ class Exit(IntEnum):
     UNREACHABLE = 3
     #: The task that was waited for failed or was stopped.
     TASK_FAILED = 4
+    #: Of several hosts some refused or did not answer; standard error says which.
+    PARTLY = 5
     #: Ctrl-C, spelled as shells do: 128 + SIGINT.
     INTERRUPTED = 130
     #: Whoever read our output has gone: 128 + SIGPIPE.
@@ -43,3 +45,9 @@ class TaskFailed(ClientError):
     """The task that was waited for did not succeed."""
 
     code = Exit.TASK_FAILED
+
+
+class PartlyFailed(ClientError):
+    """Of several hosts, at least one refused or did not answer."""
+
+    code = Exit.PARTLY

@@ -10,13 +10,14 @@ from vdsmsh.commands import BUILTIN, Commands
 USAGE: Final = """\
 usage: vdsmsh [options] COMMAND [arguments]
        vdsmsh [options]            an interactive shell
+       vdsmsh --bus URL --host NAME|--all COMMAND [arguments]
 
 Every verb of the host is a command: VM.getStats is `vdsmsh vm stats`. Where a command wants an id, the
 name of the object does as well. `vdsmsh COMMAND --help` tells what it takes."""
 
 EXIT_CODES: Final = """\
 exit codes: 0 done, 1 refused by the host, 2 wrong usage, 3 no answer from the host, 4 the task failed,
-            130 interrupted"""
+            5 some of several hosts failed, 130 interrupted"""
 
 
 def overview(commands: Commands) -> str:

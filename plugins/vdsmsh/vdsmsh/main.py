@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -9,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vdsm_bridge.transport import CallRefused, Unreachable
-from vdsmsh import helptext, target
+from vdsmsh import fleet, helptext, target
 from vdsmsh.catalogue import CatalogueCache
 from vdsmsh.failures import ClientError, Exit, UsageError
+from vdsmsh.fleet import ALL, BUS, HOST
 from vdsmsh.session import Session, Streams
 from vdsmsh.settings import Parser, Settings, add_options, take_connection
 
@@ -71,21 +73,26 @@ def _run(words: list[str], streams: Streams) -> int:
         return int(importlib.import_module("vdsmsh.scripts").print_script(words[1:], streams))
     if parsed.help:
         return _overview(connection, streams)
-    session = open_session(connection, streams)
     settings = Settings().updated(parsed)
-    if not words:
-        return int(importlib.import_module("vdsmsh.shell").Shell(session, settings).run())
-    importlib.import_module("vdsmsh.dispatch").dispatch(session, settings, words)
-    return Exit.OK
+    with contextlib.closing(open_session(connection, streams)) as session:
+        if not words:
+            return int(importlib.import_module("vdsmsh.shell").Shell(session, settings).run())
+        importlib.import_module("vdsmsh.dispatch").dispatch(session, settings, words)
+        return Exit.OK
 
 
 def open_session(connection: dict[str, str], streams: Streams) -> Session:
     """The host that the options of the connection and the environment mean.
 
     :raises UsageError: the URL or the token file cannot be used
+    :raises TransportError: a bus is meant, and it or the host is not there
     """
-    url = target.choose_url(connection.get("--url", ""))
     proof = target.credentials(connection.get("--token-file", ""))
+    if BUS in connection:
+        return fleet.open_session(connection, lambda url: target.connect(url, proof), streams)
+    if HOST in connection or ALL in connection:
+        raise UsageError(f"{HOST} and {ALL} choose among the hosts of a bus; give {BUS} URL")
+    url = target.choose_url(connection.get("--url", ""))
     return Session(target.connect(url, proof), CatalogueCache(url), streams)
 
 
@@ -101,8 +108,8 @@ def _front() -> Any:
 
 def _overview(connection: dict[str, str], streams: Streams) -> int:
     try:
-        session = open_session(connection, streams)
-        text = helptext.overview(session.commands(Settings().reading))
+        with contextlib.closing(open_session(connection, streams)) as session:
+            text = helptext.overview(session.commands(Settings().reading))
     except (Unreachable, CallRefused, UsageError) as error:
         text = f"{helptext.USAGE}\n\nThe commands of the host are not known: {error}\n\n{helptext.EXIT_CODES}"
     print(text, file=streams.stdout)

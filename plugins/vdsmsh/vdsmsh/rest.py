@@ -8,14 +8,27 @@ import math
 import shlex
 import socket
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
-from vdsm_bridge.transport import CallOptions, CallRefused, Credentials, Transport, Unreachable
+from vdsm_bridge.transport import (
+    CallOptions,
+    CallRefused,
+    Credentials,
+    EventStream,
+    Transport,
+    Unreachable,
+)
+from vdsmsh.sse import ServerSentEvents
 
 #: The host gives up first, so that its own account of what took so long arrives.
 _GRACE: Final = 2.0
 _REVISION: Final = "Vdsm-Revision"
+_EVENTS: Final = "/api/events"
+#: The host has as many streams as it may have.
+_NO_PLACE: Final = "too-many-streams"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -51,17 +64,49 @@ class RestTransport(Transport):
         connection = self._connection(options.timeout + _GRACE)
         body = json.dumps(arguments).encode()
         try:
-            connection.request("POST", self._path(verb), body, self._headers(options))
-            answer = connection.getresponse()
-            content = answer.read()
-        except TimeoutError:
-            raise Unreachable(f"{self.url} did not answer within {options.timeout:g} s") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Unreachable(f"cannot reach the host at {self.url}: {_reason(error)}") from None
+            with self._reaching(options):
+                connection.request("POST", self._path(verb), body, self._headers(options))
+                answer = connection.getresponse()
+                content = answer.read()
         finally:
             connection.close()
         self._revision = answer.headers.get(_REVISION, "")
         return _result(answer, content)
+
+    def events(
+        self,
+        patterns: Sequence[str],
+        options: CallOptions,
+        *,
+        after: int | None = None,
+        snapshot: bool = False,
+    ) -> EventStream:
+        """A stream of the host's; where it has no place for one more, by asking."""
+        query: list[tuple[str, str]] = [("filter", pattern) for pattern in patterns]
+        if after is not None:
+            query.append(("after", str(after)))
+        if snapshot:
+            query.append(("snapshot", "true"))
+        headers = {**self._headers(options), "Accept": "text/event-stream"}
+        connection = self._connection(options.timeout)
+        try:
+            with self._reaching(options):
+                connection.request("GET", f"{_EVENTS}?{urllib.parse.urlencode(query)}", headers=headers)
+                # http.client forgets the socket of an answer that ends with its connection.
+                sock = connection.sock
+                answer = connection.getresponse()
+                content = b"" if answer.status == HTTPStatus.OK else answer.read()
+            if answer.status != HTTPStatus.OK:
+                _result(answer, content)
+            return ServerSentEvents(self.url, sock, answer)
+        except CallRefused as error:
+            connection.close()
+            if error.slug != _NO_PLACE:
+                raise
+            return super().events(patterns, options, after=after, snapshot=snapshot)
+        except BaseException:
+            connection.close()
+            raise
 
     def preview(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> str:
         """The call as a curl command."""
@@ -83,6 +128,16 @@ class RestTransport(Transport):
 
     def close(self) -> None:
         """Nothing is kept from one call to the next."""
+
+    @contextmanager
+    def _reaching(self, options: CallOptions) -> Iterator[None]:
+        """Say of whatever goes wrong on the way that the host cannot be reached."""
+        try:
+            yield
+        except TimeoutError:
+            raise Unreachable(f"{self.url} did not answer within {options.timeout:g} s") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"cannot reach the host at {self.url}: {_reason(error)}") from None
 
     def _path(self, verb: str) -> str:
         return f"/api/verbs/{urllib.parse.quote(verb)}"

@@ -56,6 +56,10 @@ class Session:
         self._fresh = True
         return self._catalogue
 
+    def close(self) -> None:
+        """Free what the transport holds."""
+        self.transport.close()
+
     @property
     def fresh(self) -> bool:
         """Whether the host itself has been asked for its verbs in this process."""
@@ -64,6 +68,13 @@ class Session:
     def commands(self, options: CallOptions) -> Commands:
         """The commands of the host; see `catalogue`."""
         return Commands(self.catalogue(options))
+
+    def listing(self, lister: str, options: CallOptions) -> Any:
+        """What a verb lists.
+
+        :raises TransportError: the host refused, or did not answer
+        """
+        return self.call(lister, {}, options)
 
     def call(
         self, verb: str, arguments: Mapping[str, Any], options: CallOptions, *, verbose: bool = False

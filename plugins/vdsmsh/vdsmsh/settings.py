@@ -14,7 +14,11 @@ from vdsmsh.failures import UsageError
 CONNECTION: Final = {
     "--url": "where the host is: http://HOST:PORT, unix:///PATH, ... (default: VDSM_URL, else this machine)",
     "--token-file": "file with the bearer token (default: the token in VDSM_TOKEN)",
+    "--bus": "bus of many hosts: amqp://USER@BROKER (password: VDSM_BUS_PASSWORD); needs --host or --all",
+    "--host": "the host of the bus, by id or name",
 }
+#: As these, but without a value.
+CONNECTION_FLAGS: Final = {"--all": "every host of the bus, as one table"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ def add_options(parser: Any) -> None:
     absent = argparse.SUPPRESS
     for flag, text in CONNECTION.items():
         group.add_argument(flag, default=absent, metavar=flag[2:].rpartition("-")[2].upper(), help=text)
+    for flag, text in CONNECTION_FLAGS.items():
+        group.add_argument(flag, action="store_true", default=absent, help=text)
     group.add_argument(
         "--timeout", type=seconds, default=absent, metavar="SECONDS", help="wait so long for the answer (60)"
     )
@@ -126,7 +132,9 @@ def take_connection(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         flag, equals, value = word.partition("=")
         if word == "--":
             return taken, [*rest, word, *queue]
-        if flag in CONNECTION:
+        if word in CONNECTION_FLAGS:
+            taken[word] = word
+        elif flag in CONNECTION:
             taken[flag] = value if equals else next(queue, "")
             if not taken[flag]:
                 raise UsageError(f"{flag} needs a value")

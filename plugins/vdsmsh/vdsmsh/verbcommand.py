@@ -9,6 +9,8 @@ from typing import Any
 from vdsmsh.arguments import Option, Signature
 from vdsmsh.catalogue import Catalogue, Verb
 from vdsmsh.display import Display
+from vdsmsh.failures import UsageError
+from vdsmsh.fleet import FleetSession
 from vdsmsh.objects import Resolver
 from vdsmsh.schema import Schema
 from vdsmsh.session import Session
@@ -30,8 +32,13 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
     parsed = _parser(display, name, signature).parse_args(words)
     settings = settings.updated(parsed)
     arguments = signature.arguments(_given(signature, parsed), getattr(parsed, "file", ""))
-    resolver = Resolver(catalogue, lambda lister: session.call(lister, {}, settings.reading))
+    resolver = Resolver(catalogue, lambda lister: session.listing(lister, settings.reading))
     arguments = resolver.resolve(signature, arguments)
+    if isinstance(session, FleetSession):
+        if getattr(parsed, "wait", False):
+            raise UsageError("--wait is for one host")
+        session.run(verb, arguments, settings, display, parsed)
+        return
     options = settings.reading if verb.kind == "query" else settings.call
     if settings.dry_run:
         print(session.transport.preview(verb.name, arguments, options), file=session.streams.stdout)

@@ -48,7 +48,7 @@ def wait_for(session: Session, settings: Settings, task_id: str) -> Any:
     """
     stderr = session.streams.stderr
     try:
-        with _reporter(stderr, settings) as report:
+        with reporter(stderr, settings) as report:
             status = _follow(session, settings, task_id, report)
     except KeyboardInterrupt:
         print(f"The task goes on; wait for it again with: vdsmsh task wait {task_id}", file=stderr)
@@ -58,7 +58,8 @@ def wait_for(session: Session, settings: Settings, task_id: str) -> Any:
     return status.get("result")
 
 
-def _reporter(stream: TextIO, settings: Settings) -> AbstractContextManager[Report]:
+def reporter(stream: TextIO, settings: Settings) -> AbstractContextManager[Report]:
+    """Shows progress as the settings and the stream want it: not at all, a bar on a terminal, else lines."""
     if settings.verbosity == 0:
         return nullcontext(lambda _percent, _message: None)
     if not stream.isatty():

@@ -11,7 +11,7 @@ import pytest
 
 from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, Listener, until, xml
 from vdsm_bridge.testing.blocking import BlockingDriver
-from vdsm_core.errors import HypervisorUnavailable
+from vdsm_core.errors import HypervisorLost, HypervisorUnavailable
 from vdsm_core.hypervisor import (
     ConnectionBack,
     ConnectionLost,
@@ -85,6 +85,18 @@ def test_while_down(driver: BlockingDriver, blocking: Hypervisor) -> None:
     driver.accept()
     until(lambda: blocking.connected)
     blocking.suspend(TEST_DOMAIN)
+
+
+def test_loss_during_a_call(driver: BlockingDriver, blocking: Hypervisor) -> None:
+    """Whoever calls on a connection that breaks is told that the call may have been carried out."""
+    driver.break_connections(tell=False, refuse=True)
+    with pytest.raises(HypervisorLost, match="broke during 'suspend' on") as caught:
+        blocking.suspend(TEST_DOMAIN)
+    assert caught.value.in_doubt
+    until(lambda: not blocking.connected)
+    with pytest.raises(HypervisorUnavailable) as caught_later:
+        blocking.suspend(TEST_DOMAIN)
+    assert not caught_later.value.in_doubt
 
 
 def test_unnoticed_loss(driver: BlockingDriver, blocking: Hypervisor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -126,6 +127,7 @@ class Agent:
             schema_updated=self._schemas.updated,
             connection=self.bus.connections,
             newest_event=self._events.position,
+            hostname=socket.gethostname(),
         )
 
     # -- requests

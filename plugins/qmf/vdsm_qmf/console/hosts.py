@@ -104,6 +104,7 @@ def _host(attributes: Mapping[str, Any]) -> Host:
     agent = AgentName.parse(told["_name"])
     return Host(
         id=agent.instance,
+        name=str(told.get(forms.HOSTNAME, "")),
         agent=agent,
         alive=True,
         heard=time.monotonic(),

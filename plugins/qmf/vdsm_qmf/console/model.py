@@ -14,6 +14,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """One host as it was last heard of.
 
     :ivar id: what calls name it by: the instance of its agent, usually the uuid of the host
+    :ivar name: the name of the machine, for people
     :ivar alive: whether it was heard of lately
     :ivar heard: when it was last heard of, on `time.monotonic`'s clock
     :ivar epoch: grows with each start of its daemon
@@ -22,6 +23,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    name: str = ""
     agent: AgentName
     alive: bool
     heard: float

@@ -1,0 +1,157 @@
+"""A broker that is killed and started again, under calls and events."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vdsm_bridge.testing import TestHost
+from vdsm_qmf.console import CallRefused, Cluster, ClusterEvent, Unreachable
+from vdsm_qmf.testing import PASSWORD, RabbitMQ
+
+from .conftest import MakeHost
+
+#: How often the broker is killed; `make soak` sets 50.
+ROUNDS = int(os.environ.get("VDSM_QMF_ROUNDS", "2"))
+
+
+@pytest.fixture
+def mortal() -> Iterator[RabbitMQ]:
+    """A broker that a test ends as it likes."""
+    with tempfile.TemporaryDirectory(prefix="vdsm-broker-") as folder, RabbitMQ(Path(folder)) as broker:
+        yield broker
+
+
+class Load:
+    """Calls and events without end, and the book of how they went."""
+
+    def __init__(self, host: TestHost, cluster: Cluster, lamp: str) -> None:
+        self.host, self.cluster, self.lamp = host, cluster, lamp
+        self.ends: Counter[str] = Counter()
+        self.engraved: list[str] = []
+        self.surprises: list[Exception] = []
+        self.events: list[ClusterEvent] = []
+        self.published = 0
+        self.stop = threading.Event()
+        self.stream = cluster.events("|sample|switched")
+        self.threads = [
+            threading.Thread(target=work) for work in (self.query, self.act, self.publish, self.listen)
+        ]
+
+    def __enter__(self) -> Load:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self.threads[:3]:
+            thread.join(60.0)
+
+    def query(self) -> None:
+        while not self.stop.is_set():
+            self.end("Room.add", {"left": 1})
+
+    def act(self) -> None:
+        number = 0
+        while not self.stop.is_set():
+            number += 1
+            if self.end("Lamp.engrave", {"lampID": self.lamp, "text": str(number)}):
+                self.engraved.append(str(number))
+
+    def end(self, verb: str, arguments: dict[str, Any]) -> bool:
+        try:
+            self.cluster.call("h", verb, arguments, timeout=30.0)
+        except (CallRefused, Unreachable) as error:
+            self.ends[type(error).__name__] += 1
+            time.sleep(0.05)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test tells
+            self.surprises.append(error)
+        else:
+            self.ends["result"] += 1
+            return True
+        return False
+
+    def publish(self) -> None:
+        while not self.stop.wait(0.01):
+            self.host.call("Lamp.switch", lampID=self.lamp, lit=bool(self.published % 2))
+            self.published += 1
+
+    def listen(self) -> None:
+        self.events += self.stream
+
+    def settle(self) -> None:
+        """Wait until every event has arrived, then end the listening."""
+        end = time.monotonic() + 30.0
+        while len(self.events) < self.published and time.monotonic() < end:
+            time.sleep(0.05)
+        self.stream.close()
+        self.threads[3].join(10.0)
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.timeout(60 + 30 * ROUNDS)
+def test_broker_killed_and_restarted(mortal: RabbitMQ, on_bus: MakeHost, record_property: Any) -> None:
+    """Every call ends in a result or a declared error, every event arrives once, nothing is left over."""
+    host = on_bus("h", url=mortal.url, threads=4)
+    lamp = "00000000-0000-4000-8000-00000000000a"
+    host.call("Lamp.create", lamp={"lampID": lamp, "name": "a"})
+    with Cluster(mortal.url, password=PASSWORD) as cluster:
+        cluster.wait_for("h")
+        sizes: list[tuple[int, int]] = []
+        with Load(host, cluster, lamp) as load:
+            for _ in range(ROUNDS):
+                time.sleep(0.5)
+                mortal.kill()
+                time.sleep(0.2)
+                mortal.start()
+                before = load.ends["result"]
+                wait_until(lambda before=before: load.ends["result"] > before + 20)
+                gc.collect()
+                sizes.append((threading.active_count(), resident()))
+        load.settle()
+    report(record_property, load, sizes)
+    assert load.surprises == []
+    assert not any(event.is_gap for event in load.events)
+    numbers = [event.seq for event in load.events]
+    assert numbers == sorted(set(numbers)), "an event came twice, or out of order"
+    assert len(numbers) == load.published
+    marks = host.call("Lamp.getInfo", lampID=lamp).marks
+    assert len(marks) == len(set(marks)), "an action was carried out twice"
+    assert set(load.engraved) <= set(marks)
+    assert max(threads for threads, _ in sizes) <= sizes[0][0] + 6, "threads are left over"
+
+
+def report(record: Any, load: Load, sizes: list[tuple[int, int]]) -> None:
+    """The figures, into the record of the run, and to be seen with -s."""
+    figures = {
+        "rounds": ROUNDS,
+        "calls": dict(load.ends),
+        "events published": load.published,
+        "events received": len(load.events),
+        "threads": [threads for threads, _ in sizes],
+        "MiB resident": [round(size / 2**20, 1) for _, size in sizes],
+    }
+    record("broker loss", figures)
+    print(figures)  # noqa: T201 - to be seen with -s
+
+
+def wait_until(condition: Any) -> None:
+    end = time.monotonic() + 40.0
+    while not condition():
+        assert time.monotonic() < end, "what the test waits for has not happened"
+        time.sleep(0.02)

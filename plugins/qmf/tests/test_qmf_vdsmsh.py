@@ -1,0 +1,110 @@
+"""vdsmsh over the bus: one host, or all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from vdsm_bridge.transport import CallOptions, Credentials, Unreachable
+from vdsm_qmf.testing import PASSWORD, RabbitMQ
+from vdsm_qmf.transport import BusTransport
+
+from .conftest import MakeHost
+
+main = pytest.importorskip("vdsmsh.main")
+LAMP = "00000000-0000-4000-8000-00000000000b"
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(
+    broker: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run vdsmsh on the bus."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("VDSM_BUS_PASSWORD", PASSWORD)
+
+    def vdsmsh(*words: str) -> Outcome:
+        code = main.main(["--bus", broker.url, *words])
+        return Outcome(code, *capsys.readouterr())
+
+    return vdsmsh
+
+
+def test_one_host(on_bus: MakeHost, run: Run) -> None:
+    """`--host` means one of several by its id; the commands are the host's own."""
+    for name in ("a", "b"):
+        on_bus(name)
+    done = run("--host", "b", "room", "add", "--left", "2", "-f", "json")
+    assert (done.code, json.loads(done.out)) == (0, 3)
+
+
+def test_all_hosts_as_one_table(on_bus: MakeHost, run: Run) -> None:
+    """`--all` calls every host; the rows say whose they are, and progress is told apart from the result."""
+    for name in ("a", "b", "c"):
+        on_bus(name).call("Lamp.create", lamp={"lampID": LAMP, "name": f"lamp of {name}"})
+    done = run("--all", "lamp", "list", "-f", "value", "-c", "host", "-c", "name")
+    assert done.code == 0
+    assert done.out.splitlines() == ["a lamp of a", "b lamp of b", "c lamp of c"]
+    assert "100% 3 of 3 hosts" in done.err
+
+
+def test_partial_failure(on_bus: MakeHost, run: Run) -> None:
+    """Hosts that refuse are told one by one, the others' answers are shown, the exit code says so."""
+    on_bus("a").call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
+    on_bus("b")
+    done = run("--all", "-q", "lamp", "switch", "hall", "--lit", "-f", "json")
+    assert done.code == 5
+    assert [(row["host"], row["lit"]) for row in json.loads(done.out)] == [("a", True)]
+    assert done.err.splitlines() == [
+        f"vdsmsh: b: There is no lamp '{LAMP}'",
+        "vdsmsh: 1 of 2 hosts failed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["room", "add"], "--bus needs either --host NAME or --all"),
+        (["--host", "a", "--all", "room", "add"], "--bus needs either --host NAME or --all"),
+    ],
+)
+def test_which_host_must_be_said(run: Run, words: list[str], message: str) -> None:
+    """One host, or all: not both, and not neither."""
+    assert run(*words) == (2, "", f"vdsmsh: {message}\n")
+
+
+def test_unknown_host(on_bus: MakeHost, run: Run) -> None:
+    """A host that is not there is told as such."""
+    on_bus("a")
+    done = run("--host", "z", "host", "ping")
+    assert (done.code, done.err) == (3, "vdsmsh: no host 'z' is on the bus; there are 1\n")
+
+
+def test_dry_run_sends_nothing_and_tells_no_secret(on_bus: MakeHost, run: Run) -> None:
+    """The line of `--dry-run` sends the same call; the password is not in it."""
+    on_bus("a")
+    done = run("--host", "a", "room", "add", "--left", "2", "--dry-run")
+    assert done.out.startswith("python3 -m vdsm_qmf amqp://guest@127.0.0.1:")
+    assert done.out.endswith("""/a Room.add '{"left": 2}'\n""")
+    assert f":{PASSWORD}@" not in done.out
+
+
+def test_transport_without_a_broker() -> None:
+    """Who cannot reach the bus is told why, soon."""
+    transport = BusTransport("amqp://guest@127.0.0.1:1/host", Credentials(), {})
+    with pytest.raises(Unreachable, match=r"cannot reach the message bus: .*Connection refused"):
+        transport.call("Host.ping", {}, CallOptions(timeout=0.5))
+    transport.close()

@@ -1,0 +1,89 @@
+"""Server-sent events, read by a thread so that whoever waits for them can stop waiting at any time."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import queue
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+from vdsm_bridge.transport import Event, EventStream, Unreachable
+
+#: Seconds without a word, not even a heartbeat, after which a stream counts as broken.
+_SILENCE: Final = 60.0
+#: Messages that are read ahead; beyond, the host is left to wait.
+_AHEAD: Final = 1_000
+
+
+class ServerSentEvents(EventStream):
+    """One stream.
+
+    :param sock: of the connection
+    :param answer: whose body is the stream
+    """
+
+    def __init__(self, url: str, sock: socket.socket, answer: http.client.HTTPResponse) -> None:
+        self._url = url
+        self._socket = sock
+        self._answer = answer
+        sock.settimeout(_SILENCE)
+        #: The number of a message and its event; None at the end.
+        self._messages: queue.Queue[tuple[int | None, Event | None] | None] = queue.Queue(_AHEAD)
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, name="vdsmsh-events", daemon=True)
+        self._thread.start()
+
+    def next(self, timeout: float) -> list[Event]:
+        """See `EventStream.next`."""
+        end = time.monotonic() + timeout
+        found: list[Event] = []
+        while not self._ended:
+            try:
+                message = self._messages.get(timeout=0 if found else max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                return found
+            if message is None:
+                self._ended = True
+                break
+            number, event = message
+            self.place = self.place if number is None else number
+            if event is not None:
+                found.append(event)
+        if found:
+            return found
+        raise Unreachable(f"the stream of events from {self._url} has ended")
+
+    def close(self) -> None:
+        """Break the connection, and see the reader end."""
+        self._ended = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        while self._thread.is_alive():
+            with suppress(queue.Empty):
+                self._messages.get_nowait()
+            self._thread.join(0.01)
+        self._answer.close()
+
+    def _read(self) -> None:
+        # Whatever breaks the stream, it is over; who reads it tells the rest.
+        with suppress(OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+            fields: dict[str, str] = {}
+            for raw in self._answer:
+                line = raw.decode().rstrip("\r\n")
+                if line:
+                    name, _, value = line.partition(":")
+                    fields[name] = value.removeprefix(" ")
+                else:
+                    self._put(fields)
+                    fields = {}
+        self._messages.put(None)
+
+    def _put(self, fields: dict[str, str]) -> None:
+        number = int(fields["id"]) if fields.get("id") else None
+        event = Event.of(json.loads(fields["data"])) if "data" in fields else None
+        if number is not None or event is not None:
+            self._messages.put((number, event))

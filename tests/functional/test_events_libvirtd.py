@@ -1,0 +1,124 @@
+"""What libvirt did while nobody could hear it is told once it is back, within two seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.daemon import Daemon
+from tests.functional.lab import LabHost, eventually
+from tests.functional.subscribers import GAP, RestStream
+
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
+
+MACHINES = 5
+#: Seconds after the event that the hypervisor is back.
+WITHIN = 2.0
+XML = """\
+<domain type='qemu'><name>{name}</name><uuid>{id}</uuid><memory unit='MiB'>32</memory>
+<os><type arch='x86_64' machine='q35'>hvm</type></os><devices/></domain>"""
+#: What virsh calls the statuses that these machines can have.
+STATUSES = {"running": "Up", "paused": "Paused", "shut off": "Down"}
+
+
+class Told(RestStream):
+    """A subscriber who keeps a picture of the machines, from nothing but events."""
+
+    def picture(self) -> dict[str, str]:
+        """Statuses by id."""
+        machines: dict[str, str] = {}
+        for event in list(self.seen):
+            params = event["params"]
+            if event["id"].startswith("|virt|VM_status|"):
+                machines[params["vmId"]] = params["status"]
+            elif event["id"].startswith("|virt|VM_gone|"):
+                machines.pop(params["vmId"], None)
+        return machines
+
+    def having(self, name: str, **params: Any) -> list[dict[str, Any]]:
+        """The events of an id, with at least these parameters."""
+        return [e for e in list(self.seen) if e["id"] == name and params.items() <= e["params"].items()]
+
+
+@pytest.fixture
+def machines(lab_host: LabHost) -> Iterator[list[str]]:
+    """Machines of somebody else's, paused."""
+    ids = [str(uuid.uuid4()) for _ in range(MACHINES)]
+    for number, vm_id in enumerate(ids):
+        file = lab_host.root / f"{vm_id}.xml"
+        file.write_text(XML.format(name=f"burst-{number}", id=vm_id))
+        lab_host.virsh("define", str(file))
+        lab_host.virsh("start", "--paused", vm_id)
+    yield ids
+    for vm_id in ids:
+        for command in ("destroy", "undefine"):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                lab_host.virsh(command, vm_id)
+
+
+def truth(host: LabHost) -> dict[str, str]:
+    """Statuses by id, as virsh has them."""
+    ids = host.virsh("list", "--all", "--uuid").split()
+    return {vm_id: STATUSES[host.virsh("domstate", vm_id).strip()] for vm_id in ids}
+
+
+@contextlib.contextmanager
+def burst(host: LabHost, machines: list[str]) -> Iterator[None]:
+    """Somebody who resumes and suspends the machines as fast as libvirt does it."""
+    commands = "".join(f"resume {vm_id}\nsuspend {vm_id}\n" for _ in range(200) for vm_id in machines)
+    with subprocess.Popen(
+        ["virsh", "--quiet", "--connect", host.uri], stdin=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as virsh:  # fmt: skip
+        assert virsh.stdin is not None
+        try:
+            virsh.stdin.write(commands)
+            virsh.stdin.flush()
+            yield
+        finally:
+            virsh.kill()
+
+
+@pytest.mark.parametrize("abruptly", [False, True], ids=["stopped", "killed"])
+def test_libvirtd_restarts_in_a_burst(
+    lab_host: LabHost, machines: list[str], tmp_path: Path, abruptly: bool
+) -> None:
+    """A picture made of events alone equals `virsh list` soon after libvirt is back."""
+    chance = random.Random(1)
+    with Daemon(tmp_path, lab_host.uri) as daemon:
+        told = Told(daemon)
+        told.start()
+        assert eventually(lambda: set(machines) <= set(told.picture())), daemon.log()
+        with burst(lab_host, machines):
+            before = len(told.seen)
+            assert eventually(lambda: len(told.seen) > before + 20), daemon.log()
+            time.sleep(chance.uniform(0.0, 0.5))
+            lab_host.stop(abruptly=abruptly)
+        # A machine ends while nobody hears it.
+        os.kill(lab_host.qemu_pid(machines[0]), signal.SIGKILL)
+        assert eventually(lambda: told.having("|host|hypervisor|no_id", state="lost")), daemon.log()
+        lab_host.start()
+        lab_host.virsh("undefine", machines[0])
+        assert eventually(lambda: told.having("|host|hypervisor|no_id", state="back"), 30), daemon.log()
+        began = time.monotonic()
+        same = eventually(lambda: told.picture() == truth(lab_host), WITHIN)
+        assert same, (told.picture(), truth(lab_host), daemon.log())
+        took = time.monotonic() - began
+        (reconciled,) = told.having("|virt|reconciled|no_id")
+        told.stop()
+    assert took < WITHIN
+    assert machines[0] in reconciled["params"]["gone"]
+    assert reconciled["params"]["added"] == []
+    assert GAP not in {event["id"] for event in told.seen}
+    numbers = [event["seq"] for event in told.seen]
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -1,0 +1,255 @@
+"""The contract suite's part about events: the same events, in the same order, under the same numbers.
+
+Each test reads events by the verbs of `Events`, which every binding has, and again by the binding's own
+streams, if it has such.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+
+from vdsm_bridge.testing.canonical import canonical
+from vdsm_bridge.testing.client import BridgeClient, Client, EventReader
+from vdsm_bridge.testing.harness import PATIENCE, Harness, until
+from vdsm_bridge.testing.host import TestHost
+from vdsm_core import types
+from vdsm_core.events import Event, Subscription
+
+_ASKED: Final = "asked"
+_STREAMED: Final = "streamed"
+
+
+class Read(Protocol):
+    """Begins to read events."""
+
+    def __call__(
+        self, pattern: str = "", *, after: int | None = None, snapshot: bool = False
+    ) -> Callable[[int], list[Any]]:
+        """A function that waits for the next so many events."""
+
+
+class _Asked:
+    """Reads events by the verbs."""
+
+    def __init__(self, ask: Callable[[str, dict[str, Any]], Any], arguments: dict[str, Any]) -> None:
+        self._ask = ask
+        made = ask("Events.subscribe", arguments)
+        self._id = made["subscriptionID"]
+        self._ready: list[Any] = made["states"]
+
+    def take(self, count: int) -> Sequence[Any]:
+        """See `EventReader.take`."""
+        end = time.monotonic() + PATIENCE
+        while len(self._ready) < count:
+            assert time.monotonic() < end, f"{count} events were expected, these have come: {self._ready}"
+            self._ready += self._ask("Events.next", {"subscriptionID": self._id, "timeout": 5})
+        taken, self._ready = self._ready[:count], self._ready[count:]
+        return taken
+
+    def close(self) -> None:
+        """See `EventReader.close`."""
+        self._ask("Events.unsubscribe", {"subscriptionID": self._id})
+
+
+class EventContract(Harness):
+    """The tests about events; `BindingContract` has them."""
+
+    @pytest.fixture(params=[_ASKED, _STREAMED])
+    def read(self, host: TestHost, client: Client, request: pytest.FixtureRequest) -> Iterator[Read]:
+        """A function that begins to read events; what it has begun ends with the test."""
+        if request.param == _STREAMED and type(self).stream is Harness.stream:
+            pytest.skip("this binding has no streams of events of its own")
+
+        def ask(verb: str, arguments: dict[str, Any]) -> Any:
+            return canonical(client.call(verb, arguments), self.reply(host, verb), text=self.text)
+
+        with ExitStack() as stack:
+
+            def begin(
+                pattern: str = "", *, after: int | None = None, snapshot: bool = False
+            ) -> Callable[[int], list[Any]]:
+                reader: EventReader
+                if request.param == _STREAMED:
+                    reader = self.stream(host, pattern, after=after, snapshot=snapshot)
+                else:
+                    asked = {"filter": pattern, "after": after, "snapshot": snapshot}
+                    reader = _Asked(ask, {name: value for name, value in asked.items() if value is not None})
+                stack.enter_context(closing(reader))
+                return lambda count: canonical(reader.take(count), list[Event])
+
+            yield begin
+
+    @pytest.fixture
+    def told(self, host: TestHost) -> Iterator[Callable[[int], list[Any]]]:
+        """What the bridge tells of the sample: the yardstick."""
+        with closing(host.bridge.subscribe("sample")) as subscription:
+            yield lambda count: _take(subscription, count)
+
+    # -- the same for everybody
+
+    def test_the_same_events(
+        self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str
+    ) -> None:
+        """Everything that happens arrives, in order, under the numbers that it has everywhere."""
+        take = read("sample")
+        other = str(uuid.uuid4())
+        host.call("Lamp.create", lamp={"lampID": other, "name": "other"})
+        for turn in range(20):
+            host.call("Lamp.switch", lampID=lamp if turn % 3 else other, lit=bool(turn % 2))
+        theirs = take(20)
+        assert theirs == told(20)
+        assert [event["params"]["lit"] for event in theirs] == [bool(turn % 2) for turn in range(20)]
+
+    def test_what_one_does_another_hears(self, read: Read, client: Client, lamp: str) -> None:
+        """An action over the binding itself is told like any other."""
+        take = read(f"sample|*|{lamp}")
+        client.call("Lamp.switch", {"lampID": lamp, "lit": True})
+        (event,) = take(1)
+        assert (event["id"], event["params"]) == (f"|sample|switched|{lamp}", {"lit": True})
+
+    def test_patterns_select(
+        self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str
+    ) -> None:
+        """Only what fits arrives."""
+        take = read("sample|sw*ed")
+        host.call("Lamp.burn", lampID=lamp, hours=1, pause=0.0)
+        host.call("Lamp.switch", lampID=lamp, lit=True)
+        assert take(1) == told(1)
+
+    # -- going on
+
+    def test_resuming(self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str) -> None:
+        """After any number exactly that follows which followed it, whoever saw that number, and where."""
+        for turn in range(10):
+            host.call("Lamp.switch", lampID=lamp, lit=bool(turn % 2))
+        events = told(10)
+        for place in (0, 4, 8):
+            assert read("sample", after=events[place]["seq"])(9 - place) == events[place + 1 :]
+
+    def test_a_gap(self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str) -> None:
+        """What cannot be delivered any more is one gap that says so, for every pattern; then it goes on."""
+        host.call("Lamp.switch", lampID=lamp, lit=True)
+        last = told(1)[0]["seq"]
+        take = read("sample", after=last + 1000)
+        (gap,) = take(1)
+        assert gap["id"] == "|events|gap|no_id"
+        assert (gap["params"]["from"], gap["params"]["to"]) == (last + 1, last + 1000)
+        assert gap["params"]["reason"]
+        host.call("Lamp.switch", lampID=lamp, lit=False)
+        assert take(1) == told(1)
+
+    def test_snapshot_then_events(self, read: Read, host: TestHost, lamp: str) -> None:
+        """The current states come first, then what happens, and nothing of it is older."""
+        states, subscription = host.bridge.snapshot("host|plugin")
+        subscription.close()
+        assert states
+        take = read("", snapshot=True)
+        everything, rest = host.bridge.snapshot("")
+        rest.close()
+        begun = canonical(take(len(everything)), list[Event])
+        known = {event["id"]: event["params"] for event in begun}
+        assert {state.id: types.builtins(state.params) for state in states}.items() <= known.items()
+        host.call("Lamp.switch", lampID=lamp, lit=True)
+        event = take(1)[0]
+        while event["id"] != f"|sample|switched|{lamp}":
+            event = take(1)[0]
+        assert event["seq"] > max(state["seq"] for state in begun)
+
+    # -- subscriptions
+
+    def test_waiting(self, client: Client, host: TestHost, lamp: str) -> None:
+        """A call waits until something happens, and no longer than it was told to."""
+        made = client.call("Events.subscribe", {"filter": "sample"})
+        asked = {"subscriptionID": made["subscriptionID"], "timeout": 0.2}
+        begun = time.monotonic()
+        assert client.call("Events.next", asked) == []
+        assert time.monotonic() - begun >= 0.2
+        timer = threading.Timer(0.2, lambda: host.call("Lamp.switch", lampID=lamp, lit=True))
+        timer.start()
+        assert len(client.call("Events.next", {**asked, "timeout": 20})) == 1
+        timer.join()
+        assert time.monotonic() - begun < PATIENCE
+
+    def test_a_few_at_a_time(
+        self, client: Client, host: TestHost, told: Callable[[int], list[Any]], lamp: str
+    ) -> None:
+        """No more come than were asked for; the rest stays for the next time."""
+        made = client.call("Events.subscribe", {"filter": "sample"})
+        for turn in range(5):
+            host.call("Lamp.switch", lampID=lamp, lit=bool(turn % 2))
+        expected = told(5)
+        got: list[Any] = []
+        for most in (2, 2, 2):
+            asked = {"subscriptionID": made["subscriptionID"], "timeout": 5, "max": most}
+            found = canonical(client.call("Events.next", asked), list[Event], text=self.text)
+            assert len(found) == min(most, 5 - len(got))
+            got += found
+        assert got == expected
+
+    def test_unsubscribing(self, client: Client, bridge: BridgeClient, host: TestHost) -> None:
+        """A subscription that was ended is gone, and a call that waits on it returns."""
+        made = client.call("Events.subscribe", {"filter": "sample"})
+        asked = {"subscriptionID": made["subscriptionID"]}
+        listed = self.outcome(client, host, "Events.list", {}, text=self.text)
+        (mine,) = [held for held in listed if held["subscriptionID"] == made["subscriptionID"]]
+        assert mine["filter"] == "sample"
+        waiting: list[Any] = []
+        thread = threading.Thread(
+            target=lambda: waiting.append(bridge.call("Events.next", {**asked, "timeout": 30}))
+        )
+        time.sleep(0.1)
+        thread.start()
+        until(lambda: [held.idle for held in host.call("Events.list")] == [0.0])
+        assert client.call("Events.unsubscribe", asked) is None
+        thread.join(PATIENCE)
+        assert waiting == [[]]
+        for verb in ("Events.next", "Events.unsubscribe"):
+            gone = self.failure(client, verb, asked)
+            assert gone == self.failure(bridge, verb, asked)
+            assert gone.slug in self.slugs("no-such-subscription")
+
+    def test_unknown_subscription(self, client: Client, bridge: BridgeClient) -> None:
+        """What was never subscribed to is refused in the same words."""
+        asked = {"subscriptionID": str(uuid.uuid4())}
+        for verb in ("Events.next", "Events.unsubscribe"):
+            assert self.failure(client, verb, asked) == self.failure(bridge, verb, asked)
+
+    def test_expiry(self, tmp_path: Path) -> None:
+        """A subscription that nobody asks ends by itself; one that is asked does not."""
+        patience = 0.5
+        tables = {"events": {"subscription_timeout": patience}}
+        with (
+            self._serving(tmp_path, installed=False, **tables) as host,
+            closing(self.connect(host)) as client,
+        ):
+            forgotten, kept = (
+                {"subscriptionID": client.call("Events.subscribe", {})["subscriptionID"]} for _ in range(2)
+            )
+            end = time.monotonic() + 3 * patience
+            while time.monotonic() < end:
+                client.call("Events.next", {**kept, "timeout": patience * 1.5})
+            gone = self.failure(client, "Events.next", forgotten)
+            assert gone == self.failure(BridgeClient(host.bridge, text=self.text), "Events.next", forgotten)
+            assert gone.slug in self.slugs("no-such-subscription")
+            client.call("Events.next", kept)
+
+
+def _take(subscription: Subscription, count: int) -> list[Any]:
+    """The next events of the bridge, as plain data."""
+    events: list[Event] = []
+
+    def enough() -> bool:
+        events.extend(subscription.next(0.1, count - len(events)))
+        return len(events) == count
+
+    until(enough)
+    plain: list[Any] = canonical(types.builtins(events), list[Event])
+    return plain
