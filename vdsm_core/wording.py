@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from msgspec import inspect
+
+#: Key in `Meta.extra`, beside a pattern: what the pattern asks for, in words.
+WORDS: Final = "words"
 
 _NOUNS: Final = {
     "int": "a whole number",
@@ -51,16 +54,17 @@ def explain(message: str, path: str, type_: Any, patterns: dict[str, str]) -> st
     match = _EXPECTED.fullmatch(message)
     if match is None:
         return message
-    expected = _expected(match["kinds"].split(" | "), match["rule"], patterns)
+    if pattern := _PATTERN.fullmatch(match["rule"]):
+        # msgspec shows the pattern as Python would write it, with its backslashes doubled.
+        wanted = ast.literal_eval(pattern["literal"])
+        words = patterns.get(wanted) or next(_words(_at(type_, path), wanted), "")
+        return f"expected {words or f'text that matches {wanted}'}"
+    expected = _expected(match["kinds"].split(" | "), match["rule"])
     got = match["got"]
     return f"expected {expected}" + (f", got {_GOT.get(got, got)}" if got else "")
 
 
-def _expected(kinds: list[str], rule: str, patterns: dict[str, str]) -> str:
-    if match := _PATTERN.fullmatch(rule):
-        # msgspec shows the pattern as Python would write it, with its backslashes doubled.
-        pattern = ast.literal_eval(match["literal"])
-        return patterns.get(pattern, f"text that matches {pattern}")
+def _expected(kinds: list[str], rule: str) -> str:
     noun = " or ".join(_NOUNS.get(kind, kind) for kind in kinds)
     if match := _LENGTH.fullmatch(rule):
         return f"{noun} of {_COMPARED[match['how']]} {match['length']} {_PARTS.get(kinds[0], 'items')}"
@@ -71,17 +75,34 @@ def _expected(kinds: list[str], rule: str, patterns: dict[str, str]) -> str:
 
 def choices(type_: Any, path: str) -> list[Any]:
     """The values that may stand at `path` in data of a type; empty if there is no choice to make."""
-    infos = [inspect.type_info(type_)]
-    for step in _STEP.finditer(path):
-        infos = [inner for info in infos for inner in _inside(info, step["name"])]
     found: list[Any] = []
-    for info in infos:
+    for info in _at(type_, path):
         for member in _members(info):
             if isinstance(member, inspect.LiteralType):
                 found += member.values
             elif isinstance(member, inspect.EnumType):
                 found += [item.value for item in member.cls]
     return found
+
+
+def _at(type_: Any, path: str) -> list[inspect.Type]:
+    infos = [inspect.type_info(type_)]
+    for step in _STEP.finditer(path):
+        infos = [inner for info in infos for inner in _inside(info, step["name"])]
+    return infos
+
+
+def _words(infos: Iterable[inspect.Type], pattern: str) -> Iterator[str]:
+    """What one of the types says of its pattern; the message about a key has the path of its dictionary."""
+    for info in infos:
+        if isinstance(info, inspect.Metadata):
+            if isinstance(info.type, inspect.StrType) and info.type.pattern == pattern:
+                yield (info.extra or {}).get(WORDS, "")
+            yield from _words([info.type], pattern)
+        elif isinstance(info, inspect.UnionType):
+            yield from _words(info.types, pattern)
+        elif isinstance(info, inspect.DictType):
+            yield from _words([info.key_type], pattern)
 
 
 def _members(info: inspect.Type) -> Iterator[inspect.Type]:

@@ -20,6 +20,7 @@ from vdsm_core.types import (
     convert,
     to_json,
 )
+from vdsm_core.wording import WORDS
 
 ID = "11111111-2222-4333-8444-555555555555"
 
@@ -197,3 +198,11 @@ def test_a_pattern_is_told_as_it_is() -> None:
     with pytest.raises(TypeMismatch) as caught:
         convert("x", digits)
     assert caught.value.reason == r"expected text that matches ^\d+$"
+
+
+def test_a_pattern_may_have_words() -> None:
+    """They are told instead of it, wherever the text stands: as a member, in a choice, as a key."""
+    digits = Annotated[str, Meta(pattern=r"^\d+$", extra={WORDS: "some digits"})]
+    for data, type_ in (("x", digits), (["x"], list[int | digits]), ({"x": 1}, dict[digits, int])):
+        with pytest.raises(TypeMismatch, match="expected some digits"):
+            convert(data, type_)

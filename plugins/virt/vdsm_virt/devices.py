@@ -20,9 +20,13 @@ from vdsm_virt.scalars import (
     LooseUint,
     OptionalPath,
     Word,
+    patterned,
 )
 
-Mac = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")]
+Mac = Annotated[
+    str,
+    patterned(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$", "a MAC address, such as 52:54:00:12:34:56"),
+]
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type"):

@@ -19,13 +19,26 @@ from vdsm_virt.scalars import (
     OptionalPath,
     Prose,
     Word,
+    patterned,
 )
 
 #: A machine's name is a file's name to libvirt.
 Name = Annotated[
-    str, Meta(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+$")
+    str,
+    patterned(
+        r"^[^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+$",
+        "one line of text without slashes",
+        least=1,
+        most=255,
+    ),
 ]
-CpuSet = Annotated[str, Meta(pattern=r"^[0-9,^-]+$", max_length=1024)]
+CpuNumber = Annotated[str, patterned(r"^[0-9]{1,4}$", "the number of a processor")]
+CpuType = Annotated[
+    str, patterned(r"^[A-Za-z0-9_.,+ -]*$", "a CPU model and flags, such as Haswell,+vmx", most=1024)
+]
+MachineType = Annotated[str, patterned(r"^[A-Za-z0-9._-]*$", "a machine type, such as pc-q35-7.2", most=64)]
+BootOrder = Annotated[str, patterned(r"^[acdn]{0,4}$", "at most four of the letters a, c, d and n")]
+CpuSet = Annotated[str, patterned(r"^[0-9,^-]+$", "a set of processors, such as 0-3,8", most=1024)]
 
 #: `x-cli` is the name that a command line gives to the member.
 MemSize = Annotated[LooseUint, Meta(description="Memory, in MiB.", extra_json_schema={"x-cli": "memory"})]
@@ -72,22 +85,22 @@ class KnownVmParams(Request, frozen=True):
     max_v_cpus: LooseUint | UnsetType = msgspec.field(name="maxVCpus", default=UNSET)
     smp_cores_per_socket: LooseUint = 1
     smp_threads_per_core: LooseUint = 1
-    cpu_type: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.,+ -]*$", max_length=1024)] | UnsetType = UNSET
+    cpu_type: CpuType | UnsetType = UNSET
     cpu_shares: LooseUint | UnsetType = UNSET
-    cpu_pinning: dict[Annotated[str, Meta(pattern=r"^[0-9]{1,4}$")], CpuSet] = {}
+    cpu_pinning: dict[CpuNumber, CpuSet] = {}
     num_of_io_threads: LooseUint | UnsetType = UNSET
 
     kvm_enable: LooseBool | UnsetType = UNSET
     acpi_enable: LooseBool = True
     hyperv_enable: LooseBool = False
     pit_reinjection: LooseBool = True
-    emulated_machine: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", max_length=64)] | UnsetType = UNSET
+    emulated_machine: MachineType | UnsetType = UNSET
     time_offset: LooseInt = 0
     tablet_enable: LooseBool = False
     smartcard_enable: LooseBool = False
     agent_channel_name: Filled | UnsetType = UNSET
 
-    boot: Annotated[str, Meta(pattern=r"^[acdn]{0,4}$")] | UnsetType = UNSET
+    boot: BootOrder | UnsetType = UNSET
     boot_menu_enable: LooseBool = False
     kernel: AbsolutePath | UnsetType = UNSET
     initrd: AbsolutePath | UnsetType = UNSET

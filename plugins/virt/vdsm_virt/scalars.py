@@ -11,32 +11,45 @@ from typing import Annotated, Final, Literal, TypeVar
 from msgspec import Meta, UnsetType
 
 from vdsm_core.errors import InvalidArgument
+from vdsm_core.wording import WORDS
+
+
+def patterned(pattern: str, words: str, *, least: int | None = None, most: int | None = None) -> Meta:
+    """What text must look like.
+
+    :param words: the same for people: "expected ..."
+    :param least: characters
+    :param most: characters
+    """
+    return Meta(pattern=pattern, min_length=least, max_length=most, extra={WORDS: words})
+
 
 #: A whole number, or its decimal text.
 LooseInt = (
     Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-    | Annotated[str, Meta(pattern=r"^-?[0-9]{1,18}$", max_length=19)]
+    | Annotated[str, patterned(r"^-?[0-9]{1,18}$", "a whole number", most=19)]
 )
 #: A whole number from 0, or its decimal text.
 LooseUint = (
-    Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[str, Meta(pattern=r"^[0-9]{1,18}$", max_length=18)]
+    Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    | Annotated[str, patterned(r"^[0-9]{1,18}$", "a whole number of at least 0", most=18)]
 )
 #: A truth value, or its text.
 LooseBool = bool | Literal["true", "false", "True", "False", "TRUE", "FALSE"]
 #: Characters that XML has, without control characters.
 _CLEAN: Final = r"[^\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]"
 #: Text of which libvirt's XML and a log can hold every character.
-Word = Annotated[str, Meta(max_length=4096, pattern=rf"^{_CLEAN}*$")]
+Word = Annotated[str, patterned(rf"^{_CLEAN}*$", "one line of text", most=4096)]
 #: Text of any characters, over many lines if need be.
-Prose = Annotated[str, Meta(max_length=65_536, pattern=r"^[^\ud800-\udfff]*$")]
+Prose = Annotated[str, patterned(r"^[^\ud800-\udfff]*$", "text without lone surrogates", most=65_536)]
 #: A `Word` with something in it.
-Filled = Annotated[str, Meta(max_length=256, pattern=rf"^{_CLEAN}+$")]
+Filled = Annotated[str, patterned(rf"^{_CLEAN}+$", "one line of text that is not empty", most=256)]
 #: A path of this host's.
-AbsolutePath = Annotated[str, Meta(max_length=4096, pattern=rf"^/{_CLEAN}*$")]
+AbsolutePath = Annotated[str, patterned(rf"^/{_CLEAN}*$", "an absolute path", most=4096)]
 #: The same, or nothing.
-OptionalPath = Annotated[str, Meta(max_length=4096, pattern=rf"^(/{_CLEAN}*)?$")]
+OptionalPath = Annotated[str, patterned(rf"^(/{_CLEAN}*)?$", "an absolute path, or nothing", most=4096)]
 #: The name of a keyboard layout, or nothing.
-KeyMap = Annotated[str, Meta(max_length=32, pattern=r"^[a-z0-9_-]*$")]
+KeyMap = Annotated[str, patterned(r"^[a-z0-9_-]*$", "the name of a keyboard layout, such as en-us", most=32)]
 
 T = TypeVar("T")
 
@@ -68,6 +81,6 @@ def whole(
     number = int(value)
     if not least <= number <= most:
         raise InvalidArgument(
-            argument=argument, reason=f"Expected `int` from {least} to {most}, got {number}"
+            argument=argument, reason=f"expected a whole number from {least} to {most}, got {number}"
         )
     return number
