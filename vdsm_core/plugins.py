@@ -103,9 +103,7 @@ def _suitable(plugin: Found) -> Found:
 
 def _refuse_doubles(found: list[Found]) -> list[Found]:
     counts = Counter(plugin.name for plugin in found)
-    return [
-        _refused(plugin, "a plugin", found) if counts[plugin.name] > 1 else plugin for plugin in found
-    ]
+    return [_refused(plugin, "a plugin", found) if counts[plugin.name] > 1 else plugin for plugin in found]
 
 
 def refuse_shared_tables(found: Sequence[Found]) -> list[Found]:

@@ -16,9 +16,7 @@ from msgspec import Meta
 from vdsm_core.wording import explain
 
 #: Python's `$` also matches before a last line end; JSON Schema's dialect has no `\Z`, but a look-ahead.
-UUID_PATTERN: Final = (
-    r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$(?!\n)"
-)
+UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$(?!\n)"
 #: VDSM's blank id, for an object that is none.
 BLANK_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
