@@ -123,6 +123,7 @@ def test_any_verb_by_name(client: RestClient) -> None:
         ("POST", "/api/lamps", None, {}, 422, "missing-argument"),
         ("POST", "/api/lamps", b"null", {}, 422, "invalid-argument"),
         ("POST", "/api/lamps", {"name": "a"}, {}, 422, "missing-argument"),
+        ("POST", "/api/lamps", {"lamp": {"name": "a"}}, {}, 422, "invalid-argument"),
         ("POST", f"{ITEM}/switch", {"lit": "yes"}, {}, 422, "invalid-argument"),
         ("POST", f"{ITEM}/switch", {"lit": True, "lampID": LAMP}, {}, 422, "invalid-argument"),
         ("POST", f"{ITEM}/switch", [], {}, 422, "invalid-argument"),

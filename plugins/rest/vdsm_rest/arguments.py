@@ -7,7 +7,7 @@ A body is JSON and is taken strictly.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -42,6 +42,7 @@ class Plan:
         self._path = list(by_place[Place.PATH].values())
         self._query = by_place[Place.QUERY]
         self._whole = next(iter(by_place[Place.BODY]), "")
+        self._known = {argument.param.name for argument in route.arguments}
         #: Whether a body may come.
         self.body = route.method == "POST"
         #: Whether everything comes as text, so that the bridge may convert it all by the text rule.
@@ -63,7 +64,7 @@ class Plan:
         values: dict[str, Any] = {}
         if self._whole:
             if body is not NO_BODY:
-                values[self._whole] = body
+                values[self._whole] = self._itself(body)
         elif body is not NO_BODY:
             values = self._members(body)
         for argument, segment in zip(self._path, segments, strict=True):
@@ -71,6 +72,15 @@ class Plan:
         for name, texts in query.items():
             values[name] = self._queried(name, texts)
         return values
+
+    def _itself(self, body: Any) -> Any:
+        """The body as an argument. The body of `/api/verbs/...`, which names it, is a likely mistake."""
+        if isinstance(body, dict) and body.keys() <= self._known and isinstance(body.get(self._whole), dict):
+            reason = (
+                "the body is this argument itself: leave its name out, and give others in the query string"
+            )
+            raise InvalidArgument(argument=self._whole, reason=reason)
+        return body
 
     def _members(self, body: Any) -> dict[str, Any]:
         if not isinstance(body, dict):
@@ -148,10 +158,6 @@ def _deeper(value: Any, depth: int) -> bool:
             inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)
         ]
     return True
-
-
-def _inside(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return container.values() if isinstance(container, dict) else container
 
 
 def _json_text(name: str, text: str) -> Any:

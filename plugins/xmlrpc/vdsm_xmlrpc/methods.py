@@ -155,7 +155,7 @@ class Legacy(Method):
             raise MissingArgument(argument=name)
         described = arguments[name]
         if not isinstance(described, dict):
-            raise InvalidArgument(argument=name, reason="Expected `struct`")
+            raise InvalidArgument(argument=name, reason="expected a struct")
         if described.get(self._entry.id_inside) is None:
             raise MissingArgument(argument=f"{name}.{self._entry.id_inside}")
         first = self.verb.params[0].name
@@ -198,7 +198,7 @@ def _positional(names: tuple[str, ...] | list[str], params: list[Any]) -> dict[s
     if len(params) > len(names):
         raise InvalidArgument(
             argument=f"#{len(names) + 1}",
-            reason=f"{len(params)} arguments were given, {len(names)} are known",
+            reason=f"expected at most {len(names)} arguments, got {len(params)}",
         )
     return _given(dict(zip(names, params, strict=False)))
 
