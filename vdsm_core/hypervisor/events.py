@@ -56,7 +56,7 @@ class DomainControlError(DomainEvent, frozen=True):
 
 
 class GraphicsAddress(msgspec.Struct, frozen=True):
-    """One end of a graphics connection. `family`: "ipv4", "ipv6", "unix"; for "unix" the node is the path."""
+    """One end of a graphics connection. `family`: "ipv4", "ipv6", "unix"; then the service is the path."""
 
     family: str
     node: str
@@ -146,7 +146,7 @@ class DomainMigrationIteration(DomainEvent, frozen=True):
 
 
 class DomainJobCompleted(DomainEvent, frozen=True):
-    """A migration, save or dump ended. `operation`: "migration-out", "save", ...; `stats`: libvirt's job
+    """A migration or backup ended. `operation`: "migration-out", "backup", ...; `stats`: libvirt's job
     statistics by their own names, times in ms, sizes in bytes."""
 
     operation: str

@@ -17,10 +17,10 @@ from vdsm_virt.events import Reconciled, VmEvent, VmGone, VmStatusChanged
 
 ID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 LOCAL = {"family": 0, "node": "127.0.0.1", "service": "5900"}
-REMOTE = {"family": 2, "node": "/run/viewer", "service": ""}
+REMOTE = {"family": 2, "node": None, "service": "/run/viewer"}
 ENDS = {
     "local": {"family": "ipv4", "node": "127.0.0.1", "service": "5900"},
-    "remote": {"family": "unix", "node": "/run/viewer", "service": ""},
+    "remote": {"family": "unix", "node": "", "service": "/run/viewer"},
 }
 NAME = "VIR_DOMAIN_EVENT_ID_"
 

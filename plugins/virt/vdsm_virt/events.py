@@ -97,9 +97,9 @@ class GraphicsEnd(Record, frozen=True):
 
     #: `ipv4`, `ipv6` or `unix`.
     family: str
-    #: The address; of a unix socket its path.
+    #: The address; empty for a unix socket.
     node: str
-    #: The port.
+    #: The port; of a unix socket its path.
     service: str
 
 
@@ -268,14 +268,14 @@ class VmMigrationIteration(VmEvent, frozen=True):
 
 
 class VmJobCompleted(VmEvent, frozen=True):
-    """A migration, a save, a dump, a snapshot or a backup of a machine came to its end.
+    """A migration or a backup of a machine came to its end; of other jobs libvirt does not tell.
 
-    Members that libvirt does not tell are left out.
+    Members that libvirt leaves out are left out.
     """
 
     operation: ClassVar[str] = "VM_job_completed"
 
-    #: `migration-out`, `save`, `dump`, `snapshot`, `backup`, ...; `unknown` if libvirt does not say.
+    #: `migration-out`, `migration-in`, `backup`; `unknown` if libvirt does not say.
     job: str
     success: bool | UnsetType = UNSET
     #: Why it failed.

@@ -1,0 +1,136 @@
+"""What a real QEMU does reaches subscribers: the kinds of events that can be made to happen here."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.daemon import Daemon
+from tests.functional.lab import UP, BootFiles, Guest, LabHost, eventually
+from tests.functional.subscribers import RestStream
+
+pytestmark = [pytest.mark.functional, pytest.mark.slow]
+
+
+class Site:
+    """A guest with a display, and a daemon that somebody listens to."""
+
+    def __init__(self, host: LabHost, guest: Guest, told: RestStream) -> None:
+        self.host = host
+        self.guest = guest
+        self.told = told
+
+    @property
+    def display(self) -> Path:
+        """The socket of its display."""
+        return display(self.host, self.guest)
+
+    def virsh(self, command: str, *arguments: str) -> None:
+        """Do something with the guest past the daemon."""
+        self.host.virsh(command, self.guest.uuid, *arguments)
+
+    def hears(self, operation: str, **params: Any) -> bool:
+        """Whether an event with at least these parameters comes."""
+        name = f"|virt|{operation}|{self.guest.uuid}"
+        wanted = params.items()
+        return eventually(
+            lambda: any(e["id"] == name and wanted <= e["params"].items() for e in list(self.told.seen)), 30
+        )
+
+    def said(self) -> list[dict[str, Any]]:
+        """Everything, for the message of a failed test."""
+        ours = [event for event in self.told.seen if event["id"].endswith(self.guest.uuid)]
+        return [{event["id"].split("|")[2]: event["params"]} for event in ours]
+
+
+def display(host: LabHost, guest: Guest) -> Path:
+    """Where the guest's display is."""
+    return host.root / f"{guest.name}.vnc"
+
+
+@pytest.fixture(scope="module")
+def site(lab_host: LabHost, boot: BootFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The guest has booted, and the subscriber listens."""
+    guest = Guest(lab_host, "events")
+    screen = f"<graphics type='vnc' socket='{display(lab_host, guest)}'/></devices>"
+    document = lab_host.root / "events.xml"
+    document.write_text(guest.xml(boot).replace("</devices>", screen))
+    with Daemon(tmp_path_factory.mktemp("events"), lab_host.uri) as daemon:
+        told = RestStream(daemon)
+        told.start()
+        lab_host.virsh("create", str(document))
+        try:
+            guest.wait_for_console(UP)
+            yield Site(lab_host, guest, told)
+        finally:
+            if guest.uuid in lab_host.virsh("list", "--uuid"):
+                lab_host.virsh("destroy", guest.uuid)
+            told.stop()
+
+
+def test_a_balloon_that_moves(site: Site) -> None:
+    """The guest gives memory back, and its size is told in KiB."""
+    site.virsh("setmem", "100M")
+    assert site.hears("VM_balloon", actual=100 * 1024), site.said()
+
+
+def test_a_viewer_comes_and_goes(site: Site) -> None:
+    """Connected, let in, gone."""
+    with socket.socket(socket.AF_UNIX) as viewer:
+        viewer.settimeout(10)
+        viewer.connect(str(site.display))
+        # RFC 6143, 7.1: version, security type None, shared.
+        viewer.recv(12)
+        viewer.sendall(b"RFB 003.008\n")
+        viewer.recv(16)
+        viewer.sendall(b"\x01")
+        viewer.recv(4)
+        viewer.sendall(b"\x01")
+        assert site.hears("VM_graphics", phase="connect"), site.said()
+        assert site.hears("VM_graphics", phase="initialize"), site.said()
+    assert site.hears("VM_graphics", phase="disconnect"), site.said()
+
+
+def test_a_disk_comes_and_goes(site: Site) -> None:
+    """A device is told of when it is plugged in and when it is gone."""
+    site.virsh("attach-disk", str(site.host.disk("extra")), "sdz", "--targetbus", "usb")
+    assert site.hears("VM_device_added"), site.said()
+    site.virsh("detach-disk", "sdz")
+    assert site.hears("VM_device_removed"), site.said()
+
+
+def test_a_disk_is_written_beyond_its_threshold(site: Site) -> None:
+    """The guest writes all the time."""
+    site.virsh("domblkthreshold", "vda", "1")
+    assert site.hears("VM_block_threshold", dev="vda", threshold=1), site.said()
+
+
+def test_a_disk_is_copied(site: Site) -> None:
+    """The copy is ready, then it takes the disk's place."""
+    site.virsh("blockcopy", "vda", "--dest", str(site.host.root / "disks" / "copy.raw"), "--wait", "--pivot")
+    assert site.hears("VM_block_job", disk="vda", type="copy", status="ready"), site.said()
+    assert site.hears("VM_block_job", disk="vda", type="copy", status="completed"), site.said()
+
+
+def test_a_guest_is_reset(site: Site) -> None:
+    """QEMU starts the guest over."""
+    site.virsh("reset")
+    assert site.hears("VM_reboot"), site.said()
+
+
+def test_a_disk_is_backed_up(site: Site) -> None:
+    """The job is told with how much it has done; the numbers are libvirt's."""
+    site.virsh("backup-begin")
+    assert site.hears("VM_job_completed", job="backup", success=True), site.said()
+    assert site.hears("VM_block_job", type="backup", status="completed"), site.said()
+
+
+def test_a_guest_is_saved(site: Site) -> None:
+    """The machine is gone, and it was nobody's definition."""
+    site.virsh("save", str(site.host.root / "disks" / "saved"))
+    assert site.hears("VM_status", status="Down", exitReason=5), site.said()
+    assert site.hears("VM_gone"), site.said()
