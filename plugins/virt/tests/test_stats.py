@@ -172,6 +172,22 @@ def test_a_machine_that_is_not_in_the_sample_yet_is_shown(vms):
     assert (stats["status"], stats["monitorResponse"], stats["network"]) == ("Up", 0, {})
 
 
+#: Members that VDSM's newest schema does not call optional, and those that 3.1 always sent.
+RUNNING = """
+    timeOffset kvmEnable cpuSys cpuUser cpuIdle elapsedTime acpiEnable network disks cpuActual vmId guestIPs
+    vmType guestFQDN username pid vmName statusTime clientIp pauseCode memUsage monitorResponse guestCPUCount
+    session status statsAge nice appsList disksUsage netIfaces
+"""
+
+
+def test_members_are_vdsms():
+    """Every member that clients of VDSM rely on is there, for a guest without an agent, too."""
+    newest = Sample(taken_at=102.0, monotonic=102.0, domains={ID: sample(AFTER, 102.0)})
+    stats = builtins(module._stats(machine(), newest, 103.0, ""))
+    assert set(RUNNING.split()) - stats.keys() == set()
+    assert (stats["session"], stats["guestIPs"], stats["appsList"]) == ("Unknown", "", [])
+
+
 def test_the_answer_for_all_is_given_again(vms):
     """Within a second, from the same sample, with no change of any machine."""
     vm_id = vms.create(display="vnc", smp=2)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from vdsm_core.errors import VdsmError
 from vdsm_core.hypervisor import DomainSample, Hypervisor, Sample
-from vdsm_core.types import UUID, Record, Text2f, TextBool, TextInt, TextUint
+from vdsm_core.types import UUID, Record, Text2f, TextBool, TextBytes, TextInt, TextUint
 from vdsm_virt.definition import VmDefinition, VmStatus
 from vdsm_virt.device_stats import DiskStats, NicStats, disks, nics
 from vdsm_virt.domain.reading import Details, DisplayInfo
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.machine import Machine
+from vdsm_virt.scalars import given
 
 #: Seconds for which the answer for all machines is given again: ages and elapsed times count whole seconds.
 _GIVEN_AGAIN: Final = 1.0
+
+#: Who uses the guest's desktop.
+GuestSession = Literal["Unknown", "UserLoggedOn", "Locked", "Active", "LoggedOff"]
 
 
 class BalloonInfo(Record, frozen=True, gc=False):
@@ -45,15 +49,36 @@ class MemoryStats(Record, frozen=True, gc=False):
     pageflt: int
 
 
+class GuestMountInfo(Record, frozen=True):
+    """A file system within the guest, in bytes."""
+
+    path: str
+    fs: str
+    total: TextBytes
+    used: TextBytes
+
+
+class GuestNetworkDeviceInfo(Record, frozen=True):
+    """A network interface within the guest, and its addresses."""
+
+    name: str
+    hw: str
+    inet: list[str]
+    inet6: list[str]
+
+
 class VmStats(Record, frozen=True, gc=False):
     """A machine now. Of one that is down there are only the first members, with `exit*`.
 
     `cpuUser`, `cpuSys` (the emulator's share) are percent of one processor of the host between the last two
-    samples, `cpuUsage` the processor time in nanoseconds so far. `memUsage` is percent of the guest's
-    memory, by the guest's own report. `elapsedTime` in seconds since it was started, `statusTime` the Unix
-    time in milliseconds at which these values were read, `statsAge` how many seconds ago that was.
-    `monitorResponse` -1 and `notResponding` tell that the values are old, and why. A port is -1 where there
-    is none (yet).
+    samples, `cpuIdle` what they leave of it, `cpuUsage` the processor time in nanoseconds so far.
+    `memUsage` is percent of the guest's memory, by the guest's own report. `elapsedTime` in seconds since
+    it was started, `statusTime` the Unix time in milliseconds at which these values were read, `statsAge`
+    how many seconds ago that was. `monitorResponse` -1 and `notResponding` tell that the values are old,
+    and why. A port is -1 where there is none (yet).
+
+    What only an agent within the guest could tell (`session`, `username`, `guest*`, `appsList`, `disksUsage`,
+    `netIfaces`) is what VDSM tells while it hears of none: unknown, empty, -1 processors.
     """
 
     vm_id: UUID
@@ -74,8 +99,11 @@ class VmStats(Record, frozen=True, gc=False):
     client_ip: str | UnsetType = UNSET
     kvm_enable: TextBool | UnsetType = UNSET
     acpi_enable: TextBool | UnsetType = UNSET
+    boot: str | UnsetType = UNSET
+    nice: TextInt | UnsetType = UNSET
     cpu_user: Text2f | UnsetType = UNSET
     cpu_sys: Text2f | UnsetType = UNSET
+    cpu_idle: Text2f | UnsetType = UNSET
     cpu_usage: TextUint | UnsetType = UNSET
     cpu_actual: bool | UnsetType = UNSET
     vcpu_count: TextInt | UnsetType = UNSET
@@ -89,6 +117,14 @@ class VmStats(Record, frozen=True, gc=False):
     display_ip: str | UnsetType = UNSET
     display_port: TextInt | UnsetType = UNSET
     display_secure_port: TextInt | UnsetType = UNSET
+    session: GuestSession | UnsetType = UNSET
+    username: str | UnsetType = UNSET
+    guest_ips: str | UnsetType = msgspec.field(name="guestIPs", default=UNSET)
+    guest_fqdn: str | UnsetType = msgspec.field(name="guestFQDN", default=UNSET)
+    guest_cpu_count: int | UnsetType = msgspec.field(name="guestCPUCount", default=UNSET)
+    apps_list: list[str] | UnsetType = UNSET
+    disks_usage: list[GuestMountInfo] | UnsetType = UNSET
+    net_ifaces: list[GuestNetworkDeviceInfo] | UnsetType = UNSET
 
 
 class Statistics:
@@ -141,12 +177,24 @@ _NOTHING: Final = Sample(taken_at=0.0, monotonic=0.0, domains={})
 _UNKNOWN: Final = Details(
     definition=VmDefinition(vm_id="", vm_name="", status="Up", client_ip="", pid=0), metadata=None
 )
+#: Of a guest whose agent is not heard.
+_NO_AGENT: Final[dict[str, Any]] = {
+    "session": "Unknown",
+    "username": "Unknown",
+    "guest_ips": "",
+    "guest_fqdn": "",
+    "guest_cpu_count": -1,
+    "apps_list": [],
+    "disks_usage": [],
+    "net_ifaces": [],
+}
 #: Of a machine that is not in the sample yet.
 _NO_VALUES: Final[dict[str, Any]] = {
     "monitor_response": 0,
     "stats_age": 0.0,
     "cpu_user": 0.0,
     "cpu_sys": 0.0,
+    "cpu_idle": 100.0,
     "mem_usage": 0,
     "network": {},
     "disks": {},
@@ -173,6 +221,7 @@ def _stats(machine: Machine, sample: Sample, now: float, lost: str) -> VmStats:
         pause_code=machine.pause_code or "NOERR",
         elapsed_time=max(0, int(now - machine.started)) if machine.started else 0,
         cpu_actual=True,
+        **_NO_AGENT,
         **values,
     )
 
@@ -200,6 +249,8 @@ def _facts(details: Details) -> dict[str, Any]:
         "kvm_enable": details.kvm,
         "acpi_enable": details.acpi,
         "vcpu_count": details.vcpus or UNSET,
+        "boot": known.boot,
+        "nice": given(known.nice, 0),
     }
     if details.displays:
         facts["display_info"] = details.displays
@@ -221,6 +272,7 @@ def _values(read: DomainSample, details: Details, sample: Sample, now: float) ->
         "status_time": int(read.taken_at * 1000),
         "cpu_user": user,
         "cpu_sys": system,
+        "cpu_idle": max(0.0, 100.0 - user - system),
         "cpu_usage": stats.get("cpu.time", 0),
         "mem_usage": 0,
         "network": nics(read, before, details.macs),

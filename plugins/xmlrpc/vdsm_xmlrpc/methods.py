@@ -198,7 +198,7 @@ def _positional(names: tuple[str, ...] | list[str], params: list[Any]) -> dict[s
     if len(params) > len(names):
         raise InvalidArgument(
             argument=f"#{len(names) + 1}",
-            reason=f"expected at most {len(names)} arguments, got {len(params)}",
+            reason=f"{len(params)} arguments were given, at most {len(names)} are expected",
         )
     return _given(dict(zip(names, params, strict=False)))
 

@@ -18,7 +18,7 @@ CAPABILITIES = """
     ISCSIInitiatorName cpuThreads software_revision bridges guestOverhead HBAInventory clusterLevels
     cpuCores cpuSockets lastClientIface operatingSystem vlans supportsIPv6 nameservers numaNodeDistance
     kdumpStatus packages2 additionalFeatures vncEncrypted supportedRHEVMs supportedProtocols lastClient
-    uuid
+    uuid hooks management_ip
 """
 STATS = """
     cpuUserVdsmd swapTotal incomingVmMigrations cpuLoad ksmPages memUsed cpuIdle txDropped ksmState
@@ -165,8 +165,9 @@ def test_bare_host_has_no_invented_facts(tree, documents):
     """On a root without any file, everything is still answered, and what has no honest value is absent."""
     source = documents("<capabilities><host/></capabilities>", None)
     wire = builtins(HostFacts(source, tree({}), addresses=dict).capabilities())
-    assert {"uuid", "boot_uuid", "kernelArgs", "tscFrequency", "hooks"}.isdisjoint(wire)
+    assert {"uuid", "boot_uuid", "kernelArgs", "tscFrequency"}.isdisjoint(wire)
     assert (wire["nics"], wire["numaNodes"], wire["emulatedMachines"]) == ({}, {}, [])
+    assert (wire["hooks"], wire["management_ip"]) == ({}, "")
     assert wire["operatingSystem"]["name"] == "unknown"
 
 

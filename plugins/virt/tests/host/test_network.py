@@ -188,6 +188,16 @@ def test_way_to_the_client(tree, client, interface):
     assert found.client_interface == interface
 
 
+@pytest.mark.parametrize(
+    ("client", "address"), [("192.0.2.77", "192.0.2.10"), ("2001:db8::77", "192.0.2.10"), (None, "")]
+)
+def test_the_hosts_address_on_the_way_to_the_client(tree, client, address):
+    """The first one of the interface, of IPv4 if there is one."""
+    host = tree(HOST)
+    found = Network(host, Links(host), lambda: ADDRESSES).inventory(client)
+    assert found.client_side_address == address
+
+
 def test_host_without_routes_has_no_way(tree):
     """An address outside of the own host is not reached then."""
     assert routes.interface_towards(routes.routes(tree({})), ipaddress.ip_address("192.0.2.1")) is None

@@ -45,7 +45,8 @@ class Capabilities(Record, frozen=True, kw_only=True):
 
     Memory is in MiB. `cpuSpeed` is in MHz, `tscFrequency` in Hz, `hugepages` are sizes in KiB.
     `kvmEnabled`: KVM answers and libvirt offers it. `cpuFlags` are the processor's own, then `model_` and
-    each CPU model that a guest can be given. `lastClientIface` is the interface the caller is reached by.
+    each CPU model that a guest can be given. `lastClientIface` is the interface the caller is reached by,
+    `management_ip` the host's address there. `hooks`: the scripts that run at each hook point.
     `reservedMem` is what the host keeps for itself, `guestOverhead` what a guest costs beyond its own
     memory. `kdumpStatus`: 1 ready, 0 not, -1 not known. `autoNumaBalancing`: 0 off, 1 on, 2 not known.
     """
@@ -83,6 +84,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
     bridges: dict[str, NetInfoBridge]
     last_client: str
     last_client_iface: str
+    management_ip: str = msgspec.field(name="management_ip")
     nameservers: list[str]
     net_config_dirty: TitleBool
     networks: dict[str, NetInfoBridge]
@@ -105,7 +107,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
     # This software
     additional_features: list[str]
     cluster_levels: list[str]
-    hooks: dict[str, dict[str, HookScriptInfo]] | UnsetType = UNSET
+    hooks: dict[str, dict[str, HookScriptInfo]]
     hosted_engine_deployed: bool
     software_revision: str = msgspec.field(name="software_revision")
     software_version: str = msgspec.field(name="software_version")
@@ -219,6 +221,7 @@ class HostFacts:
             vnc_encrypted=kernel.vnc_encrypted(tree),
             last_client=client_address or "",
             last_client_iface=inventory.client_interface,
+            management_ip=inventory.client_side_address,
             # Nothing changes the network through this API yet, so nothing is unsaved.
             net_config_dirty=False,
             hba_inventory=hba.inventory(tree),
@@ -233,6 +236,8 @@ class HostFacts:
             selinux=SELinuxStatus(mode=kernel.selinux(tree)),
             uuid=fixed.uuid,
             additional_features=[],
+            # No plugin runs scripts yet.
+            hooks={},
             cluster_levels=list(promises.cluster_levels),
             hosted_engine_deployed=False,
             software_revision=revision,

@@ -125,6 +125,7 @@ class Inventory:
     nameservers: list[str]
     supports_ipv6: bool
     client_interface: str
+    client_side_address: str
 
 
 class Network:
@@ -136,12 +137,15 @@ class Network:
         self._addresses = addresses
 
     def inventory(self, client_address: str | None) -> Inventory:
-        """The network now. `client_interface` is the way to the client, empty when there is none."""
+        """The network now. `client_interface` is the way to the client, `client_side_address` the first
+        address there, of IPv4 if it has one; both are empty when there is none.
+        """
         table = routes(self._tree)
         common = _Common(self._tree, table, self._addresses())
         named: dict[Kind, list[str]] = {kind: [] for kind in Kind}
         for link in self._links.all():
             named[link.kind].append(link.name)
+        towards_client = _client_interface(table, client_address)
         return Inventory(
             nics={name: _nic(self._tree, common, name) for name in named[Kind.NIC]},
             bridges={name: _bridge(self._tree, common, name) for name in named[Kind.BRIDGE]},
@@ -149,7 +153,8 @@ class Network:
             vlans={name: _vlan(self._tree, common, name) for name in named[Kind.VLAN]},
             nameservers=_nameservers(self._tree),
             supports_ipv6=self._tree.exists("proc/net/if_inet6"),
-            client_interface=_client_interface(table, client_address),
+            client_interface=towards_client,
+            client_side_address=common.first_address(towards_client),
         )
 
 
@@ -161,6 +166,11 @@ class _Common:
         self._table = table
         self._addresses = addresses
         self._default = default_interface(table, 4)
+
+    def first_address(self, name: str) -> str:
+        """Of IPv4 if there is one; empty without any."""
+        own = sorted(self._addresses.get(name, []), key=lambda address: address.ip.version)
+        return str(own[0].ip.ip) if own else ""
 
     def members(self, name: str) -> _AddressedMembers:
         own = self._addresses.get(name, [])
