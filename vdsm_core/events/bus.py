@@ -3,7 +3,8 @@
 Publishing never waits: not for the disk, not for a subscriber. One thread takes what was published, in
 batches: gives numbers, appends to the journal, and only then lets subscribers see it, so that whatever a
 subscriber has seen survives the daemon. The newest events are kept in
-memory, so that subscribers who are up to date never read from the disk.
+memory, so that subscribers who are up to date never read from the disk. Another thread forces the journal to
+the disk now and then: however long that takes, events go on.
 """
 
 from __future__ import annotations
@@ -79,10 +80,10 @@ class EventBus:
         self._taken = self._written = 0
         self._subscriptions: set[Subscription] = set()
         self._providers: dict[tuple[str, ...], Provider] = {}
-        self._unsynced = False
         self._failing = False
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Open the journal and begin to write.
@@ -91,16 +92,21 @@ class EventBus:
         """
         self._journal.open()
         self._last = self._journal.next - 1
-        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name="events", daemon=True),
+            threading.Thread(target=self._keep_synced, name="events-sync", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Write what is pending, end every subscription, close the journal."""
         with self._pending:
             self._stopping = True
             self._pending.notify_all()
-        if self._thread is not None:
-            self._thread.join(10.0)
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(10.0)
         for subscription in list(self._subscriptions):
             subscription.close()
         self._journal.close()
@@ -241,23 +247,28 @@ class EventBus:
             self._pending.notify()
 
     def _run(self) -> None:
-        synced = time.monotonic()
         while True:
-            batch, lost = self._take(synced + self._sync_interval)
-            if batch or lost:
-                self._write(batch, lost)
-            if time.monotonic() >= synced + self._sync_interval:
-                self._sync()
-                synced = time.monotonic()
+            batch, lost = self._take()
+            try:
+                if batch or lost:
+                    self._write(batch, lost)
+            except Exception as error:
+                # A bug must not end the events of the host; the numbers that it took are a gap.
+                log.exception("Events cannot be written")
+                self._give_up(batch, lost + sum(isinstance(entry, _Pending) for entry in batch), error)
             if self._stopping and not batch:
                 return
 
-    def _take(self, until: float) -> tuple[list[_Pending | _Mark], int]:
+    def _keep_synced(self) -> None:
+        while not self._ended.wait(self._sync_interval):
+            try:
+                self._journal.sync()
+            except (sqlite3.Error, OSError) as error:
+                self._failed(error)
+
+    def _take(self) -> tuple[list[_Pending | _Mark], int]:
         with self._pending:
-            while not (self._waiting or self._lost or self._stopping):
-                # Without events there is nothing to force to the disk, and no hurry.
-                if not self._pending.wait(max(0.0, until - time.monotonic()) if self._unsynced else 60.0):
-                    return [], 0
+            self._pending.wait_for(lambda: self._waiting or self._lost or self._stopping)
             batch = [self._urgent.popleft() for _ in range(min(_BATCH, len(self._urgent)))]
             while self._bulk and len(batch) < _BATCH:
                 object_id, waiting = next(iter(self._bulk.items()))
@@ -282,7 +293,7 @@ class EventBus:
             return
         events, marks = _number(batch, first + lost)
         try:
-            if events:
+            if events or lost:
                 self._journal.append(events)
             self._recovered()
         except sqlite3.Error as error:
@@ -292,7 +303,6 @@ class EventBus:
             self._journal.give_back(first)
             self._give_up(batch, lost + count, error)
             return
-        self._unsynced = True
         with self.changed:
             self._remember([event for event, _ in events])
             self._last = first + lost + count - 1
@@ -314,7 +324,7 @@ class EventBus:
             if isinstance(mark, _Mark):
                 mark.seq = self._last
                 mark.passed.set()
-        time.sleep(self._sync_interval)
+        self._ended.wait(self._sync_interval)
 
     def _failed(self, error: Exception) -> None:
         if not self._failing:
@@ -335,13 +345,6 @@ class EventBus:
         # Readers slice this list without a lock: it only grows, and is replaced to shrink.
         recent.extend(events)
         self._recent = recent
-
-    def _sync(self) -> None:
-        try:
-            self._journal.sync()
-            self._unsynced = False
-        except (sqlite3.Error, OSError) as error:
-            self._failed(error)
 
 
 def _number(

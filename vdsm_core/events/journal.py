@@ -2,7 +2,8 @@
 
 It is a SQLite file of its own, in WAL mode with `synchronous=NORMAL`: a batch of events is one transaction,
 written to the operating system when `append` returns, and forced to the disk by `sync`. So a killed daemon
-loses nothing that was appended; a power cut loses at most what came after the last `sync`.
+loses nothing that was appended; a power cut loses at most what came after the last `sync`. A disk that takes
+its time to be forced holds up nobody who appends or reads: `sync` is for a thread of its own.
 
 Numbers are reserved in blocks, and a reservation is forced to the disk before a number of the block is used.
 After a power cut the numbers go on behind the reservation, since a subscriber may have seen any before it.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -49,8 +51,12 @@ INSERT OR IGNORE INTO numbers (one, reserved, last) VALUES (1, 0, 0);
 _PART: Final = 64
 #: Events dropped for their age at a time; those that are left wait for the next time.
 _MOST_DROPPED: Final = 10_000
-#: Bytes that SQLite's log may keep once it has been moved into the file.
-_LOG_SIZE: Final = 8 * 2**20
+#: Bytes in SQLite's log from which on it is moved into the file.
+_LOG_SIZE: Final = 4 * 2**20
+#: The least that a transaction writes.
+_PAGE: Final = 4096
+#: Seconds between two looks for events that are too old, where nothing is written.
+_LOOK: Final = 60.0
 _SIZE: Final = f"length(params) + length(id) + {_OVERHEAD}"
 
 
@@ -78,10 +84,15 @@ class Journal:
         self._boot = boot_id() if boot is None else boot
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._mover: sqlite3.Connection | None = None
+        self._log_file = -1
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
+        self._size_lock = threading.Lock()
         self._bytes = 0
+        self._logged = 0
         self._dirty = False
+        self._looked = 0.0
         self._vouched = False
         self.first = 1
         self.reserved = 0
@@ -100,6 +111,11 @@ class Journal:
             self._writer.executescript(_TABLES)
             self._reader = self._writer if self._path == MEMORY else self._connect()
             self._resume(self._writer)
+            if self._path != MEMORY:
+                # Moving the log waits for the disk: it has a connection, and a thread, of its own.
+                self._writer.execute("PRAGMA wal_autocheckpoint=0")
+                self._mover = self._connect()
+                self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(file=self._path, key="daemon.state_dir", reason=str(error)) from None
 
@@ -110,12 +126,10 @@ class Journal:
                 return
             try:
                 # Nothing is pending any more: the rest of the block is given back.
-                self._force(self._writer, last=self.next - 1, reserved=self.next - 1)
+                sql = "UPDATE numbers SET last = max(last, ?), reserved = ?"
+                self._force(self._writer, sql, self.next - 1, self.next - 1)
             finally:
-                if self._reader is not None and self._reader is not self._writer:
-                    self._reader.close()
-                self._writer.close()
-                self._writer = self._reader = None
+                self._close()
 
     def take_numbers(self, count: int) -> int:
         """Take `count` numbers; the first of them. They are never taken again, unless given back.
@@ -135,6 +149,8 @@ class Journal:
     def append(self, events: Sequence[tuple[Event, bytes]]) -> None:
         """Write events, each with its parameters as JSON, in the order of their numbers, as one transaction.
 
+        Without events: note that the numbers which were taken are gone.
+
         :raises sqlite3.Error: the disk is full or broken; their numbers will not come again
         :raises OSError: not even that could be made sure of
         """
@@ -142,10 +158,14 @@ class Journal:
         try:
             with self._writing() as connection:
                 connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+                if not rows:
+                    connection.execute("UPDATE numbers SET last = max(last, ?)", (self.next - 1,))
         except sqlite3.Error:
             self._unvouch()
             raise
-        self._bytes += sum(len(row[3]) + len(row[2]) + _OVERHEAD for row in rows)
+        size = sum(len(row[3]) + len(row[2]) + _OVERHEAD for row in rows)
+        self._grow(size)
+        self._logged += size + _PAGE
         self._dirty = True
         if not self._vouched:
             self._vouch()
@@ -156,13 +176,20 @@ class Journal:
         """Force what was appended to the disk, and drop what is too old.
 
         :raises sqlite3.Error: the disk is full or broken
+        :raises OSError: as well
         """
-        if self._dirty:
-            with self._alone() as connection:
-                self._force(connection, last=self.next - 1)
-                self._dirty = False
-        self._shrink_log()
-        self._drop_before(time.time() - self._keep)
+        now = time.monotonic()
+        dirty, self._dirty = self._dirty, False
+        if dirty:
+            try:
+                self._force_log()
+            except BaseException:
+                self._dirty = True
+                raise
+        if self._logged > _LOG_SIZE:
+            self._move_log()
+        if (dirty or now >= self._looked + _LOOK) and not self._drop_before(time.time() - self._keep):
+            self._looked = now
 
     def read(self, after: int, most: int) -> list[Event]:
         """At most `most` events with numbers above `after`, in order."""
@@ -228,15 +255,40 @@ class Journal:
 
     def _reserve(self, up_to: int) -> None:
         with self._alone() as connection:
-            self._force(connection, last=self.next - 1, reserved=up_to)
+            self._force(connection, "UPDATE numbers SET reserved = max(reserved, ?)", up_to)
         self.reserved = up_to
 
-    def _shrink_log(self) -> None:
-        """Cut SQLite's log where readers that came one after the other have kept it from being reused."""
-        if self._path == MEMORY or Path(f"{self._path}-wal").stat().st_size <= 2 * _LOG_SIZE:
+    def _force_log(self) -> None:
+        """Force the log to the disk, and with it the next block of numbers before this one is used up.
+
+        SQLite itself would do it within a transaction, and let nobody else write meanwhile; and it leaves the
+        log alone as long as somebody reads an older state. (No lock of SQLite's is on this file, so that a
+        descriptor of our own does no harm; see "How To Corrupt An SQLite Database File" on fcntl.)
+        """
+        if self._path == MEMORY:
             return
-        with self._read_lock, self._alone() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        up_to = self.reserved
+        if up_to - self.next < BLOCK // 2:
+            up_to += BLOCK
+            with self._alone() as connection:
+                connection.execute("UPDATE numbers SET reserved = max(reserved, ?)", (up_to,))
+        os.fdatasync(self._log_file)
+        self.reserved = max(self.reserved, up_to)
+
+    def _grow(self, by: int) -> None:
+        with self._size_lock:
+            self._bytes += by
+
+    def _move_log(self) -> None:
+        """Move SQLite's log into the file, while others write; cut it if it has become very large."""
+        self._logged = 0
+        if self._mover is None:
+            return
+        self._mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if os.fstat(self._log_file).st_size > 4 * _LOG_SIZE:
+            # Readers that come one after the other may have kept it from being used from its start again.
+            with self._alone(), self._read_lock:
+                self._mover.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def _drop_oldest(self, at_least: int) -> None:
         freed = last = 0
@@ -247,19 +299,21 @@ class Journal:
                 if freed >= at_least:
                     break
             self._drop(connection, last)
-        self._bytes -= freed
+        self._grow(-freed)
 
-    def _drop_before(self, moment: float) -> None:
-        freed = last = 0
+    def _drop_before(self, moment: float) -> bool:
+        """Drop a part of what is older; whether there is more."""
+        freed = last = count = 0
         with self._writing() as connection:
             sql = f"SELECT seq, time, {_SIZE} FROM events ORDER BY seq LIMIT ?"  # noqa: S608 - as above
             for seq, at, size in connection.execute(sql, (_MOST_DROPPED,)):
                 if at >= moment:
                     break
-                last, freed = seq, freed + size
+                last, freed, count = seq, freed + size, count + 1
             if last:
                 self._drop(connection, last)
-        self._bytes -= freed
+        self._grow(-freed)
+        return count == _MOST_DROPPED
 
     def _drop(self, connection: sqlite3.Connection, last: int) -> None:
         connection.execute("DELETE FROM events WHERE seq <= ?", (last,))
@@ -288,19 +342,22 @@ class Journal:
                 raise
 
     @staticmethod
-    def _force(connection: sqlite3.Connection, *, last: int, reserved: int | None = None) -> None:
-        """Force everything written so far to the disk, by a transaction that is forced.
-
-        A checkpoint would not do: it leaves the log alone as long as somebody reads an older state.
-        """
+    def _force(connection: sqlite3.Connection, sql: str, *values: int) -> None:
+        """A transaction that is on the disk when this returns, and with it all those before."""
         connection.execute("PRAGMA synchronous=FULL")
         try:
-            if reserved is None:
-                connection.execute("UPDATE numbers SET last = max(last, ?)", (last,))
-            else:
-                connection.execute("UPDATE numbers SET last = max(last, ?), reserved = ?", (last, reserved))
+            connection.execute(sql, values)
         finally:
             connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _close(self) -> None:
+        for connection in (self._mover, self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._writer = self._reader = self._mover = None
+        if self._log_file >= 0:
+            os.close(self._log_file)
+            self._log_file = -1
 
     @staticmethod
     def _open(connection: sqlite3.Connection | None) -> sqlite3.Connection:

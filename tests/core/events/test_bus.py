@@ -325,6 +325,71 @@ def test_without_numbers_nobody_is_told_until_there_are_some(
     bus.stop()
 
 
+def test_a_gap_without_further_events_is_kept_in_mind(tmp_path: Path) -> None:
+    """Its numbers were told, so that they are gone, also for a daemon that is killed right then."""
+    bus = make(tmp_path / "events.sqlite")
+    listener = bus.subscribe()
+    publish(bus, 2)
+    with bus._pending:
+        bus._lost += 3
+        bus._pending.notify()
+    found = listener.next(5)
+    while not found[-1].is_gap:
+        found += listener.next(5)
+    assert (found[-1].params["from"], found[-1].params["to"]) == (3, 5)
+    shutil.copytree(tmp_path, tmp_path / "killed")
+    bus.stop()
+    again = make(tmp_path / "killed" / "events.sqlite")
+    publish(again, 1)
+    assert seqs(again.subscribe(after=5)) == [6]
+    again.stop()
+
+
+def test_a_disk_that_is_slow_to_force_delays_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events go on while the disk takes its time."""
+    gate, begun = threading.Event(), threading.Event()
+
+    def slow(_file: int) -> None:
+        begun.set()
+        gate.wait(10)
+
+    monkeypatch.setattr("vdsm_core.events.journal.os.fdatasync", slow)
+    bus = EventBus(Journal(str(tmp_path / "e"), most_bytes=10**7, keep=1000.0), sync_interval=0.01)
+    bus.start()
+    publish(bus, 1)
+    assert begun.wait(5)
+    listener = bus.subscribe()
+    publish(bus, 100)
+    assert seqs(listener) == list(range(2, 102))
+    assert not gate.is_set()
+    gate.set()
+    bus.stop()
+
+
+def test_a_bug_does_not_end_the_events_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in the log, and what it cost is a gap."""
+    bus = EventBus(Journal(str(tmp_path / "e"), most_bytes=10**7, keep=1000.0), sync_interval=0.01)
+    bus.start()
+    listener = bus.subscribe()
+    append = bus._journal.append
+
+    def wrong(_events: object) -> None:
+        monkeypatch.setattr(bus._journal, "append", append)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bus._journal, "append", wrong)
+    publish(bus, 1)
+    publish(bus, 1)
+    found = listener.next(5)
+    while not found or found[-1].is_gap:
+        found += listener.next(5)
+    assert [event.is_gap for event in found] == [True, False]
+    assert "ZeroDivisionError" in caplog.text
+    bus.stop()
+
+
 def test_parameters_that_are_no_json_fail_their_publisher(bus: EventBus) -> None:
     """A bug of one plugin is told to that plugin; the bus goes on."""
     with pytest.raises(TypeError, match=r"light\|said"):
@@ -341,7 +406,7 @@ def test_a_burst_of_one_object_is_written_in_parts(tmp_path: Path) -> None:
     with bus._pending:
         batches = []
         while bus._bulk:
-            batches.append(len(bus._take(0.0)[0]))
+            batches.append(len(bus._take()[0]))
     assert max(batches) == 500
     assert sum(batches) == 5000
 

@@ -141,7 +141,7 @@ def test_a_power_cut_that_tears_the_log(tmp_path: Path, kept: float) -> None:
     again.close()
 
 
-def test_forcing_does_not_depend_on_readers(tmp_path: Path) -> None:
+def test_forcing_does_not_depend_on_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`sync` forces the log to the disk while somebody else reads an older state of the file."""
     made = journal(tmp_path / "j")
     write(made, 5)
@@ -149,17 +149,53 @@ def test_forcing_does_not_depend_on_readers(tmp_path: Path) -> None:
     other.execute("BEGIN")
     assert other.execute("SELECT count(*) FROM events").fetchone() == (5,)
     write(made, 5)
-    statements: list[str] = []
-    connection = made._open(made._writer)
-    connection.set_trace_callback(statements.append)
+    forced: list[int] = []
+    monkeypatch.setattr(
+        "vdsm_core.events.journal.os.fdatasync", lambda fd: forced.append(os.fstat(fd).st_ino)
+    )
     made.sync()
-    connection.set_trace_callback(None)
-    assert statements[:3] == [
-        "PRAGMA synchronous=FULL",
-        "UPDATE numbers SET last = max(last, 10)",
-        "PRAGMA synchronous=NORMAL",
-    ]
+    assert forced == [Path(f"{tmp_path}/j-wal").stat().st_ino]
+    made.sync()
+    assert len(forced) == 1, "nothing was written meanwhile"
     other.close()
+    made.close()
+
+
+def test_a_disk_that_cannot_be_forced_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not forced stays to be forced."""
+    made = journal(tmp_path / "j")
+    write(made, 5)
+    tries: list[int] = []
+
+    def broken(fd: int) -> None:
+        tries.append(fd)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("vdsm_core.events.journal.os.fdatasync", broken)
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output"):
+            made.sync()
+    assert len(tries) == 2
+    monkeypatch.undo()
+    made.sync()
+    made.close()
+
+
+def test_numbers_are_reserved_before_they_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody who publishes waits for the disk; and never counted on before they are forced."""
+    made = journal(tmp_path / "j")
+    made.take_numbers(1)
+    before = made.reserved
+    made.take_numbers(BLOCK - 10)
+    write(made, 1)
+    order: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        "vdsm_core.events.journal.os.fdatasync", lambda _: order.append(("forced", made.reserved))
+    )
+    made.sync()
+    assert order == [("forced", before)]
+    assert made.reserved == before + BLOCK
+    monkeypatch.undo()
     made.close()
 
 
