@@ -32,6 +32,13 @@ def test_greeting_is_an_event(host):
     assert event.params["name"] == "Ada"
 
 
+def test_the_event_is_described_to_clients(host):
+    """Three lines of declaration: the host can tell what its events look like, third parties' included."""
+    (kind,) = (kind for kind in host.call("Events.getKinds") if kind.component == "hello")
+    assert (kind.operation, kind.summary, kind.bulk) == ("greeted", "Somebody was greeted.", False)
+    assert kind.params["properties"]["name"]["type"] == "string"
+
+
 def test_greeting_all_is_a_task(host):
     """The task ends with every greeting as its result."""
     finished = host.bridge.subscribe("|task|status|*")

@@ -1,7 +1,7 @@
 """An example of a third-party binding that is not HTTP: JSON over a unix socket, one line each way.
 
 A request is `{"verb": "VM.list", "arguments": {}}`, with `token`, `requestID`, `timeout` (seconds), `id` if
-wanted; the answer repeats the `id` beside its `result` or `error`. Calls on one connection run one by one.
+wanted; the answer repeats the `id` beside its `result` or `error`. Calls on a connection run one by one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from vdsm_bridge.types import builtins
 class NdjsonOptions(Options, frozen=True):
     """`[plugin.ndjson]`"""
 
-    #: The unix socket to listen on.
-    socket: str = "/run/vdsm/ndjson.sock"
+    #: The unix socket to listen on. Empty: none.
+    socket: str = ""
     #: Bytes that a request may have.
     max_line: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024
 
@@ -125,9 +125,10 @@ class NdjsonBinding(Binding):
     _server: Server | None = None
 
     def start(self) -> None:
-        """Listen."""
-        self._server = Server(self.bridge, self.config)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="ndjson", daemon=True).start()
+        """Listen, if the options say where."""
+        if self.config.socket:
+            self._server = server = Server(self.bridge, self.config)
+            threading.Thread(target=server.serve_forever, args=(0.05,), name="ndjson", daemon=True).start()
 
     def stop(self, grace: float) -> None:
         """Hear no more requests; give the answers in flight their time."""
