@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from vdsm_bridge.context import Context
+from vdsm_bridge.schema import type_schema
 from vdsm_bridge.verb import Namespace, action, query
 from vdsm_core.config import EventOptions
 from vdsm_core.errors import NotFound, ResourceExhausted
-from vdsm_core.events import Event, EventBus, Subscription
+from vdsm_core.events import Event, EventBus, Subscription, event_types
 from vdsm_core.types import UUID, Record, Seconds
 
 #: Seconds that one call of `Events.next` may wait; longer, and proxies would cut the connection.
@@ -63,6 +65,20 @@ class Subscribed(Record, frozen=True):
     seq: int
     oldest: int
     states: list[Event]
+
+
+class EventKind(Record, frozen=True):
+    """One kind of event, whose ids are `|component|operation|object`. `params` is a JSON Schema.
+
+    An event of a `bulk` kind, such as statistics, may be overtaken by others, but not by those about the
+    same object.
+    """
+
+    component: str
+    operation: str
+    summary: str
+    bulk: bool
+    params: dict[str, Any]
 
 
 class _Held:
@@ -175,6 +191,20 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
                 for held in self._held.values()
                 if context.identity.role == "admin" or held.owner == context.identity.name
             ]
+
+    @query(since="1.0")
+    def get_kinds(self) -> builtins.list[EventKind]:
+        """Every kind of event that this host may tell of, with its parameters, plugins' own included."""
+        return [
+            EventKind(
+                component=kind.component,
+                operation=kind.operation,
+                summary=" ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split()),
+                bulk=kind.bulk,
+                params=type_schema(kind),
+            )
+            for kind in event_types()
+        ]
 
     def close(self) -> None:
         """End all subscriptions."""

@@ -40,7 +40,7 @@ def test_start_of_last_word() -> None:
 def test_what_a_shell_is_told(host: TestHost, run: Run) -> None:
     """Each place on the line has its candidates."""
     told = {
-        "vdsmsh ": "complete help host lamp plugin room task verb",
+        "vdsmsh ": "complete events help host lamp plugin room task verb",
         "vdsmsh la": "lamp",
         "vdsmsh lamp s": "smash switch",
         "vdsmsh lamp switch h": "hall",
@@ -49,6 +49,13 @@ def test_what_a_shell_is_told(host: TestHost, run: Run) -> None:
         "vdsmsh lamp switch --note x b": "back yard",
         "vdsmsh lamp switch hall --li": "--lit",
         "vdsmsh lamp switch hall --no-": "--no-lit",
+        "vdsmsh events sam": "sample.switched",
+        "vdsmsh events li": "list",
+        "vdsmsh events sample.switched li": "",
+        "vdsmsh events --co": "--count",
+        "vdsmsh events -f ": "csv json text",
+        "vdsmsh events --after ": "",
+        "vdsmsh lamp list --wa": "--watch",
         "vdsmsh lamp create --colour ": "blue green red",
         "vdsmsh lamp create --colour=": "blue green red",
         "vdsmsh lamp list -f ": "csv json table value yaml",

@@ -37,6 +37,7 @@ class Verb:
     name: str
     kind: str
     summary: str
+    plugin: str = ""
     description: str = ""
     key: str = ""
     part: str = ""
@@ -89,6 +90,7 @@ def _verb(info: Mapping[str, Any]) -> Verb:
         name=info["name"],
         kind=info["kind"],
         summary=info["summary"],
+        plugin=info.get("plugin", ""),
         description=info.get("description", ""),
         key=info.get("key", ""),
         part=info.get("part", ""),

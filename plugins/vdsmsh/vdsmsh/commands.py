@@ -12,6 +12,7 @@ from vdsmsh.naming import kebab, long, short
 #: Commands that vdsmsh has itself, with one line of help.
 BUILTIN: Final[Mapping[str, str]] = {
     "complete": "Print the completion script of a shell.",
+    "events": "Show what happens on the host, while it happens.",
     "help": "Show the help of a command, or all commands.",
     "task wait": "Wait for a task to end and show its progress.",
 }
@@ -44,10 +45,11 @@ class Commands:
         pair = " ".join(words[:2])
         if pair in BUILTIN:
             return Found(pair, None, words[2:])
-        if words and words[0] in BUILTIN:
-            return Found(words[0], None, words[1:])
+        # `events` is a command of its own, and `events list` a verb.
         if pair in self._verbs:
             return Found(pair, self._verbs[pair], words[2:])
+        if words and words[0] in BUILTIN:
+            return Found(words[0], None, words[1:])
         return None
 
     def groups(self) -> dict[str, list[str]]:

@@ -14,10 +14,12 @@ from typing import Final
 from vdsm_bridge.transport import TransportError
 from vdsmsh.arguments import Option, Signature
 from vdsmsh.commands import BUILTIN, Commands, Found
+from vdsmsh.eventlines import FORMATS
 from vdsmsh.failures import ClientError, Exit
 from vdsmsh.objects import Resolver
 from vdsmsh.session import Session, Streams
 from vdsmsh.settings import Settings, take_connection
+from vdsmsh.watching import lists
 
 #: Nobody waits longer at a prompt.
 _PATIENCE: Final = 2.0
@@ -39,6 +41,16 @@ _SHARED: Final[dict[str, tuple[bool, tuple[str, ...]]]] = {
     "-c": (True, ()),
     "-f": (True, _FORMATS),
 }
+#: Those of `events`.
+_EVENTS: Final[dict[str, tuple[bool, tuple[str, ...]]]] = {
+    "--after": (True, ()),
+    "--count": (True, ()),
+    "--format": (True, FORMATS),
+    "--snapshot": (False, ()),
+    "-f": (True, FORMATS),
+}
+#: Those that are about columns.
+_OF_TABLES: Final = frozenset({"--column", "--sort-column", "-c"})
 _SHELLS: Final = ("bash", "zsh")
 
 
@@ -94,7 +106,7 @@ class Completer:
         if current.startswith("-"):
             return [Candidate(flag) for flag in _SHARED]
         own = [Candidate(name, text) for name, text in BUILTIN.items() if " " not in name]
-        return [*own, *(Candidate(group) for group in groups)]
+        return [*own, *(Candidate(group) for group in groups if group not in BUILTIN)]
 
     def _of_own_command(self, commands: Commands, found: Found, current: str) -> list[Candidate]:
         if found.name == "help":
@@ -103,11 +115,25 @@ class Completer:
             return (
                 [Candidate(shell) for shell in _SHELLS] if "--shell" in found.rest else [Candidate("--shell")]
             )
+        if found.name == "events":
+            return self._of_events(commands, found, current)
         if current.startswith("-"):
             return [Candidate(flag) for flag in _SHARED]
         keys = self._session.catalogue(self._settings.reading).keys()
         lister = keys.get("taskID", "")
         return self._objects(lister, current) if lister and not found.rest else []
+
+    def _of_events(self, commands: Commands, found: Found, current: str) -> list[Candidate]:
+        """Options, kinds of events, and the verbs that share the first word."""
+        last = found.rest[-1] if found.rest else ""
+        flags = {**_SHARED, **_EVENTS}
+        if last in flags and flags[last][0]:
+            return [Candidate(value) for value in flags[last][1]]
+        if current.startswith("-"):
+            return [Candidate(flag) for flag in flags if flag not in _OF_TABLES]
+        kinds = self._session.call("Events.getKinds", {}, self._settings.reading)
+        patterns = [Candidate(f"{kind['component']}.{kind['operation']}", kind["summary"]) for kind in kinds]
+        return patterns if found.rest else patterns + self._names(commands, ["events"], current)
 
     def _of_verb(self, signature: Signature, found: Found, current: str) -> list[Candidate]:
         flags = _flags(signature)
@@ -121,6 +147,8 @@ class Completer:
             return [Candidate(f"{flag}={c.text}", c.about) for c in self._values(flags[flag], value)]
         if current.startswith("-"):
             own = [Candidate(name, option.doc) for name, option in flags.items()]
+            if lists(signature.verb, self._session.catalogue(self._settings.reading)):
+                own.append(Candidate("--watch"))
             return own + [Candidate(name) for name in _SHARED if name not in flags]
         if signature.positional is not None and not _has_object(found.rest, flags):
             return self._values(signature.positional, current)

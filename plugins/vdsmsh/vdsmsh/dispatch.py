@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from vdsmsh import helptext
 from vdsmsh.commands import Commands, Found
 from vdsmsh.display import Display
+from vdsmsh.eventcommand import run_events
 from vdsmsh.failures import UsageError
 from vdsmsh.schema import Schema
 from vdsmsh.session import Session
@@ -31,6 +32,8 @@ def dispatch(session: Session, settings: Settings, words: Sequence[str]) -> None
         run_verb(session, settings, found.name, found.verb, found.rest)
     elif found.name == "task wait":
         _wait(session, settings, found.rest)
+    elif found.name == "events":
+        run_events(session, settings, found.rest)
     else:
         _help(session, settings, found.rest)
 

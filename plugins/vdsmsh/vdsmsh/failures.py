@@ -41,6 +41,12 @@ class NoSuchName(ClientError):
     """No object has this name, or more than one has it."""
 
 
+class TimeIsUp(ClientError):
+    """What was waited for has not come in time."""
+
+    code = Exit.UNREACHABLE
+
+
 class TaskFailed(ClientError):
     """The task that was waited for did not succeed."""
 

@@ -35,7 +35,11 @@ def overview(commands: Commands) -> str:
 
 def group(commands: Commands, first: str) -> str:
     """The commands of one first word, each with its line of help."""
-    seconds = commands.groups()[first]
-    width = max(map(len, seconds))
-    lines = [f"  {second:<{width}}  {commands.summary(f'{first} {second}')}" for second in seconds]
-    return "\n".join([f"usage: vdsmsh {first} COMMAND [arguments]", "", *lines])
+    return "\n".join([f"usage: vdsmsh {first} COMMAND [arguments]", "", *members(commands, first)])
+
+
+def members(commands: Commands, first: str) -> list[str]:
+    """A line for each command of one first word."""
+    seconds = commands.groups().get(first, [])
+    width = max(map(len, seconds), default=0)
+    return [f"  {second:<{width}}  {commands.summary(f'{first} {second}')}" for second in seconds]

@@ -16,6 +16,7 @@ from vdsmsh.schema import Schema
 from vdsmsh.session import Session
 from vdsmsh.settings import Settings, add_options
 from vdsmsh.waiting import wait_for
+from vdsmsh.watching import lists, patterns_of, shower, watch
 
 
 def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words: Sequence[str]) -> None:
@@ -29,25 +30,35 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
     catalogue = session.catalogue(settings.reading)
     signature = Signature(verb, catalogue)
     display = Display(session.streams.stdout, about(verb), _epilog(verb))
-    parsed = _parser(display, name, signature).parse_args(words)
+    listing = lists(verb, catalogue)
+    parsed = _parser(display, name, signature, listing=listing).parse_args(words)
     settings = settings.updated(parsed)
     arguments = signature.arguments(_given(signature, parsed), getattr(parsed, "file", ""))
     resolver = Resolver(catalogue, lambda lister: session.listing(lister, settings.reading))
     arguments = resolver.resolve(signature, arguments)
     if isinstance(session, FleetSession):
-        if getattr(parsed, "wait", False):
-            raise UsageError("--wait is for one host")
+        for flag in ("wait", "watch"):
+            if getattr(parsed, flag, False):
+                raise UsageError(f"--{flag} is for one host")
         session.run(verb, arguments, settings, display, parsed)
         return
     options = settings.reading if verb.kind == "query" else settings.call
     if settings.dry_run:
         print(session.transport.preview(verb.name, arguments, options), file=session.streams.stdout)
         return
-    result = session.call(verb.name, arguments, options, verbose=settings.verbosity > 1)
-    schema = Schema(verb.result)
+    schema, keys = Schema(verb.result), _keys(verb, catalogue)
+
+    def ask() -> Any:
+        return session.call(verb.name, arguments, options, verbose=settings.verbosity > 1)
+
+    if getattr(parsed, "watch", False):
+        show = shower(display, parsed, schema, keys, title=f"vdsmsh {name}", stdout=session.streams.stdout)
+        watch(session, settings, patterns_of(verb, catalogue), ask, show)
+        return
+    result = ask()
     if getattr(parsed, "wait", False):
         result, schema = wait_for(session, settings, result["taskID"]), Schema({})
-    display.show(result, schema, _keys(verb, catalogue), parsed, single=bool(verb.key))
+    display.show(result, schema, keys, parsed, single=bool(verb.key))
 
 
 def about(verb: Verb) -> str:
@@ -66,7 +77,7 @@ def _keys(verb: Verb, catalogue: Catalogue) -> list[str]:
     return list(dict.fromkeys([own, *catalogue.key_names()]))
 
 
-def _parser(display: Display, name: str, signature: Signature) -> Any:
+def _parser(display: Display, name: str, signature: Signature, *, listing: bool) -> Any:
     parser = display.get_parser(f"vdsmsh {name}")
     parser.usage = _usage(name, signature)
     # An abbreviation would change its meaning with the next verb or parameter.
@@ -75,6 +86,10 @@ def _parser(display: Display, name: str, signature: Signature) -> Any:
     if signature.verb.kind == "task":
         parser.add_argument(
             "--wait", action="store_true", help="wait for the task to end, and print its result"
+        )
+    if listing:
+        parser.add_argument(
+            "--watch", action="store_true", help="show the list again whenever an event changes it"
         )
     group = display.parameters
     for option in signature.all:

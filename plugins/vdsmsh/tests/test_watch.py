@@ -1,0 +1,121 @@
+"""`--watch`: lists that follow the events."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from vdsm_bridge.testing import TestHost
+
+from .conftest import HALL, YARD, Run, Terminal
+
+PATIENCE = 15.0
+
+
+class Watcher:
+    """`vdsmsh ... --watch` that writes into a pipe."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def line(self) -> str:
+        """The next line."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        assert ready, "no line has come"
+        return self._process.stdout.readline().rstrip("\n")
+
+    def interrupt(self) -> int:
+        """Ctrl-C; the exit code."""
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(PATIENCE)
+
+
+@contextmanager
+def watching(vdsmsh: str, *words: str) -> Iterator[Watcher]:
+    """A running watcher; gone afterwards."""
+    process = subprocess.Popen(
+        [vdsmsh, *words, "--watch"], stdout=subprocess.PIPE, text=True, bufsize=1, env={**os.environ}
+    )
+    try:
+        yield Watcher(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_changes_in_a_pipe(host: TestHost, vdsmsh: str) -> None:
+    """Into a pipe go the rows that are there, then one line for each change; nothing is polled."""
+    with watching(vdsmsh, "lamp", "list", "-c", "name", "-c", "lit") as watcher:
+        assert {watcher.line(), watcher.line()} == {"= name=hall lit=false", '= name="back yard" lit=false'}
+        host.call("Lamp.switch", lampID=HALL, lit=True)
+        assert watcher.line() == "~ name=hall lit=true"
+        host.call("Lamp.remove", lampID=YARD)
+        host.call("Lamp.create", lamp={"lampID": YARD.replace("2", "3"), "name": "roof"})
+        # Lamps come and go without an event; the next one brings it all.
+        host.call("Lamp.switch", lampID=HALL, lit=False)
+        lines = [watcher.line() for _ in range(3)]
+        assert sorted(lines) == [
+            "+ name=roof lit=false",
+            '- name="back yard" lit=false',
+            "~ name=hall lit=false",
+        ]
+        assert watcher.interrupt() == 130
+
+
+def test_changes_as_json(host: TestHost, vdsmsh: str) -> None:
+    """Programs get an object for each change, with the whole of the row."""
+    with watching(vdsmsh, "lamp", "list", "-f", "json") as watcher:
+        present = [json.loads(watcher.line()) for _ in range(2)]
+        assert {entry["change"] for entry in present} == {"present"}
+        host.call("Lamp.switch", lampID=HALL, lit=True)
+        changed: dict[str, Any] = json.loads(watcher.line())
+        assert (changed["change"], changed["object"]["lampID"]) == ("changed", HALL)
+        assert changed["object"]["lit"] is True
+        assert watcher.interrupt() == 130
+
+
+def test_table_in_place(host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str) -> None:
+    """On a terminal the table is drawn again over the last one."""
+    screen = terminal(vdsmsh, "lamp", "list", "--watch", "-c", "name", "-c", "lit")
+    screen.expect("vdsmsh lamp list", "hall", "back yard", "Ctrl-C ends")
+    screen.type("")
+    host.call("Lamp.switch", lampID=HALL, lit=True)
+    seen = screen.expect("true")
+    assert "\x1b[7F\x1b[0J" in seen
+    screen.type("\x03")
+    assert screen.wait() == 130
+
+
+def test_bursts_are_one_reading(host: TestHost, vdsmsh: str) -> None:
+    """Many events in a moment make the list be read once or twice, not once for each."""
+    with watching(vdsmsh, "lamp", "list", "-c", "lit", "-c", "name") as watcher:
+        assert watcher.line().startswith("=")
+        assert watcher.line().startswith("=")
+        for turn in range(101):
+            host.call("Lamp.switch", lampID=HALL, lit=not turn % 2)
+        lines = [watcher.line()]
+        time.sleep(1.0)
+        host.call("Lamp.switch", lampID=YARD, lit=True)
+        while "back yard" not in lines[-1]:
+            lines.append(watcher.line())
+        assert len(lines) < 10
+        assert lines[-2] == "~ lit=true name=hall"
+
+
+@pytest.mark.parametrize("words", [("lamp", "info", "hall"), ("lamp", "switch", "hall", "--lit")])
+def test_what_is_no_list(host: TestHost, run: Run, words: tuple[str, ...]) -> None:
+    """Only lists can be watched."""
+    assert run(*words, "--watch").code == 2

@@ -1,0 +1,93 @@
+"""One line for each event: for people, in colour on a terminal, or for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from vdsm_bridge.transport import Event
+from vdsmsh.tables import compact, word
+
+FORMATS: Final = ("csv", "json", "text")
+
+#: SGR codes of ECMA-48: faint, cyan, red.
+_TIME: Final = "2"
+_KIND: Final = "36"
+_GAP: Final = "31"
+#: Below this, parameters fold instead of being cut.
+_LEAST_ROOM: Final = 20
+
+Line = Callable[[Event], str]
+
+
+def liner(format_: str, stream: TextIO) -> Line:
+    """The function that makes the lines of a format for a stream."""
+    if format_ == "json":
+        return lambda event: json.dumps(_plain(event), ensure_ascii=False)
+    if format_ == "csv":
+        return _csv
+    terminal = stream.isatty()
+    colour = terminal and not os.environ.get("NO_COLOR")
+    return lambda event: _text(
+        event, colour=colour, width=shutil.get_terminal_size().columns if terminal else 0
+    )
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """`name=value` for each, with quotes where a value would not be one word."""
+    return " ".join(f"{name}={_word(value)}" for name, value in values.items())
+
+
+def paint(text: str, code: str, *, colour: bool = True) -> str:
+    """Text in a colour."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+
+def _text(event: Event, *, colour: bool, width: int) -> str:
+    at, (_, component, operation, object_) = _time(event.time), event.id.split("|", 3)
+    what, params = _printable(f"|{component}|{operation}|"), pairs(event.params)
+    object_ = _printable(object_)
+    room = width - len(f"{at} {what}{object_} ")
+    if width and _LEAST_ROOM < room < len(params):
+        params = f"{params[: room - 1]}…"
+    if event.is_gap:
+        return paint(f"{at} {what}{object_} {params}", _GAP, colour=colour)
+    return f"{paint(at, _TIME, colour=colour)} {paint(what, _KIND, colour=colour)}{object_} {params}".rstrip()
+
+
+def _time(seconds: float) -> str:
+    """The local time of day, with the date if that is another than today's."""
+    moment = datetime.fromtimestamp(seconds, tz=UTC).astimezone()
+    today = datetime.now(tz=UTC).astimezone().date()
+    date = "" if moment.date() == today else f"{moment:%Y-%m-%d} "
+    return f"{date}{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+
+
+def _csv(event: Event) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(
+        [event.seq, event.time, event.id, compact(dict(event.params))]
+    )
+    return line.getvalue()
+
+
+def _plain(event: Event) -> dict[str, Any]:
+    return {"seq": event.seq, "id": event.id, "time": event.time, "params": event.params}
+
+
+def _word(value: Any) -> str:
+    text = str(word(value))
+    whole = bool(text) and text.isprintable() and not any(character in " \"'" for character in text)
+    quoted = isinstance(value, str) and not whole
+    return _printable(json.dumps(text, ensure_ascii=False) if quoted else text)
+
+
+def _printable(text: str) -> str:
+    """Text that does nothing to a terminal but stand there."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
