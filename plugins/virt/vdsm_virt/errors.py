@@ -4,6 +4,8 @@
 
     InvalidRequest
     └── CannotCreateVM
+    Unavailable
+    └── Recovering
     NotFound
     └── NoSuchVM
     Conflict
@@ -21,7 +23,15 @@ Codes are VDSM's.
 
 from __future__ import annotations
 
-from vdsm_core.errors import Conflict, InvalidRequest, NotFound, OperationFailed
+from vdsm_core.errors import Conflict, InvalidRequest, NotFound, OperationFailed, Unavailable
+
+
+class Recovering(Unavailable):
+    """Libvirt has not told yet, since the daemon started, which machines there are."""
+
+    slug = "recovering"
+    code = 99
+    template = "The machines are not known yet: libvirt has not told them since the daemon started; try again"
 
 
 class NoSuchVM(NotFound):

@@ -87,7 +87,7 @@ class VmDiskFailed(VmEvent, frozen=True):
 
 
 class VmNotControlled(VmEvent, frozen=True):
-    """libvirt cannot talk to the machine's monitor any more."""
+    """Libvirt cannot talk to the machine's monitor any more."""
 
     operation: ClassVar[str] = "VM_control_error"
 

@@ -73,6 +73,7 @@ class Host(Namespace, name="Host", plural="host"):
         :param full_status: in full, as `Host.getVMFullList`
         :param vm_list: only these; an id that no machine has is left out. Empty means all
         :param only_uuid: only their ids
+        :raises Recovering: they are not known yet
         """
         machines = self._chosen(vm_list)
         if only_uuid:
@@ -86,6 +87,7 @@ class Host(Namespace, name="Host", plural="host"):
         """The machines, in full.
 
         :param vm_list: only these; an id that no machine has is left out. Empty means all
+        :raises Recovering: they are not known yet
         """
         return list(self._full(self._chosen(vm_list)))
 
@@ -94,6 +96,7 @@ class Host(Namespace, name="Host", plural="host"):
         """How every machine is.
 
         :returns: the values of the newest sample; of a machine that does not respond the last ones known
+        :raises Recovering: they are not known yet
         """
         return self._statistics.all()
 
@@ -102,6 +105,7 @@ class Host(Namespace, name="Host", plural="host"):
         """The libvirt domain documents of the machines, by id.
 
         :param vm_list: only these; an id that no machine has is left out. Empty means all
+        :raises Recovering: they are not known yet
         """
         found = {}
         for machine in self._chosen(vm_list):
@@ -112,6 +116,7 @@ class Host(Namespace, name="Host", plural="host"):
         return found
 
     def _chosen(self, vm_list: list[str]) -> list[Machine]:
+        self._inventory.insist()
         if not vm_list:
             return self._inventory.all()
         found = (self._inventory.find(vm_id) for vm_id in dict.fromkeys(map(str.lower, vm_list)))

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from vdsm_core.events import EventBus, EventParams
-from vdsm_virt.errors import NoSuchVM, VMExists
+from vdsm_virt.errors import NoSuchVM, Recovering, VMExists
 from vdsm_virt.events import VmGone, VmStatusChanged
 from vdsm_virt.machine import TRANSITIONS, Machine
 
@@ -30,16 +30,31 @@ class Inventory:
         self._changed = threading.Condition()
         self._machines: dict[str, Machine] = {}
         self._ids: dict[str, str] = {}
+        self._complete = False
         #: Grows with each change.
         self.version = 0
+
+    def complete(self) -> None:
+        """From now on a machine that is not here does not exist."""
+        self._complete = True
+
+    def insist(self) -> None:
+        """Refuse to answer for all machines before all are known: who misses one may start it elsewhere.
+
+        :raises Recovering: they are not
+        """
+        if not self._complete:
+            raise Recovering
 
     def get(self, vm_id: str) -> Machine:
         """One machine.
 
         :raises NoSuchVM: none has this id
+        :raises Recovering: none that is known has it, and there may be others
         """
         machine = self._machines.get(vm_id.lower())
         if machine is None:
+            self.insist()
             raise NoSuchVM(vm_id=vm_id)
         return machine
 

@@ -142,7 +142,11 @@ class Statistics:
         return _stats(machine, sample, time.time(), lost)
 
     def all(self) -> list[VmStats]:
-        """Every machine. The same list may be given to several callers."""
+        """Every machine. The same list may be given to several callers.
+
+        :raises Recovering: they are not known yet
+        """
+        self._inventory.insist()
         sample, lost = self._newest()
         version, now = self._inventory.version, time.monotonic()
         with self._lock:

@@ -147,6 +147,7 @@ class Watcher:
             if machine.id not in domains and not machine.launching and not machine.missing:
                 self._gone(machine)
                 changed.append(machine.id)
+        self._inventory.complete()
         return Reconciled(
             cause=cause or "connection back",
             added=[vm_id for vm_id in changed if vm_id not in before],
