@@ -12,10 +12,14 @@ from xml.parsers.expat import ExpatError
 from xmlrpc.client import Error as XmlRpcError
 from xmlrpc.client import ServerProxy
 
+import msgspec
+
 from tests.functional.daemon import Daemon, Refused
+from vdsm_bridge.transport import Unreachable
+from vdsm_qmf.console import Cluster, HostChange
 
 #: What a connection that breaks at any place looks like; for each of them the answer is to come again.
-BROKEN = (OSError, HTTPException, XmlRpcError, ExpatError, json.JSONDecodeError, Refused, ConnectionError)
+BROKEN = (OSError, HTTPException, XmlRpcError, ExpatError, json.JSONDecodeError, Refused, Unreachable)
 GAP = "|events|gap|no_id"
 
 
@@ -37,7 +41,7 @@ class Subscriber(threading.Thread):
         self._stopping = threading.Event()
 
     def listen(self, after: int) -> Iterator[list[dict[str, Any]]]:
-        """Events with numbers above `after`, in parts, until the connection breaks."""
+        """Events with numbers above `after`, in parts, until the connection breaks. The first is empty."""
         raise NotImplementedError
 
     def run(self) -> None:
@@ -60,8 +64,10 @@ class Subscriber(threading.Thread):
 
     def _listen_once(self) -> None:
         try:
-            for events in self.listen(self.last):
-                self.listening.set()
+            parts = self.listen(self.last)
+            next(parts)
+            self.listening.set()
+            for events in parts:
                 for event in events:
                     self.seen.append(event)
                     self.last = event["seq"]
@@ -82,18 +88,6 @@ class XmlRpcPoll(Subscriber):
             yield []
             while True:
                 yield _result(getattr(proxy, "Events.next")(subscription, 1.0, 100))
-
-
-class RestPoll(Subscriber):
-    """`Events.next` over REST, on the unix socket."""
-
-    def listen(self, after: int) -> Iterator[list[dict[str, Any]]]:
-        """A subscription, asked again and again."""
-        subscription = self.host.rest("POST", "/api/subscriptions", {"after": after})["subscriptionID"]
-        self.connections += 1
-        yield []
-        while True:
-            yield self.host.rest("GET", f"/api/subscriptions/{subscription}/next?timeout=1&max=100")
 
 
 class RestStream(Subscriber):
@@ -123,6 +117,51 @@ class RestStream(Subscriber):
                 # Only now is the event whole.
                 yield [json.loads(data)] if data else []
                 data = b""
+
+
+class QmfStream(Subscriber):
+    """QMF events over a broker, by the console; after each restart of the host it begins anew by number.
+
+    :param broker: its URL, with the password
+    :param instance: the host's name on the bus
+    """
+
+    def __init__(self, daemon: Daemon, broker: str, instance: str) -> None:
+        super().__init__(daemon)
+        self._broker = broker
+        self._instance = instance
+        self._cluster: Cluster | None = None
+        self._restarted = threading.Event()
+
+    def listen(self, after: int) -> Iterator[list[dict[str, Any]]]:
+        """A stream of the console's, which stays on the broker meanwhile."""
+        self._restarted.clear()
+        cluster = self._console()
+        cluster.wait_for(self._instance)
+        with cluster.events(resume={self._instance: after}) as stream:
+            self.connections += 1
+            yield []
+            while not self._restarted.is_set():
+                event = stream.next(0.05)
+                yield [] if event is None else [msgspec.structs.asdict(event)]
+
+    def run(self) -> None:
+        """Listen until `stop`; then leave the bus."""
+        try:
+            super().run()
+        finally:
+            if self._cluster is not None:
+                self._cluster.close()
+
+    def _console(self) -> Cluster:
+        if self._cluster is None:
+            self._cluster = Cluster(self._broker, on_change=self._changed)
+            self._cluster.start()
+        return self._cluster
+
+    def _changed(self, change: HostChange) -> None:
+        if change.what == "restarted":
+            self._restarted.set()
 
 
 def _result(reply: dict[str, Any]) -> Any:

@@ -17,25 +17,34 @@ import pytest
 
 from tests.functional.daemon import Daemon
 from tests.functional.lab import eventually
-from tests.functional.subscribers import GAP, RestPoll, RestStream, Subscriber, XmlRpcPoll
+from tests.functional.subscribers import GAP, QmfStream, RestStream, Subscriber, XmlRpcPoll
 from vdsm_core.events import Event, Journal
+from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
 ROUNDS = int(os.environ.get("VDSM_KILL_ROUNDS", "15"))
 BURST = 2_000
 OBJECTS = 8
+#: What the host is called on the bus.
+HOST = "killed"
 
 CONFIG = """\
 [daemon]
 state_dir = "{folder}/state"
 run_dir = "{folder}"
 log_level = "WARNING"
-required = ["burst", "xmlrpc", "rest"]
+required = ["burst", "xmlrpc", "rest", "qmf"]
 [hypervisor]
 uri = "{uri}"
+[access.bus_users]
+USER = "monitor"
 [plugin.virt]
 enabled = false
 [plugin.qmf]
-enabled = false
+brokers = ["BROKER"]
+password_file = "{folder}/password"
+instance = "HOST"
+epoch_file = "{folder}/epoch"
+heartbeat = 0.5
 [plugin.xmlrpc]
 port = 0
 [plugin.rest]
@@ -105,15 +114,26 @@ class Bursts(Feature):
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon with that feature, installed as its author would ship it."""
+def broker(tmp_path: Path) -> Iterator[RabbitMQ]:
+    """A message broker."""
+    with RabbitMQ(tmp_path / "rabbit") as broker:
+        yield broker
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, broker: RabbitMQ) -> Iterator[Daemon]:
+    """A daemon with that feature, installed as its author would ship it, on the bus."""
     site = tmp_path / "site"
     about = site / "vdsm_burst-1.0.dist-info"
     about.mkdir(parents=True)
     (site / "vdsm_burst.py").write_text(PLUGIN)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: vdsm-burst\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[vdsm.verbs]\nburst = vdsm_burst:Bursts\n")
-    with Daemon(tmp_path, "test:///default", CONFIG, site) as daemon:
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    config = CONFIG.replace("BROKER", broker.url).replace("HOST", HOST).replace("USER", USER)
+    with Daemon(tmp_path, "test:///default", config, site) as daemon:
         yield daemon
 
 
@@ -144,13 +164,19 @@ def read_journal(daemon: Daemon) -> list[Event]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 10 * ROUNDS)
-def test_kill_in_a_burst(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three subscribers that resume, on three protocols: each has got exactly what the journal holds."""
+def test_kill_in_a_burst(
+    daemon: Daemon, broker: RabbitMQ, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    """Three subscribers that resume, one for each binding: each has got exactly what the journal holds."""
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     began = time.monotonic()
-    subscribers: list[Subscriber] = [kind(daemon) for kind in (XmlRpcPoll, RestPoll, RestStream)]
+    console = broker.url.replace(f"{USER}@", f"{USER}:{PASSWORD}@")
+    subscribers: list[Subscriber] = [
+        XmlRpcPoll(daemon), RestStream(daemon), QmfStream(daemon, console, HOST)
+    ]  # fmt: skip
     for subscriber in subscribers:
+        request.addfinalizer(subscriber.stop)
         subscriber.start()
     for burst in range(ROUNDS):
         assert eventually(lambda: all(each.listening.is_set() for each in subscribers), 20), daemon.log()
@@ -174,7 +200,8 @@ def test_kill_in_a_burst(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> 
     eventually(complete, 20)
     time.sleep(0.2)
     newest = max(each.last for each in subscribers)
-    assert eventually(lambda: all(each.last == newest for each in subscribers), 20)
+    same = eventually(lambda: all(each.last == newest for each in subscribers), 20)
+    assert same, {each.name: each.last for each in subscribers}
     for subscriber in subscribers:
         subscriber.stop()
     daemon.stop()
