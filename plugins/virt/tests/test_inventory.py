@@ -11,7 +11,7 @@ from vdsm_core.events import EventBus, Journal
 from vdsm_core.state import MEMORY
 from vdsm_core.types import builtins
 from vdsm_virt.definition import VmStatus
-from vdsm_virt.errors import NoSuchVM, VMExists
+from vdsm_virt.errors import NoSuchVM, Recovering, VMExists
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import STATUS, TRANSITIONS, Exit, Machine, Reason
@@ -59,11 +59,24 @@ def test_ids_and_names_are_unique(inventory):
 
 def test_what_is_not_there(inventory):
     """get raises, the others say None."""
+    inventory.complete()
     with pytest.raises(NoSuchVM):
         inventory.get("1")
     assert inventory.find("1") is None
     assert inventory.change("1", status="Up") is None
     inventory.forget("1")
+
+
+def test_nothing_is_said_to_be_absent_before_all_is_known(inventory):
+    """A machine that is not known yet may exist; one that is known is given."""
+    inventory.add(machine("1"))
+    with pytest.raises(Recovering):
+        inventory.insist()
+    with pytest.raises(Recovering):
+        inventory.get("2")
+    assert inventory.get("1").id == "1"
+    inventory.complete()
+    inventory.insist()
 
 
 def test_an_event_for_each_change_of_the_status_only(inventory, bus):

@@ -11,7 +11,7 @@ from vdsm_bridge.testing.blocking import BlockingDriver
 from vdsm_core.errors import HypervisorUnavailable
 from vdsm_core.hypervisor import DomainIOError, DomainLifecycle, DomainReboot
 from vdsm_virt import Virt
-from vdsm_virt.errors import NoSuchVM
+from vdsm_virt.errors import NoSuchVM, Recovering
 
 XML = """<domain type='test'><name>{name}</name><uuid>{id}</uuid><memory>65536</memory>
 <os><type>hvm</type></os></domain>"""
@@ -194,12 +194,29 @@ def test_without_a_hypervisor_the_plugin_runs(make_machines, driver):
     options = {"hypervisor": {"reconnect_first": 0.05}}
     vms = make_machines(connect=driver.connect, config=options)
     assert next(p.state for p in vms.host.server.plugins() if p.name == "virt") == "running"
-    assert vms.call("Host.getVMList") == []
-    assert vms.call("Host.getAllVmStats") == []
     with pytest.raises(HypervisorUnavailable):
         vms.begin()
+    for verb in ("Host.getVMList", "Host.getVMFullList", "Host.getAllVmStats", "Host.dumpxmls"):
+        with pytest.raises(Recovering):
+            vms.call(verb)
+    with pytest.raises(Recovering):
+        vms.call("VM.pause", vmID=vms.born_with)
+    subscription = vms.host.bridge.subscribe("|virt|VM_status|*")
+    driver.accept()
+    assert [event.params["vmId"] for event in subscription.next(10)] == [vms.born_with]
+    subscription.close()
+    vms.eventually(lambda: listed(vms) == [vms.born_with])
     with pytest.raises(NoSuchVM):
         vms.call("VM.pause", vmID=str(uuid.uuid4()))
-    driver.accept()
-    vms.eventually(lambda: vms.call("Host.getVMList"))
     assert vms.status(vms.create()) == "Up"
+    driver.break_connections(refuse=True)
+    vms.eventually(lambda: not vms.hypervisor.connected)
+    assert len(listed(vms)) == 2, "what was known once is told also while libvirt is away"
+
+
+def listed(vms):
+    """The ids of the machines; None while they are not known yet."""
+    try:
+        return vms.call("Host.getVMList", onlyUUID=True)
+    except Recovering:
+        return None
