@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from vdsm_qmf.failures import InvalidQuery
+from vdsm_qmf.pattern import BadPattern, compile_pattern
 
 Values = Mapping[str, Any]
 Predicate = Callable[[Values], bool]
@@ -17,9 +18,7 @@ _ABSENT: Final = object()
 _DEPTH: Final = 32
 #: A pattern from outside is short, and so is the text that it is held against.
 _PATTERN_LENGTH: Final = 256
-_TEXT_LENGTH: Final = 4096
-#: What makes a pattern's time grow with a power of the text's length: a repeated group that repeats.
-_NESTED_REPEAT: Final = re.compile(r"[*+}][^()]*\)[*+{]")
+_TEXT_LENGTH: Final = 1024
 
 _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "lt": operator.lt,
@@ -135,9 +134,14 @@ def _number(value: Any) -> float | None:
 def _matches(left: Any, right: Any) -> bool:
     if not (isinstance(left, str) and isinstance(right, str)):
         return False
-    if len(right) > _PATTERN_LENGTH or _NESTED_REPEAT.search(right):
-        raise InvalidQuery(reason=f"the pattern is longer than {_PATTERN_LENGTH}, or repeats a repetition")
+    return _pattern(right)(left[:_TEXT_LENGTH])
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(text: str) -> Callable[[str], bool]:
+    if len(text) > _PATTERN_LENGTH:
+        raise InvalidQuery(reason=f"the pattern is longer than {_PATTERN_LENGTH}")
     try:
-        return re.search(right, left[:_TEXT_LENGTH]) is not None
-    except re.error as error:
-        raise InvalidQuery(reason=f"'{right}' is no regular expression: {error}") from None
+        return compile_pattern(text)
+    except BadPattern as error:
+        raise InvalidQuery(reason=f"'{text}' cannot be used as a regular expression: {error}") from None
