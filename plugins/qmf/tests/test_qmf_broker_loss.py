@@ -21,7 +21,7 @@ from vdsm_qmf.testing import PASSWORD, RabbitMQ
 from .conftest import MakeHost
 from .probe import Probe
 
-#: How often the broker is killed; `make soak` sets 50.
+#: How often the broker is killed. `VDSM_QMF_ROUNDS=50` is the long run; it takes about ten minutes.
 ROUNDS = int(os.environ.get("VDSM_QMF_ROUNDS", "2"))
 
 

@@ -159,11 +159,13 @@ class EventPump:
 
     def _told(self, number: int, *, taken: bool) -> None:
         with self._changed:
-            if taken:
-                self._confirmed = max(self._confirmed, number)
-            else:
+            if not taken:
+                # It and all after it are told again, those too that were taken.
+                self._confirmed = min(self._confirmed, number - 1)
                 self._repeat = True
                 self._interrupt()
+            elif not self._repeat:
+                self._confirmed = max(self._confirmed, number)
             self._changed.notify_all()
 
 

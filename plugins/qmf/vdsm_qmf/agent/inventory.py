@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,12 +14,13 @@ from vdsm_qmf.objects import Kind, Source
 
 
 class Managed(NamedTuple):
-    """One object. `properties` are what it is; `statistics`, how it is."""
+    """One object: what it is, how it is, and when it was first seen, in nanoseconds since 1970."""
 
     kind: Kind
     name: str
     properties: dict[str, Any]
     statistics: dict[str, Any]
+    created: int
 
     @property
     def values(self) -> dict[str, Any]:
@@ -25,11 +28,32 @@ class Managed(NamedTuple):
         return {**self.statistics, **self.properties}
 
 
+class Ages:
+    """When each object was first seen by this agent, in nanoseconds since 1970."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first: dict[str, dict[str, int]] = {}
+
+    def first_seen(self, kind: Kind, name: str) -> int:
+        """The time of an object; now, if this is the first time."""
+        with self._lock:
+            return self._first.setdefault(kind.name, {}).setdefault(name, time.time_ns())
+
+    def keep(self, kind: Kind, names: set[str]) -> None:
+        """These are all that are there of one kind: the others are forgotten."""
+        with self._lock:
+            known = self._first.get(kind.name, {})
+            for gone in known.keys() - names:
+                del known[gone]
+
+
 class Inventory:
     """Reads objects through the verbs of the bridge, with the access of whoever asks."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        self._ages = Ages()
 
     def objects(self, kind: Kind, context: Context, *, statistics: bool = True) -> Iterator[Managed]:
         """The objects of one kind.
@@ -61,6 +85,12 @@ class Inventory:
         id_ = str(one.properties.get(one.kind.key, ""))
         return one._replace(statistics=self._statistics(one.kind, id_, context))
 
+    def managed(
+        self, kind: Kind, name: str, properties: dict[str, Any], statistics: dict[str, Any]
+    ) -> Managed:
+        """An object with its age."""
+        return Managed(kind, name, properties, statistics, self._ages.first_seen(kind, name))
+
     def _singleton(self, kind: Kind, context: Context, *, statistics: bool) -> Managed:
         properties: dict[str, Any] = {}
         for source in kind.sources:
@@ -68,20 +98,22 @@ class Inventory:
                 # Of two that tell the same, the first is believed, as in the schema.
                 properties = {**self._quietly(source, {}, context), **properties}
         told = self._statistics(kind, "", context) if statistics else {}
-        return Managed(kind, kind.object_name(""), properties, told)
+        return self.managed(kind, kind.object_name(""), properties, told)
 
-    def _listed(self, kind: Kind, context: Context) -> Iterator[tuple[str, Any]]:
+    def _listed(self, kind: Kind, context: Context) -> list[tuple[str, Any]]:
         listing = builtins(self._bridge.call(kind.lists, {}, context))
         if isinstance(listing, Mapping):
-            yield from ((str(id_), record) for id_, record in listing.items())
+            found = [(str(id_), record) for id_, record in listing.items()]
         else:
-            yield from ((kind.id_of(record), record) for record in listing or ())
+            found = [(kind.id_of(record), record) for record in listing or ()]
+        self._ages.keep(kind, {kind.object_name(id_) for id_, _ in found})
+        return found
 
     def _managed(self, kind: Kind, id_: str, record: Any, context: Context, *, statistics: bool) -> Managed:
         properties = dict(record) if isinstance(record, Mapping) else {}
         properties[kind.key] = id_
         told = self._statistics(kind, id_, context) if statistics else {}
-        return Managed(kind, kind.object_name(id_), properties, told)
+        return self.managed(kind, kind.object_name(id_), properties, told)
 
     def _statistics(self, kind: Kind, id_: str, context: Context) -> dict[str, Any]:
         told: dict[str, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -24,24 +23,6 @@ Answers = tuple[str, Iterator[Any]]
 _AGENT: Final = Kind(name=AGENT_CLASS, key="")
 
 
-class Ages:
-    """When each object was first seen by this agent, in nanoseconds since 1970."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._first: dict[str, int] = {}
-
-    def first_seen(self, name: str, now: int) -> int:
-        """The time of an object; `now` if this is the first time."""
-        with self._lock:
-            return self._first.setdefault(name, now)
-
-    def forget(self, name: str) -> None:
-        """The object is gone."""
-        with self._lock:
-            self._first.pop(name, None)
-
-
 class Queries:
     """Answers what QMF asks with `_query_request`."""
 
@@ -50,7 +31,6 @@ class Queries:
         self._schemas = schemas
         self._inventory = inventory
         self._name = str(name)
-        self.ages = Ages()
 
     def schema(self, body: Mapping[str, Any]) -> Answers | None:
         """The answer, if it is about the schema; the API is no secret.
@@ -94,14 +74,15 @@ class Queries:
             forms.object_id(one.name, self._name),
             schema.data_class(one.kind.name).id,
             one.values,
-            created=self.ages.first_seen(one.name, now),
+            created=one.created,
             updated=deleted or now,
             deleted=deleted,
         )
 
     def agent(self) -> Managed:
         """The agent's own object."""
-        return Managed(_AGENT, AGENT_CLASS, {"name": self._name, "revision": self._bridge.revision}, {})
+        told = {"name": self._name, "revision": self._bridge.revision}
+        return self._inventory.managed(_AGENT, AGENT_CLASS, told, {})
 
     def _by_id(self, oid: Mapping[str, Any], schema: Schema, context: Context) -> list[Managed]:
         name = oid.get("_object_name")

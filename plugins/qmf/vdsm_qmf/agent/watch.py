@@ -100,7 +100,6 @@ class Watch:
         for name, (_, gone) in list(known.items()):
             if name not in seen and gone.kind.name not in blind:
                 self._tell(gone, schema, deleted=time.time_ns())
-                self._queries.ages.forget(name)
                 del known[name]
 
     def _compare(self, one: Managed, known: dict[str, Any], schema: Schema) -> None:

@@ -95,6 +95,8 @@ class Bus:
         self._flushing = False
         self._failures = 0
         self._stopped = threading.Event()
+        # Of each subscription: messages that the listener has and has not done with, of whichever connection.
+        self._held = [0] * len(self._subscriptions)
         self._reset()
 
     def _reset(self) -> None:
@@ -109,6 +111,7 @@ class Bus:
         self._owed = [0] * len(self._subscriptions)
         self._tag = 0
         self._timer: Timer | None = None
+        self._looking_again = False
 
     # -- from any thread
 
@@ -213,7 +216,8 @@ class Bus:
             descriptor, key = wanted
             receiver.source.filter.put_dict({symbol("key"): Described(symbol(descriptor), key)})
         receiver.open()
-        receiver.flow(self.settings.credit)
+        # What came over an earlier connection and is still being worked on counts.
+        receiver.flow(max(0, self.settings.credit - self._held[number]))
         self._receivers.append(receiver)
 
     def _sender(self, target: str | None) -> Sender:
@@ -301,6 +305,7 @@ class Bus:
         delivery.update(Delivery.ACCEPTED)
         delivery.settle()
         number = int(link.name.split("-")[1])
+        self._held[number] += 1
         if delivery.aborted:
             self._grant(number)
             return
@@ -308,6 +313,7 @@ class Bus:
         self._listener.received(bytes(buffer), number, oversized=oversized)
 
     def _grant(self, number: int) -> None:
+        self._held[number] -= 1
         if number >= len(self._receivers):
             return
         self._owed[number] += 1
@@ -342,14 +348,25 @@ class Bus:
         blocked: set[str | None] = set()
         for number, letter in enumerate(letters):
             if self._session.outgoing_bytes > _IN_FLIGHT:
-                self.loop.call_later(_LOOK_AGAIN, self.flush)
+                self._look_again()
                 return kept + letters[number:]
             target = self.dialect.target(letter.address)
             if target in blocked or not self._transmit(self._sender(target), letter):
                 # What goes to one target keeps its order.
                 blocked.add(target)
                 kept.append(letter)
+                if len(blocked) == len(self._senders):
+                    return kept + letters[number + 1 :]
         return kept
+
+    def _look_again(self) -> None:
+        if not self._looking_again:
+            self._looking_again = True
+            self.loop.call_later(_LOOK_AGAIN, self._looked_again)
+
+    def _looked_again(self) -> None:
+        self._looking_again = False
+        self.flush()
 
     def _transmit(self, sender: Sender, letter: Letter) -> bool:
         if not sender.state & Endpoint.REMOTE_ACTIVE or sender.credit <= 0:

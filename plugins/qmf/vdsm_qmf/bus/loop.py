@@ -28,6 +28,10 @@ Work = Callable[[], None]
 OnReady = Callable[[int], None]
 
 
+#: Cancelled timers that may stay among the others until their time has come.
+_SLACK: Final = 1_000
+
+
 class Timer:
     """Work that is to be done later, unless it is cancelled."""
 
@@ -55,6 +59,7 @@ class Loop:
         self._awake = False
         self._ending = False
         self._timers: list[tuple[float, int, Timer]] = []
+        self._tidy_at = _SLACK
         self._count = itertools.count()
 
     def start(self) -> None:
@@ -90,8 +95,16 @@ class Loop:
     def call_later(self, delay: float, work: Work) -> Timer:
         """Do some work after `delay` seconds."""
         timer = Timer(time.monotonic() + delay, work)
+        if len(self._timers) > self._tidy_at:
+            self._tidy()
         heapq.heappush(self._timers, (timer.at, next(self._count), timer))
         return timer
+
+    def _tidy(self) -> None:
+        """Take the cancelled timers out: a call that was answered leaves one that is due in a minute."""
+        self._timers = [entry for entry in self._timers if entry[2].work is not None]
+        heapq.heapify(self._timers)
+        self._tidy_at = 2 * len(self._timers) + _SLACK
 
     def watch(self, sock: socket.socket, events: int, ready: OnReady) -> None:
         """Call `ready` with READ, WRITE or both whenever a socket is; zero `events`: no longer."""
@@ -134,11 +147,10 @@ class Loop:
                 self._guard(work)
 
     def _do_soon(self) -> None:
-        while True:
-            with self._lock:
-                if not self._soon:
-                    return
-                work = self._soon.popleft()
+        # What comes meanwhile has its turn after the sockets.
+        with self._lock:
+            batch, self._soon = self._soon, deque()
+        for work in batch:
             self._guard(work)
 
     @staticmethod

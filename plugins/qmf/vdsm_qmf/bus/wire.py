@@ -208,12 +208,16 @@ class Wire:
 
     def _tick(self) -> None:
         """Heartbeats of AMQP itself: ours go out in time, the broker's are waited for."""
-        at = self._transport.tick(time.monotonic())
+        now = time.monotonic()
+        at = self._transport.tick(now)
         if self._ticking is not None:
+            if self._ticking.work is not None and now < self._ticking.at <= at:
+                # It comes early and is set anew: cheaper than one timer for each message.
+                return
             self._ticking.cancel()
             self._ticking = None
         if at and self._socket is not None:
-            self._ticking = self._loop.call_later(max(0.0, at - time.monotonic()), self.pump)
+            self._ticking = self._loop.call_later(max(0.0, at - now), self.pump)
 
     def _dispatch(self) -> None:
         while self._owner is not None and (event := self._collector.peek()) is not None:

@@ -50,7 +50,7 @@ class _Pending:
         self.deadline = time.monotonic() + question.timeout
         self.answer: Future[Any] = Future()
         self.parts: list[Any] = []
-        self.sent: tuple[int, int] | None = None
+        self.sent: tuple[int, int, int] | None = None
         self.timer: Timer | None = None
         self.key = ""
 
@@ -162,9 +162,10 @@ class Calls:
             text += f"; no connection to the broker {self._bus.trouble}"
         self._end(pending, error=Unreachable(text))
 
-    def _connections(self, host: Host | None) -> tuple[int, int]:
+    def _connections(self, host: Host | None) -> tuple[int, int, int]:
         assert self._bus is not None
-        return self._bus.connections, host.connection if host is not None else 0
+        theirs = (host.epoch, host.connection) if host is not None else (0, 0)
+        return self._bus.connections, *theirs
 
     def _send(self, pending: _Pending, host: Host | None, patience: float) -> None:
         bus = self._bus

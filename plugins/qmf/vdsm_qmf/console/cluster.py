@@ -16,7 +16,7 @@ from vdsm_qmf.console.calls import GRACE, Calls, Question
 from vdsm_qmf.console.hosts import Hosts, OnChange
 from vdsm_qmf.console.model import Host, HostChange, Result
 from vdsm_qmf.console.stream import EventStream
-from vdsm_qmf.failures import Malformed, NotCarriable
+from vdsm_qmf.failures import Malformed, NotCarriable, Oversized
 from vdsm_qmf.message import Address, Request, compose
 from vdsm_qmf.names import DIRECT, LOCATE_KEY, TOPIC, AgentName, escape
 from vdsm_qmf.schema import AGENT_CLASS, PACKAGE
@@ -294,13 +294,17 @@ class Cluster:
 
     def received(self, data: bytes, link: int, *, oversized: bool) -> None:
         """See `Listener`."""
-        if oversized or not self._front.submit(lambda: self._read(data, link)):
-            log.warning("A message of %d bytes was dropped", len(data))
+        if not self._front.submit(lambda: self._read(data, link, oversized=oversized)):
+            log.warning("A message of %d bytes was dropped: too many wait already", len(data))
             self._bus.done(link)
 
-    def _read(self, data: bytes, link: int) -> None:
+    def _read(self, data: bytes, link: int, *, oversized: bool) -> None:
         try:
-            request = message.parse(data)
+            if oversized:
+                # Whoever waits for it is told now rather than at the end of its patience.
+                request = message.parse_head(data, Oversized(limit=_LARGEST_ANSWER))
+            else:
+                request = message.parse(data)
         except Malformed as error:
             log.debug("A message cannot be read: %s", error)
         else:
