@@ -1,4 +1,5 @@
-"""What schemathesis cannot know: a request id belongs to one request; a tag must have been read before."""
+"""What schemathesis cannot know: a request id belongs to one request, a tag must have been read before, and
+a call that waits for events waits."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ import schemathesis
 
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _GOOD_TIME = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
+#: Seconds that a call may wait for events; schemathesis gives up after ten.
+_WAIT = 0.1
 
 
 @schemathesis.hook
@@ -24,3 +27,17 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if _GOOD_TIME.fullmatch(headers.get("Request-Timeout", "")):
         headers["Request-Timeout"] = "30"
     headers.pop("Prefer", None)
+    _wait_shortly(case.query)
+    _wait_shortly(case.body)
+
+
+def _wait_shortly(arguments: Any) -> None:
+    if isinstance(arguments, dict) and _is_long(arguments.get("timeout")):
+        arguments["timeout"] = _WAIT
+
+
+def _is_long(value: Any) -> bool:
+    try:
+        return _WAIT < float(value) <= 60
+    except (TypeError, ValueError):
+        return False

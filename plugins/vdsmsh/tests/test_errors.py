@@ -45,7 +45,6 @@ REFUSALS = [
     (("lamp", "list", "--timeout", "soon"), 2, "'soon' is not a number of seconds"),
     (("--url",), 2, "--url needs a value"),
     (("--url", "gopher://x", "lamp", "list"), 2, "can reach gopher:// URLs; install a package"),
-    (("--url", "amqp://x", "lamp", "list"), 2, "can reach amqp:// URLs; install vdsm-qmf"),
     (("--url", "somewhere", "lamp", "list"), 2, "'somewhere' is no URL"),
     (("--token-file", "/nowhere", "lamp", "list"), 2, "--token-file /nowhere: No such file or directory"),
     (("--url", "unix:///nowhere/api.sock", "host", "ping"), 3, "No such file or directory"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from vdsm_bridge.transport import Credentials
+from vdsmsh import target
 from vdsmsh.failures import UsageError
-from vdsmsh.target import choose_url, credentials
+from vdsmsh.target import choose_url, connect, credentials
 
 Listen = Callable[[Path], None]
 
@@ -97,3 +99,10 @@ def test_token_file(tmp_path: Path) -> None:
 def test_no_token() -> None:
     """No token is no token."""
     assert credentials("", {}).token == ""
+
+
+def test_transport_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distribution that serves a scheme is named; whether it is installed here must not matter."""
+    monkeypatch.setattr(target, "GROUP", "vdsm.transports.of.nobody")
+    with pytest.raises(UsageError, match="can reach amqp:// URLs; install vdsm-qmf"):
+        connect("amqp://broker.example", Credentials())
