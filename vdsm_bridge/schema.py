@@ -30,6 +30,14 @@ def components(
     return list(schemas), {**nested, **definitions}
 
 
+def struct_schema(type_: type[msgspec.Struct]) -> dict[str, Any]:
+    """The schema of a struct, its members at the top instead of behind a reference to itself."""
+    schema = type_schema(type_)
+    definitions = dict(schema.get("$defs", {}))
+    own = definitions.pop(schema.get("$ref", "").rpartition("/")[2], {})
+    return {**own, "$defs": definitions} if definitions else own
+
+
 def type_schema(type_: Any) -> dict[str, Any]:
     """The schema of one type, its references included under `$defs`."""
     if type_ is None or type_ is type(None):

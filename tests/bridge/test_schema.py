@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from vdsm_bridge.schema import components, type_schema
+from vdsm_bridge.schema import components, struct_schema, type_schema
 from vdsm_bridge.testing import TestHost
 from vdsm_core.types import Open, Request
 
@@ -81,3 +81,12 @@ def test_what_has_no_schema_is_named() -> None:
 
     with pytest.raises((NotImplementedError, TypeError)):
         type_schema(complex)
+
+
+def test_a_struct_shows_its_members_at_the_top() -> None:
+    """Who reads one struct's schema need not follow a reference to it; others stay under `$defs`."""
+    schema = struct_schema(Params)
+    assert schema["properties"]["disks"]["items"] == {"$ref": "#/$defs/Disk"}
+    assert set(schema["$defs"]) == {"Disk", "Part"}
+    assert struct_schema(Part)["properties"]["size"]["type"] == "integer"
+    assert "$defs" not in struct_schema(Part)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from vdsm_bridge.context import Context
-from vdsm_bridge.schema import type_schema
+from vdsm_bridge.schema import struct_schema
 from vdsm_bridge.verb import Namespace, action, query
 from vdsm_core.config import EventOptions
 from vdsm_core.errors import NotFound, ResourceExhausted
@@ -201,7 +201,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
                 operation=kind.operation,
                 summary=" ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split()),
                 bulk=kind.bulk,
-                params=type_schema(kind),
+                params=struct_schema(kind),
             )
             for kind in event_types()
         ]

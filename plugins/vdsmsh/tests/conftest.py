@@ -109,6 +109,8 @@ class Terminal:
             if not ready:
                 raise AssertionError(f"waited for {texts!r}, saw {self.seen!r}")
             self.seen += self._read()
+            if self._process.poll() is not None and time.monotonic() > deadline:
+                raise AssertionError(f"waited for {texts!r}, and the program ended; saw {self.seen!r}")
         return self.seen
 
     def wait(self, timeout: float = 20.0) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stevedore.exception import NoMatches
 
 from vdsm_bridge.testing import TestHost
 
@@ -126,6 +127,18 @@ def test_quiet_and_verbose(host: TestHost, run: Run) -> None:
     """`-v` tells what was sent and how long it took; by default and with `-q` nothing but the result."""
     assert f"Lamp.getInfo {{'lampID': '{HALL}'}}: " in run("-v", "lamp", "info", HALL).err
     assert run("lamp", "info", HALL).err == run("-q", "lamp", "info", HALL).err == ""
+
+
+def test_transport_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, home: Path, run: Run) -> None:
+    """Without the package of the bus, vdsmsh says which one to install."""
+
+    def none_found(*_: object, **__: object) -> None:
+        raise NoMatches
+
+    monkeypatch.setattr("vdsmsh.target.DriverManager", none_found)
+    outcome = run("--url", "amqp://x", "lamp", "list")
+    assert outcome.code == 2
+    assert "nothing installed here can reach amqp:// URLs; install vdsm-qmf" in outcome.err
 
 
 def test_version(home: Path, run: Run) -> None:

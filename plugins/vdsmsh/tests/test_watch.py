@@ -24,15 +24,21 @@ PATIENCE = 15.0
 class Watcher:
     """`vdsmsh ... --watch` that writes into a pipe."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        self._read = b""
 
     def line(self) -> str:
         """The next line."""
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
-        assert ready, "no line has come"
-        return self._process.stdout.readline().rstrip("\n")
+        while b"\n" not in self._read:
+            ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+            assert ready, "no line has come"
+            read = os.read(self._process.stdout.fileno(), 65536)
+            assert read, "it has ended"
+            self._read += read
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
 
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""
@@ -43,9 +49,7 @@ class Watcher:
 @contextmanager
 def watching(vdsmsh: str, *words: str) -> Iterator[Watcher]:
     """A running watcher; gone afterwards."""
-    process = subprocess.Popen(
-        [vdsmsh, *words, "--watch"], stdout=subprocess.PIPE, text=True, bufsize=1, env={**os.environ}
-    )
+    process = subprocess.Popen([vdsmsh, *words, "--watch"], stdout=subprocess.PIPE)
     try:
         yield Watcher(process)
     finally:

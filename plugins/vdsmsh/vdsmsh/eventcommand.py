@@ -28,6 +28,9 @@ On Ctrl-C the number of the last event is told; --after goes on behind it. A gap
 With --count, exit code 3 says that the time was up before that."""
 _HELP: Final = frozenset({"-h", "--help"})
 
+#: Seconds of one wait; what threads can wait has a bound.
+_LONGEST: Final = 3600.0
+
 
 def run_events(session: Session, settings: Settings, words: Sequence[str]) -> None:
     """Show events.
@@ -88,7 +91,7 @@ def _batches(follower: Follower, count: int | None, duration: float) -> Iterator
     """Events as they come, until `count` came or the time is up."""
     end = time.monotonic() + duration
     while count != 0 and (patience := end - time.monotonic()) > 0:
-        events = follower.next(patience)[:count]
+        events = follower.next(min(patience, _LONGEST))[:count]
         yield events
         count = count and count - len(events)
 

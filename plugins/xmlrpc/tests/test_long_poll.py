@@ -49,7 +49,7 @@ def test_what_is_new(served: Served) -> None:
     subscription = subscribe(served)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(wait, served, subscription)
-        until(lambda: served.host.call("Events.list")[0].idle > 0.05)
+        until(lambda: not served.host.call("Events.list")[0].idle)
         served.host.call("Lamp.switch", lampID=LAMP, lit=True)
         (event,) = call.result(PATIENCE)["result"]
     assert (event["id"], event["params"]) == (f"|sample|switched|{LAMP}", {"lit": True})
