@@ -22,7 +22,7 @@ from vdsm_bridge.ledger import Answer, Ledger, refused, replay
 from vdsm_bridge.registry import Registry
 from vdsm_bridge.verb import Kind, TaskRef, Verb
 from vdsm_core import types
-from vdsm_core.errors import InvalidArgument, MissingArgument, UnexpectedError, VdsmError
+from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, UnexpectedError, VdsmError
 from vdsm_core.events import Event, EventBus, Subscription
 from vdsm_core.lanes import Lanes
 from vdsm_core.tasks import Job, Progress, Tasks
@@ -108,9 +108,15 @@ class Bridge:
         :returns: the typed result; for a task verb its `TaskRef`
         :raises VdsmError: of any kind, `UnexpectedError` for a bug in the verb
         """
-        verb = self._registry.find(name)
-        self._access.check(verb, context.identity)
-        values = self._convert(verb, arguments, text=text)
+        verb = self._registry.enter(name, context.remaining(self._call_deadline))
+        try:
+            self._access.check(verb, context.identity)
+            values = self._convert(verb, arguments, text=text)
+            return self._answer(verb, values, context, condition)
+        finally:
+            self._registry.leave(verb)
+
+    def _answer(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         token = calls.enter(context)
         try:
             if verb.kind is Kind.QUERY:
@@ -184,6 +190,10 @@ class Bridge:
         if deadline is None:
             deadline = time.monotonic() + self._call_deadline
         with self._lanes.turn(lane, verb.name, deadline=deadline, overtake=verb.declaration.overtakes):
+            if not self._registry.offers(verb):
+                raise Unavailable(
+                    reason=f"the plugin '{verb.plugin}' was switched off, or restarted, while the call waited"
+                )
             condition()
             return self._run(verb, values, context)
 

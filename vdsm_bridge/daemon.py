@@ -9,9 +9,12 @@ import queue
 import signal
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any, Final
 
 from vdsm_bridge.context import FlowFilter
+from vdsm_bridge.lifecycle import DaemonStops
 from vdsm_bridge.notify import notify
 from vdsm_bridge.presence import Outcome, Presence
 from vdsm_bridge.server import Server
@@ -20,6 +23,9 @@ from vdsm_core.config import Config
 from vdsm_core.errors import ConfigError
 
 log = logging.getLogger("vdsm")
+
+#: Stands among the signals for the end of the start. It is no signal's number.
+_STARTED: Final = 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,26 +62,32 @@ def set_up_log(level: str) -> None:
 
 def _serve(loaded: Config, place: Path | None) -> int:
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda caught, _: signals.put(caught))
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, lambda caught, _: signals.put(caught))
     server = Server(loaded)
     presence = Presence(loaded.daemon.run_dir)
-    began = time.monotonic()
     try:
         presence.claim()
-        server.start()
     except ConfigError as error:
         log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
-        presence.release()
         return 1
-    _announce(server)
-    _tell(presence, server, place, began, "")
-    notify("READY=1")
-    while signals.get() == signal.SIGHUP:
-        began = time.monotonic()
-        _tell(presence, server, place, began, _reload(server, place))
+    # Starts and reloads take their time when a plugin hangs. This thread hears the next signal meanwhile.
+    control = ThreadPoolExecutor(1, thread_name_prefix="control")
+    start = control.submit(_start, server, presence, place)
+    start.add_done_callback(lambda _: signals.put(_STARTED))
+    work: Future[Any] = start
+    while (number := signals.get()) in {signal.SIGHUP, _STARTED}:
+        if number == signal.SIGHUP:
+            work = control.submit(_reload_and_tell, server, presence, place)
+        elif not start.result():
+            control.shutdown()
+            presence.release()
+            return 1
     notify("STOPPING=1")
     log.info("Stopping")
+    server.hurry()
+    control.shutdown(wait=False, cancel_futures=True)
+    wait([work], loaded.daemon.grace)
     server.stop()
     presence.release()
     log.info("Stopped")
@@ -85,6 +97,25 @@ def _serve(loaded: Config, place: Path | None) -> int:
     os._exit(0)
 
 
+def _start(server: Server, presence: Presence, place: Path | None) -> bool:
+    """Whether the daemon has come up."""
+    began = time.monotonic()
+    try:
+        server.start()
+    except (ConfigError, DaemonStops) as error:
+        log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
+        return False
+    _announce(server)
+    _tell(presence, server, place, began, "")
+    notify("READY=1")
+    return True
+
+
+def _reload_and_tell(server: Server, presence: Presence, place: Path | None) -> None:
+    began = time.monotonic()
+    _tell(presence, server, place, began, _reload(server, place))
+
+
 def _reload(server: Server, place: Path | None) -> str:
     """Apply the configuration as it is now; why it cannot be, or nothing."""
     try:
@@ -92,6 +123,9 @@ def _reload(server: Server, place: Path | None) -> str:
     except ConfigError as error:
         log.error("The configuration stays as it was: %s", error)  # noqa: TRY400
         server.reload_refused(str(error))
+        return str(error)
+    except DaemonStops as error:
+        log.info("The configuration was not applied in full: %s", error)
         return str(error)
     except Exception as error:
         # Whatever goes wrong here, machines are still to be managed.

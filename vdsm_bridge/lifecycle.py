@@ -3,16 +3,20 @@
 Hooks come first, then features, then bindings, so that nothing is served before it can be answered;
 they go in the opposite order. Starting and stopping have a bound each: a plugin that does not come back is
 reported and left alone. When the daemon ends, all of it together has one.
+
+A feature whose options change is replaced: calls of its verbs wait meanwhile. One that is switched off takes
+its verbs away first, and has the time to finish the calls that it has begun.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -22,6 +26,7 @@ from vdsm_bridge.budget import Budget
 from vdsm_bridge.feature import Feature, PluginInfo, PluginState, Runtime
 from vdsm_bridge.verb import Verb, collect
 from vdsm_core import plugins
+from vdsm_core.bounded import bounded
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import PluginsMissing, VdsmError
 from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Found
@@ -31,14 +36,15 @@ log = logging.getLogger(__name__)
 _ORDER = (HOOKS, VERBS, BINDINGS)
 #: What a plugin is known by: group, name, target and distribution.
 _Place = tuple[str, str, str, str]
-R = TypeVar("R")
+#: The part of its time to stop that a feature gives to the calls that run.
+_FINISHING: Final = 0.5
 
 
-class StartStopTimeout(VdsmError):
-    """A plugin did not start or stop in time. Facts: `what`, `seconds`."""
+class DaemonStops(VdsmError):
+    """The plugins are not changed any more."""
 
-    slug = "plugin-timeout"
-    template = "The {what} did not come to its end within {seconds:.1f} s"
+    slug = "daemon-stops"
+    template = "The daemon stops; its plugins are not changed any more"
 
 
 class Plugin:
@@ -48,12 +54,25 @@ class Plugin:
         self.found = found
         self.state: PluginState = state
         self.error = error or found.error
+        #: Why it did not stop cleanly the last time.
+        self.unclean = ""
         self.options: Options | None = None
         self.instance: Any = None
 
+    def address(self) -> list[str]:
+        """Where it listens. A binding that is about to stop, or has a mistake there, listens nowhere."""
+        instance = self.instance
+        if self.state != "running" or not isinstance(instance, Binding):
+            return []
+        try:
+            return [str(each) for each in instance.address]
+        except Exception:
+            # Isolation: what is told of all plugins does not fail because of one.
+            log.exception("Plugin %s cannot tell its address", self.found.name)
+            return []
+
     def info(self) -> PluginInfo:
         """What is told of it."""
-        binding = isinstance(self.instance, Binding) and self.state == "running"
         return PluginInfo(
             name=self.found.name,
             group=self.found.group,
@@ -61,7 +80,7 @@ class Plugin:
             distribution=self.found.distribution,
             version=self.found.version,
             error=self.error,
-            address=list(self.instance.address) if binding else [],
+            address=self.address(),
         )
 
 
@@ -94,6 +113,8 @@ class Lifecycle:
         self._in_memory: dict[_Place, str] = {}
         # Held while a state changes and is told of, so that a snapshot is before or after that.
         self._turning = threading.Lock()
+        #: Done once the daemon stops: no start is begun any more, or waited for.
+        self._hurry: Future[None] = Future()
 
     def info(self) -> list[PluginInfo]:
         """Every plugin with its state, by group and name."""
@@ -118,7 +139,11 @@ class Lifecycle:
         if before is None:
             return Plugin(found)
         # What runs, runs on, even if another distribution claims its name by now.
-        return before if before.state == "running" else Plugin(found, before.state, before.error)
+        if before.state == "running":
+            return before
+        plugin = Plugin(found, before.state, before.error)
+        plugin.unclean = before.unclean
+        return plugin
 
     def _as_in_memory(self, found: Found) -> Found:
         if found.loaded is None:
@@ -150,6 +175,7 @@ class Lifecycle:
         """Bring the plugins of some groups to the state that `config` asks for; those there are not touched.
 
         :raises ConfigError: an option is not acceptable; then nothing has changed
+        :raises DaemonStops: it was told to hurry; plugins that had not had their turn are as before
         """
         wanted = self.check(config)
         self._drop_what_is_gone(runtime)
@@ -162,17 +188,28 @@ class Lifecycle:
                 and plugin.state == "running"
                 and plugin.options != wanted.get(number)
             ):
-                self._stop(plugin, runtime, self._grace)
+                self._go_on()
+                self._stop(plugin, runtime, self._grace, comes_back=number in wanted)
         for number, plugin in enumerate(self._plugins):
             if plugin.found.group not in groups:
                 continue
             if number in wanted:
                 if plugin.state != "running":
+                    self._go_on()
                     self._start(plugin, wanted[number], runtime, bridge)
             elif not config.enabled(plugin.found.name):
-                self._turn(plugin, "disabled", "")
+                self._turn(plugin, "disabled", plugin.unclean)
             else:
                 self._turn(plugin, "failed", plugin.found.error)
+
+    def hurry(self) -> None:
+        """Do not wait for starts any more, and let no plugin be changed; the daemon is about to stop."""
+        if not self._hurry.done():
+            self._hurry.set_result(None)
+
+    def _go_on(self) -> None:
+        if self._hurry.done():
+            raise DaemonStops
 
     def _drop_what_is_gone(self, runtime: Runtime) -> None:
         for plugin in reversed(self._plugins):
@@ -203,6 +240,9 @@ class Lifecycle:
 
     def stop(self, runtime: Runtime, budget: Budget) -> None:
         """Stop everything that runs, bindings first; those of one group side by side, in its share."""
+        for plugin in self._plugins:
+            if plugin.found.group == VERBS and plugin.state != "running":
+                runtime.registry.remove(plugin.found.name)  # nobody waits for it to come back
         for group in reversed(_ORDER):
             share = budget.share()
             stops = [
@@ -218,40 +258,52 @@ class Lifecycle:
     def _start(self, plugin: Plugin, options: Options, runtime: Runtime, bridge: Bridge) -> None:
         found = plugin.found
         try:
-            instance, verbs = _bounded(
+            instance, verbs = bounded(
                 f"start of {found.name}",
                 lambda: _bring_up(found, options, runtime, bridge),
                 self._grace,
                 late=lambda result: _take_down(found, result[0], runtime, self._grace),
+                hurry=self._hurry,
             )
             self._offer(found, instance, verbs, runtime)
         except Exception as error:
             # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
+            if found.group == VERBS:
+                runtime.registry.remove(found.name)
             reason = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
             self._turn(plugin, "failed", reason)
             log.exception("Plugin %s (%s) did not start", found.name, found.group)
             return
-        plugin.options, plugin.instance = options, instance
+        plugin.options, plugin.instance, plugin.unclean = options, instance, ""
         self._turn(plugin, "running", "")
-        where = ", ".join(plugin.info().address)
+        where = ", ".join(plugin.address())
         log.info("Plugin %s runs%s", found.name, f" on {where}" if where else "")
 
     def _offer(self, found: Found, instance: Any, verbs: Sequence[Verb], runtime: Runtime) -> None:
+        if found.group != VERBS:
+            return
         try:
-            runtime.registry.add(verbs, found.source)
+            runtime.registry.replace(found.name, verbs, found.source)
         except VdsmError:
-            self._end(found, instance, runtime, self._grace)
+            with suppress(VdsmError):  # the first trouble is the one to tell
+                self._end(found, instance, runtime, self._grace)
             raise
 
-    def _stop(self, plugin: Plugin, runtime: Runtime, grace: float) -> None:
+    def _stop(self, plugin: Plugin, runtime: Runtime, grace: float, *, comes_back: bool = False) -> None:
+        found = plugin.found
+        if found.group == VERBS:
+            if comes_back:
+                runtime.registry.hold(found.name)
+            else:
+                runtime.registry.remove(found.name)
         reason = ""
         try:
-            self._end(plugin.found, plugin.instance, runtime, grace)
+            self._end(found, plugin.instance, runtime, grace)
         except Exception as error:
             # As above: what cannot stop is reported and left alone.
-            reason = str(error)
-            log.exception("Plugin %s (%s) did not stop cleanly", plugin.found.name, plugin.found.group)
-        plugin.options, plugin.instance = None, None
+            reason = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
+            log.exception("Plugin %s (%s) did not stop cleanly", found.name, found.group)
+        plugin.options, plugin.instance, plugin.unclean = None, None, reason
         self._turn(plugin, "stopped", reason)
 
     def _turn(self, plugin: Plugin, state: PluginState, error: str) -> None:
@@ -260,14 +312,21 @@ class Lifecycle:
                 plugin.state, plugin.error = state, error
                 self._changed(plugin.info())
 
-    @staticmethod
-    def _end(found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
-        _bounded(
+    def _end(self, found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
+        bounded(
             f"stop of {found.name}",
             lambda: _take_down(found, instance, runtime, grace),
             # Who uses all of the grace still has to close what it holds.
             grace * 1.25,
+            late=lambda _: self._ended_after_all(_place(found)),
         )
+
+    def _ended_after_all(self, place: _Place) -> None:
+        for plugin in self._plugins:
+            if _place(plugin.found) == place and plugin.unclean:
+                still, plugin.unclean = plugin.unclean, ""
+                if plugin.error == still:
+                    self._turn(plugin, plugin.state, "")
 
 
 def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> tuple[Any, list[Verb]]:
@@ -289,9 +348,10 @@ def _take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> N
     if found.group == HOOKS:
         runtime.hooks.unregister(found.name)
         return
-    if found.group == VERBS:
-        runtime.registry.remove(found.name)
-    instance.stop(grace)
+    end = time.monotonic() + grace
+    if found.group == VERBS and (left := runtime.registry.drain(found.name, grace * _FINISHING)):
+        log.warning("Plugin %s stops while %d calls of its verbs run", found.name, left)
+    instance.stop(max(0.0, end - time.monotonic()))
 
 
 def config_type(found: Found, known: Sequence[Found]) -> type[Options]:
@@ -301,36 +361,3 @@ def config_type(found: Found, known: Sequence[Found]) -> type[Options]:
         if isinstance(config, type) and issubclass(config, Options) and config is not Options:
             return config
     return Options
-
-
-def _bounded(
-    what: str, work: Callable[[], R], seconds: float, late: Callable[[R], None] = lambda _: None
-) -> R:
-    """Run `work` for at most `seconds`; a longer one is left running on a thread of its own.
-
-    :param late: called with the result of a run that ends when nobody waits for it any more
-    :raises StartStopTimeout: it has not come to its end
-    """
-    outcome: Future[R] = Future()
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller; what would end the daemon, wrapped
-            failure = (
-                error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
-            )
-            with suppress(InvalidStateError):
-                outcome.set_exception(failure)
-            return
-        try:
-            outcome.set_result(result)
-        except InvalidStateError:
-            log.warning("The %s came to its end too late", what)
-            late(result)
-
-    threading.Thread(target=run, name=what, daemon=True).start()
-    wait([outcome], seconds)
-    if outcome.cancel():
-        raise StartStopTimeout(what=what, seconds=seconds)
-    return outcome.result()

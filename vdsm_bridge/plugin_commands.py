@@ -185,7 +185,7 @@ def _report(outcome: Outcome, name: str = "") -> int:
         complain(f"the daemon goes on with the configuration that it has: {outcome.reason}")
         return FAILED
     say("The daemon has applied the configuration")
-    failed = [plugin for plugin in outcome.plugins if plugin.error and plugin.state != "disabled"]
+    failed = [plugin for plugin in outcome.plugins if plugin.error]
     for plugin in outcome.plugins:
         if plugin.name == name and plugin not in failed:
             say(f"{plugin.name} ({plugin.group}): {_state(plugin)}")

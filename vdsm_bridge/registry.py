@@ -1,15 +1,20 @@
-"""The registry: every verb that can be called now. Changed as a whole, read without a lock."""
+"""The registry: every verb that can be called now. Changed as a whole, read without a lock.
+
+It also counts the calls of each plugin, so that a plugin can end those that it has begun before it stops,
+and holds calls back while a plugin is being replaced.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from vdsm_bridge.schema import components
 from vdsm_bridge.verb import Verb
-from vdsm_core.errors import NoSuchVerb, VdsmError
+from vdsm_core.errors import NoSuchVerb, Unavailable, VdsmError
 
 
 class VerbConflict(VdsmError):
@@ -27,6 +32,9 @@ class Registry:
         self._verbs: Mapping[str, Verb] = MappingProxyType({})
         self._revision = ""
         self._sources: dict[str, str] = {}
+        self._changed = threading.Condition(threading.Lock())
+        self._calls: Counter[str] = Counter()
+        self._held: set[str] = set()
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -51,6 +59,44 @@ class Registry:
         except KeyError:
             raise NoSuchVerb(verb=name) from None
 
+    def offers(self, verb: Verb) -> bool:
+        """Whether this very verb can be called now."""
+        return self._verbs.get(verb.name) is verb
+
+    def enter(self, name: str, seconds: float) -> Verb:
+        """One verb, for a call of it, which `leave` ends. It waits while its plugin is on hold.
+
+        :param seconds: how long it waits at the most
+        :raises NoSuchVerb: no plugin that is switched on offers it
+        :raises Unavailable: its plugin was on hold all the time
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.find(name).plugin not in self._held, seconds):
+                plugin = self.find(name).plugin
+                raise Unavailable(reason=f"the plugin '{plugin}', which offers {name}, is being restarted")
+            verb = self.find(name)
+            self._calls[verb.plugin] += 1
+            return verb
+
+    def leave(self, verb: Verb) -> None:
+        """End a call."""
+        with self._changed:
+            self._calls[verb.plugin] -= 1
+            if not self._calls[verb.plugin]:
+                del self._calls[verb.plugin]
+                self._changed.notify_all()
+
+    def hold(self, plugin: str) -> None:
+        """Let new calls of a plugin wait until it is replaced or removed."""
+        with self._changed:
+            self._held.add(plugin)
+
+    def drain(self, plugin: str, seconds: float) -> int:
+        """Wait until no call of a plugin runs; how many do so after that time."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._calls[plugin], seconds)
+            return self._calls[plugin]
+
     def add(self, verbs: Iterable[Verb], source: str = "") -> None:
         """Add the verbs of one plugin, all or none.
 
@@ -58,19 +104,41 @@ class Registry:
         :raises VerbConflict: another plugin offers one of them, or gives the namespace another key or plural
         """
         with self._lock:
-            merged = dict(self._verbs)
-            for verb in verbs:
-                self._sources[verb.plugin] = source
-                if verb.name in merged:
-                    raise self._conflict(verb.name, merged[verb.name], verb)
-                self._check_namespace(verb, merged)
-                merged[verb.name] = verb
-            self._replace(merged)
+            self._replace(self._merged(self._verbs, verbs, source))
+
+    def replace(self, plugin: str, verbs: Iterable[Verb], source: str = "") -> None:
+        """Put the verbs of one plugin, all or none, in the place of those that it has; end its hold.
+
+        :param source: its distribution and version, for errors
+        :raises VerbConflict: as `add` does
+        """
+        with self._lock:
+            self._replace(self._merged(self._without(plugin), verbs, source))
+        self._release(plugin)
 
     def remove(self, plugin: str) -> None:
         """Take all verbs of one plugin away."""
         with self._lock:
-            self._replace({name: verb for name, verb in self._verbs.items() if verb.plugin != plugin})
+            self._replace(self._without(plugin))
+        self._release(plugin)
+
+    def _without(self, plugin: str) -> dict[str, Verb]:
+        return {name: verb for name, verb in self._verbs.items() if verb.plugin != plugin}
+
+    def _release(self, plugin: str) -> None:
+        with self._changed:
+            self._held.discard(plugin)
+            self._changed.notify_all()
+
+    def _merged(self, verbs: Mapping[str, Verb], more: Iterable[Verb], source: str) -> dict[str, Verb]:
+        merged = dict(verbs)
+        for verb in more:
+            self._sources[verb.plugin] = source
+            if verb.name in merged:
+                raise self._conflict(verb.name, merged[verb.name], verb)
+            self._check_namespace(verb, merged)
+            merged[verb.name] = verb
+        return merged
 
     def _conflict(self, what: str, first: Verb, second: Verb) -> VerbConflict:
         names = []

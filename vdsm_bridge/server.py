@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ class Server:
         self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
         self._ledger = Ledger(self._state, keep)
         self._access = Access(config.access)
+        #: Held while plugins are changed: by the start, a reload, or the end.
+        self._changing = threading.RLock()
+        self._stopped = False
         self._lifecycle = Lifecycle(discover or Discovery(), grace=daemon.grace, changed=self._plugin_changed)
         registry = Registry()
         self.bridge = Bridge(
@@ -90,7 +94,12 @@ class Server:
 
         :raises ConfigError: the configuration cannot be used
         :raises PluginsMissing: a required plugin does not run
+        :raises DaemonStops: it was told to hurry meanwhile
         """
+        with self._changing:
+            self._start()
+
+    def _start(self) -> None:
         try:
             self._state.open()
             self._events.start()
@@ -112,10 +121,15 @@ class Server:
     def reload(self, config: Config) -> None:
         """Apply the plugin tables of a changed configuration; what has not changed serves on.
 
-        Distributions that were installed or removed meanwhile are noticed.
+        Distributions that were installed or removed meanwhile are noticed. Of two reloads at once one waits.
 
         :raises ConfigError: an option is not acceptable; then nothing has changed
+        :raises DaemonStops: the daemon is about to stop
         """
+        with self._changing:
+            self._reload(config)
+
+    def _reload(self, config: Config) -> None:
         check_required(config)
         self._lifecycle.find()
         self._lifecycle.apply(config, self.runtime, self.bridge)
@@ -124,6 +138,10 @@ class Server:
             if getattr(config, table) != getattr(self.config, table):
                 log.warning("The new options of [%s] come into force at the next start", table)
         self.config = config
+
+    def hurry(self) -> None:
+        """Cut a start or a reload short, which goes on on another thread: `stop` follows."""
+        self._lifecycle.hurry()
 
     def reload_refused(self, reason: str) -> None:
         """Tell subscribers that a changed configuration cannot be used, and why."""
@@ -140,6 +158,18 @@ class Server:
 
         All of it takes about `daemon.grace` seconds at the most, whatever hangs.
         """
+        self.hurry()
+        # Who hangs in a start or a reload all the same does not keep the rest from its end.
+        mine = self._changing.acquire(timeout=self.config.daemon.grace)
+        try:
+            if not self._stopped:
+                self._stopped = True
+                self._stop()
+        finally:
+            if mine:
+                self._changing.release()
+
+    def _stop(self) -> None:
         budget = Budget(self.config.daemon.grace)
         self._lifecycle.stop(self.runtime, budget)
         for what, stop in (

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from stevedore import ExtensionManager
 
+from vdsm_core.bounded import StartStopTimeout, bounded
 from vdsm_core.importpath import ImportPath
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ GROUPS: Final = (HOOKS, VERBS, BINDINGS)
 
 #: The version of the plugin API. It changes only when plugins have to change; docs/reference/plugin-api.md.
 PLUGIN_API: Final = 1
+#: Seconds that the import of one plugin may take. Most take a tenth of one.
+_IMPORT: Final = 30.0
 #: What a plugin that declares no version was written for.
 _FIRST_API: Final = 1
 
@@ -41,6 +44,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     loaded: Any = None
     error: str = ""
+    #: Its import has not come to an end; the next one would wait for that.
+    hangs: bool = False
 
     @property
     def source(self) -> str:
@@ -48,21 +53,26 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.distribution} {self.version}"
 
 
-def discover(group: str) -> list[Found]:
+def discover(group: str, seconds: float = _IMPORT) -> list[Found]:
     """Every plugin of a group, by name. A plugin that cannot be imported is there, with its error.
 
     Of a name that several distributions use, each is there with an error that names all of them.
+
+    :param seconds: what the import of one may take
     """
     failures: list[tuple[Any, BaseException]] = []
     manager = _Manager(
         group,
+        seconds,
         invoke_on_load=False,
         on_load_failure_callback=lambda _, entry_point, error: failures.append((entry_point, error)),
     )
     found = [_suitable(_found(group, extension.entry_point, extension.plugin)) for extension in manager]
     for entry_point, error in failures:
         log.error("Plugin %s of group %s cannot be loaded", entry_point.name, group, exc_info=error)
-        found.append(_found(group, entry_point, None, f"{type(error).__name__}: {error}"))
+        hangs = isinstance(error, StartStopTimeout)
+        reason = str(error) if hangs else f"{type(error).__name__}: {error}"
+        found.append(_found(group, entry_point, None, error=reason, hangs=hangs))
     return sorted(_refuse_doubles(found), key=lambda plugin: (plugin.name, plugin.distribution))
 
 
@@ -78,23 +88,38 @@ class Discovery:
         self._known: dict[str, list[Found]] = {}
 
     def __call__(self, group: str) -> list[Found]:
-        """Every plugin of a group that is installed now. What could not be loaded is tried again."""
+        """Every plugin of a group that is installed now. What could not be loaded is tried again.
+
+        What hangs is not, until something else is installed or removed.
+        """
         if self._path.refresh():
             self._known.clear()
         known = self._known.get(group)
-        if known is None or any(plugin.error for plugin in known):
+        if known is None or any(plugin.error and not plugin.hangs for plugin in known):
             known = self._known[group] = discover(group)
         return known
 
 
 class _Manager(ExtensionManager):  # type: ignore[misc]  # stevedore has no types
-    """stevedore's, but it asks the installation itself: its caches know no distributions, and get stale."""
+    """stevedore's, but it asks the installation itself: its caches know no distributions, and get stale.
+
+    :param seconds: what the import of one plugin may take
+    """
+
+    def __init__(self, namespace: str, seconds: float, **options: Any) -> None:
+        self._seconds = seconds
+        super().__init__(namespace, **options)
 
     def list_entry_points(self) -> list[metadata.EntryPoint]:
         """The entry points of the group, as installed now."""
         return list(metadata.entry_points(group=self.namespace))
 
     def _load_one_plugin(self, entry_point: Any, *arguments: Any) -> Any:
+        return bounded(
+            f"import of {entry_point.name}", lambda: self._load(entry_point, *arguments), self._seconds
+        )
+
+    def _load(self, entry_point: Any, *arguments: Any) -> Any:
         try:
             return super()._load_one_plugin(entry_point, *arguments)
         except (AssertionError, SystemExit) as error:
@@ -102,7 +127,7 @@ class _Manager(ExtensionManager):  # type: ignore[misc]  # stevedore has no type
             raise ImportError(f"{type(error).__name__}: {error}") from error
 
 
-def _found(group: str, entry_point: Any, loaded: Any, error: str = "") -> Found:
+def _found(group: str, entry_point: Any, loaded: Any, *, error: str = "", hangs: bool = False) -> Found:
     distribution = getattr(entry_point, "dist", None)
     return Found(
         group=group,
@@ -112,6 +137,7 @@ def _found(group: str, entry_point: Any, loaded: Any, error: str = "") -> Found:
         version=distribution.version if distribution is not None else "",
         loaded=loaded,
         error=error,
+        hangs=hangs,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from vdsm_bridge.binding import Binding
 from vdsm_bridge.feature import Feature, PluginInfo
+from vdsm_bridge.lifecycle import DaemonStops
 from vdsm_bridge.testing import Sample, TestHost, found
 from vdsm_bridge.verb import Namespace, query
 from vdsm_core import config as configuration
@@ -170,6 +172,21 @@ def test_a_start_is_bounded_and_a_late_one_is_undone(
     assert "Snail.crawl" not in host.bridge.verbs
 
 
+def test_a_late_start_does_not_undo_the_next_one(
+    make_vdsm_host: Callable[..., TestHost], release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second attempt runs; when the first one comes to its end after all, only that is stopped."""
+    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"grace": 0.5}})
+    assert one(host, "slow", VERBS).state == "failed"
+    with monkeypatch.context() as patch:
+        patch.setattr(Slow, "start", lambda _: None)
+        reload(host)
+    assert one(host, "slow", VERBS).state == "running"
+    release.set()
+    assert Slow.ended.wait(10)
+    host.call("Snail.crawl")
+
+
 def test_a_stop_is_bounded(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A binding that does not stop is left alone when its share of the time is over."""
     goes_on = threading.Event()
@@ -183,10 +200,86 @@ def test_a_stop_is_bounded(log: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     goes_on.set()
 
 
-class Stubborn(Sample):
+def test_what_did_not_stop_is_told_until_it_has(
+    make_vdsm_host: Callable[..., TestHost], log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin that is switched off and hangs is shown so, also after another reload; then it is just off."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(Pigeon, "stop", lambda *_: goes_on.wait(10))
+    host = make_vdsm_host(bindings={"pigeon": Pigeon}, config={"daemon": {"grace": 0.1}})
+    events = host.bridge.subscribe("|host|plugin|pigeon")
+    for _ in range(2):
+        reload(host, pigeon={"enabled": False})
+        told = one(host, "pigeon")
+        assert (told.state, told.address) == ("disabled", [])
+        assert "The stop of pigeon did not come to its end" in told.error
+    goes_on.set()
+    seen: list[tuple[str, bool]] = []
+    while ("disabled", False) not in seen:
+        seen += [(event.params["state"], bool(event.params["error"])) for event in events.next(timeout=10)]
+    events.close()
+    assert seen[-3:] == [("stopped", True), ("disabled", True), ("disabled", False)]
+    assert (one(host, "pigeon").state, one(host, "pigeon").error) == ("disabled", "")
+
+
+def test_an_address_that_cannot_be_told(
+    make_vdsm_host: Callable[..., TestHost], log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A binding's mistake, or its being half gone, does not keep the others from being told."""
+    host = make_vdsm_host(bindings={"pigeon": Pigeon, "raven": Pigeon})
+    monkeypatch.setattr(Pigeon, "address", property(lambda _: 1 / 0))
+    assert [plugin.name for plugin in host.call("Host.getPlugins") if plugin.group == BINDINGS] == [
+        "pigeon",
+        "raven",
+    ]
+    assert one(host, "pigeon").address == []
+
+
+def test_two_reloads_at_once_come_one_after_the_other(
+    make_vdsm_host: Callable[..., TestHost], log: list[str]
+) -> None:
+    """Whichever is last, what runs is what it asked for, and nothing runs twice."""
+    host = make_vdsm_host(bindings={"pigeon": Pigeon})
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda loft: reload(host, pigeon={"loft": loft}), range(2, 34)))
+    for stopped, started in zip(log[1::2], log[2::2], strict=True):
+        assert stopped.startswith("stop")
+        assert started.startswith("start")
+    assert one(host, "pigeon").address == [f"pigeon://{host.server.config.plugin['pigeon']['loft']}"]
+    assert log[-1].split()[1] == str(host.server.config.plugin["pigeon"]["loft"])
+
+
+def test_a_host_that_stops_waits_for_no_start(
+    make_vdsm_host: Callable[..., TestHost], release: threading.Event, log: list[str]
+) -> None:
+    """A reload that hangs in a plugin is cut short; the plugins after that are not touched; then it ends."""
+    config = {"daemon": {"grace": 30.0}, "plugin": {"slow": {"enabled": False}, "pigeon": {"enabled": False}}}
+    host = make_vdsm_host(verbs={"slow": Slow}, bindings={"pigeon": Pigeon}, config=config)
+    with ThreadPoolExecutor(1) as pool:
+        reloading = pool.submit(reload, host)
+        while "start of slow" not in {thread.name for thread in threading.enumerate()}:
+            time.sleep(0.01)
+        began = time.monotonic()
+        host.server.stop()
+        assert time.monotonic() - began < 10
+        with pytest.raises(DaemonStops):
+            reloading.result(10)
+    assert "was not waited for" in one(host, "slow", VERBS).error
+    assert log == []
+    with pytest.raises(DaemonStops):
+        reload(host)
+    release.set()
+    assert Slow.ended.wait(10)
+
+
+class Stubborn(Feature):
     """A feature that does not stop."""
 
     goes_on: threading.Event
+
+    def namespaces(self) -> Sequence[Namespace]:
+        """None."""
+        return []
 
     def stop(self, grace: float) -> None:
         """Hang."""
@@ -206,9 +299,9 @@ def test_the_end_of_the_daemon_is_bounded_as_a_whole(log: list[str], monkeypatch
     with host:
         began = time.monotonic()
     taken = time.monotonic() - began
+    hung = [one(host, "stubborn", VERBS), *(one(host, name) for name in ("pigeon", "raven", "crow"))]
     goes_on.set()
     assert taken < 3
-    hung = [one(host, "stubborn", VERBS), *(one(host, name) for name in ("pigeon", "raven", "crow"))]
     assert all("did not come to its end" in plugin.error for plugin in hung)
 
 

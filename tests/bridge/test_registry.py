@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from vdsm_bridge.registry import Registry, VerbConflict
 from vdsm_bridge.verb import Namespace, Verb, collect, query
-from vdsm_core.errors import NoSuchVerb
+from vdsm_core.errors import NoSuchVerb, Unavailable
 from vdsm_core.types import Record
 
 
@@ -99,3 +100,53 @@ def test_the_revision_changes_with_the_api_only() -> None:
     changed = Registry()
     changed.add(verbs("b", "glow", since="1.1"))
     assert changed.revision != half
+
+
+def test_a_call_waits_while_its_plugin_is_replaced() -> None:
+    """It goes to the new verb; a call of another plugin does not wait."""
+    registry = Registry()
+    registry.add([*verbs("lights", "shine"), *verbs("other", "glow")])
+    old = registry.find("Lamp.shine")
+    (new,) = verbs("lights", "shine")
+    registry.hold("lights")
+    registry.leave(registry.enter("Lamp.glow", 0))
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(registry.enter, "Lamp.shine", 10)
+        assert wait([call], 0.1).not_done
+        registry.replace("lights", [new])
+        assert call.result(10) is new
+    assert (registry.offers(old), registry.offers(new)) == (False, True)
+
+
+def test_a_call_waits_no_longer_than_it_may() -> None:
+    """Then it learns what is the matter; and at once when the plugin does not come back."""
+    registry = Registry()
+    registry.add(verbs("lights", "shine"))
+    registry.hold("lights")
+    with pytest.raises(
+        Unavailable, match=r"the plugin 'lights', which offers Lamp\.shine, is being restarted"
+    ):
+        registry.enter("Lamp.shine", 0.01)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(registry.enter, "Lamp.shine", 10)
+        assert wait([call], 0.1).not_done
+        registry.remove("lights")
+        with pytest.raises(NoSuchVerb):
+            call.result(10)
+    registry.add(verbs("lights", "shine"))
+    registry.leave(registry.enter("Lamp.shine", 0))
+
+
+def test_calls_that_run_are_waited_for() -> None:
+    """Those of the plugin, and not for ever."""
+    registry = Registry()
+    registry.add([*verbs("lights", "shine"), *verbs("other", "glow")])
+    registry.enter("Lamp.glow", 0)
+    first, second = (registry.enter("Lamp.shine", 0) for _ in range(2))
+    assert registry.drain("lights", 0.01) == 2
+    registry.leave(first)
+    with ThreadPoolExecutor(1) as pool:
+        drained = pool.submit(registry.drain, "lights", 10)
+        assert wait([drained], 0.1).not_done
+        registry.leave(second)
+        assert drained.result(10) == 0

@@ -120,6 +120,26 @@ def test_what_was_found_is_remembered_until_something_changes(
     assert len(looks) == 4
 
 
+def test_an_import_that_hangs(distribute: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is bounded, and told; the next look does not wait for it again."""
+    looks = []
+
+    def quick(group: str) -> list[Found]:
+        looks.append(group)
+        return discover(group, 0.3)
+
+    monkeypatch.setattr(plugins, "discover", quick)
+    find = plugins.Discovery()
+    assert find(GROUP) == []
+    distribute("lamp-a", "a", "while True: pass")
+    distribute("lamp-b", "b", "class Lamp: pass")
+    for _ in range(2):
+        hung, well = find(GROUP)
+        assert (hung.loaded, hung.error) == (None, "The import of a did not come to its end within 0.3 s")
+        assert well.error == ""
+    assert len(looks) == 2
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [

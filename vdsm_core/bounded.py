@@ -1,0 +1,106 @@
+"""Other people's code, run for so long and no longer.
+
+Python cannot end a thread. Work that waits longer than it may is left to itself, and waits on. Work that
+computes without an end would go on to take its part of the one interpreter from everybody else: that is
+interrupted, as far as it lets itself be.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from vdsm_core.errors import VdsmError
+
+log = logging.getLogger(__name__)
+
+#: Who has computed for more than this part of the time does not wait for anything.
+_LOOPS: Final = 0.2
+R = TypeVar("R")
+
+
+class StartStopTimeout(VdsmError):
+    """A plugin did not load, start or stop in time. Facts: `what`, `seconds`."""
+
+    slug = "plugin-timeout"
+    template = "The {what} did not come to its end within {seconds:.1f} s"
+
+
+class GivenUp(VdsmError):
+    """A plugin that was about to start was not waited for, because the daemon stops. Facts: `what`."""
+
+    slug = "plugin-given-up"
+    template = "The {what} was not waited for: the daemon stops"
+
+
+class Interrupted(BaseException):
+    """Raised in the middle of work that computes without an end."""
+
+
+def bounded(
+    what: str,
+    work: Callable[[], R],
+    seconds: float,
+    *,
+    late: Callable[[R], None] = lambda _: None,
+    hurry: Future[None] | None = None,
+) -> R:
+    """Run `work` on a thread of its own, for at most `seconds`.
+
+    :param late: called with the result of work that ends when nobody waits for it any more
+    :param hurry: once it is done, nobody waits either
+    :raises StartStopTimeout: the work has not come to its end
+    :raises GivenUp: the waiting was ended before the time was up
+    """
+    outcome: Future[R] = Future()
+    thread = threading.Thread(target=_run, args=(what, work, outcome, late), name=what, daemon=True)
+    thread.start()
+    ends: list[Future[Any]] = [outcome] if hurry is None else [outcome, hurry]
+    wait(ends, seconds, return_when=FIRST_COMPLETED)
+    if outcome.cancel():
+        if hurry is not None and hurry.done():
+            raise GivenUp(what=what)
+        if _computed(thread) > _LOOPS * seconds:
+            _interrupt(thread, what)
+        raise StartStopTimeout(what=what, seconds=seconds)
+    return outcome.result()
+
+
+def _run(what: str, work: Callable[[], R], outcome: Future[R], late: Callable[[R], None]) -> None:
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - handed to the caller; what would end the daemon, wrapped
+        ordinary = isinstance(error, Exception)
+        failure = error if ordinary else RuntimeError(f"{type(error).__name__}: {error}")
+        with suppress(InvalidStateError):
+            outcome.set_exception(failure)
+        return
+    try:
+        outcome.set_result(result)
+    except InvalidStateError:
+        log.warning("The %s came to its end too late", what)
+        late(result)
+
+
+def _computed(thread: threading.Thread) -> float:
+    """Seconds of processor time that a thread has used; 0 once it has ended."""
+    try:
+        status = Path(f"/proc/self/task/{thread.native_id}/stat").read_text("ascii", "replace")
+    except OSError:
+        return 0.0
+    # proc(5): the name, in parentheses, may hold anything; utime and stime are the 14th and 15th field.
+    fields = status.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _interrupt(thread: threading.Thread, what: str) -> None:
+    ident = ctypes.c_ulong(thread.ident or 0)
+    if ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Interrupted)):
+        log.warning("The %s computed without an end; it was interrupted", what)
