@@ -4,72 +4,43 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.isolation.toggling import Daemon, Load, daemon, quantile
+from tests.isolation.toggling import Daemon, Load, quantile
 
 BIN = Path(sys.executable).parent
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon with REST and XML-RPC that looks for plugins in a folder of the test's, too."""
-    (tmp_path / "late").mkdir()
-    path = os.pathsep.join(filter(None, [str(tmp_path / "late"), os.environ.get("PYTHONPATH", "")]))
-    with daemon(tmp_path / "etc", grace=1.0, PYTHONPATH=path) as made:
-        yield made
-
-
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path) -> Install:
-    """Put a distribution where the daemon looks, as an installer would."""
-
-    def put(name: str, group: str, code: str, *, version: str = "1.0") -> None:
-        info = tmp_path / "late" / f"{name}-{version}.dist-info"
-        (tmp_path / "late" / f"{name}.py").write_text(code)
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}:Plugin\n")
-
-    return put
-
-
-def plugins(running: Daemon) -> dict[str, dict[str, Any]]:
-    """What `Host.getPlugins` tells, by name."""
-    return {plugin["name"]: plugin for plugin in running.rest("/api/host/plugins")}
+#: How many times a binding goes and comes.
+TOGGLES = int(os.environ.get("VDSM_TOGGLES", "5"))
 
 
 def test_rest_does_not_notice_that_xmlrpc_goes_and_comes(running: Daemon) -> None:
     """Under load no call fails, waits noticeably or is cut, and nothing is left behind."""
     for on in (False, True):
         running.switch("xmlrpc", on=on)
-    with Load(running) as seen:
+    with Load(running) as quiet:
         time.sleep(1)
-        for _ in range(5):
+    with Load(running) as seen:
+        for _ in range(TOGGLES):
             for on in (False, True):
                 assert running.switch("xmlrpc", on=on).applied
                 time.sleep(0.1)
     assert (seen.failed, seen.cut) == ([], []), seen.told()
     assert seen.xmlrpc > 10, seen.told()
     assert seen.refused > 0, seen.told()
-    assert quantile(seen.rest, 1.0) < 1000, seen.told()
+    # A machine that is busy with other things makes calls wait, too.
+    assert quantile(seen.rest, 0.99) < max(1000, 10 * quantile(quiet.rest, 1.0)), (quiet.told(), seen.told())
     before = running.held()  # REST keeps the threads that the load has called for
     for on in (False, True) * 3:
         running.switch("xmlrpc", on=on)
     end = time.monotonic() + 10
-    while running.held() > before:
+    while any(now > then for now, then in zip(running.held(), before, strict=True)):
         assert time.monotonic() < end, (before, running.held())
         time.sleep(0.1)
 
@@ -83,20 +54,21 @@ def listing(running: Daemon) -> dict[str, set[str]]:
         methods: Any = proxy.system.listMethods()
     # It sees another API with the first answer that it gets, and reads that then.
     shell(running, "host", "ping")
+    completed = shell(running, "__complete", "bash", "vdsmsh v").split()
     return {
         "rest": {name for name in rest if name.startswith("VM.")},
         "schema": {verb["name"] for verb in running.rest("/api/host/verbs") if verb["name"][:3] == "VM."},
         "xmlrpc": {name for name in methods if name.startswith("VM.")},
         "legacy xmlrpc": set(methods) & {"pause", "destroy"},
         "vdsmsh": set(re.findall(r"^  vm +\w+", shell(running, "--help"), re.MULTILINE)),
+        "completion": {word for word in completed if word.startswith("vm")},
     }
 
 
 def shell(running: Daemon, *arguments: str) -> str:
     """What `vdsmsh` prints."""
-    socket = f"unix://{running.folder}/api.sock"
-    command = [BIN / "vdsmsh", "--url", socket, *arguments]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(running.folder / "cache")}
+    variables = {"VDSM_URL": f"unix://{running.folder}/api.sock", "XDG_CACHE_HOME": f"{running.folder}/cache"}
+    command, environment = [BIN / "vdsmsh", *arguments], {**os.environ, **variables}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
@@ -112,73 +84,17 @@ def test_a_feature_takes_its_verbs_along(running: Daemon) -> None:
 
 def test_a_bad_configuration_changes_nothing(running: Daemon) -> None:
     """The outcome names file, key and reason; what ran, runs; a later good one is applied."""
-    before = plugins(running)
+    before = running.plugins()
     file = running.folder / "conf.d" / "70-xmlrpc.toml"
     running.configure("virt", "enabled = false", file="65")
     running.configure("xmlrpc", "port = 'x'", file="70")
     outcome = running.reload()
     assert not outcome.applied
     assert outcome.reason == f"{file}: plugin.xmlrpc.port: expected a whole number, got text"
-    assert plugins(running) == before
+    assert running.plugins() == before
     file.unlink()
     assert running.reload().applied
-    assert plugins(running)["virt"]["state"] == "disabled"
-
-
-HANGS = """
-import time
-from vdsm_bridge import Binding
-
-class Plugin(Binding):
-    def start(self):
-        {start}
-    def stop(self, grace):
-        {stop}
-    address = ("lamp://",)
-"""
-
-
-@pytest.mark.parametrize(
-    ("code", "state", "said"),
-    [
-        (HANGS.format(start="time.sleep(60)", stop="pass"), "failed", "did not come to its end within 1.0 s"),
-        (HANGS.format(start="1 / 0", stop="pass"), "failed", "ZeroDivisionError: division by zero"),
-        (
-            HANGS.format(start="while True: pass", stop="pass"),
-            "failed",
-            "did not come to its end within 1.0 s",
-        ),
-        (HANGS.format(start="pass", stop="time.sleep(60)"), "running", ""),
-        ("class Plugin: plugin_api = 2", "failed", "made for version 2 of the plugin API"),
-        ("import nowhere", "failed", "No module named 'nowhere'"),
-    ],
-    ids=["hangs", "raises", "loops", "hangs at its end", "other version", "broken"],
-)
-def test_a_plugin_that_arrives_in_trouble(
-    running: Daemon, install: Install, code: str, state: str, said: str
-) -> None:
-    """It is found at the reload; its trouble is bounded, shown and published; all others serve on."""
-    others = plugins(running)
-    install("lamp", "vdsm.bindings", code)
-    with Load(running, clients=4) as seen:
-        outcome = running.reload()
-        assert outcome.applied
-        lamp = plugins(running)["lamp"]
-        assert (lamp["state"], lamp["version"]) == (state, "1.0")
-        assert said in lamp["error"]
-        running.switch("lamp", on=False)
-        states = [event["params"] for event in events(running) if event["id"] == "|host|plugin|lamp"]
-    assert states[0] == {"group": "vdsm.bindings", "state": state, "error": lamp["error"]}
-    assert (seen.failed, seen.cut) == ([], []), seen.told()
-    assert {name: info for name, info in plugins(running).items() if name != "lamp"} == others
-
-
-def events(running: Daemon) -> list[dict[str, Any]]:
-    """What has happened since the start."""
-    with xmlrpc.client.ServerProxy(running.xmlrpc()) as proxy:
-        subscription: Any = getattr(proxy, "Events.subscribe")("|host|*", 0)
-        new: Any = getattr(proxy, "Events.next")(subscription["result"]["subscriptionID"], 1.0)
-    return list(new["result"])
+    assert running.plugins()["virt"]["state"] == "disabled"
 
 
 LAMP = """
@@ -197,33 +113,33 @@ class Plugin(Feature):
 """
 
 
-def test_a_distribution_comes_and_goes(running: Daemon, install: Install, tmp_path: Path) -> None:
+def test_a_distribution_comes_and_goes(running: Daemon) -> None:
     """Its verbs with it; another version of it comes into force at the next start, and the log says so."""
-    install("lamp", "vdsm.verbs", LAMP.format(lumen=1))
+    running.install("lamp", "vdsm.verbs", LAMP.format(lumen=1))
     with xmlrpc.client.ServerProxy(running.xmlrpc()) as proxy:
         shine = getattr(proxy, "Lantern.shine")
         with pytest.raises(xmlrpc.client.Fault):
             shine()
         running.reload()
         assert shine()["result"] == 1
-        shutil.rmtree(tmp_path / "late" / "lamp-1.0.dist-info")
+        running.uninstall("lamp")
         running.reload()
-        assert "lamp" not in plugins(running)
+        assert "lamp" not in running.plugins()
         with pytest.raises(xmlrpc.client.Fault):
             shine()
-        install("lamp", "vdsm.verbs", LAMP.format(lumen=2), version="2.0")
+        running.install("lamp", "vdsm.verbs", LAMP.format(lumen=2), version="2.0")
         running.reload()
         assert shine()["result"] == 1
-    assert plugins(running)["lamp"]["version"] == "1.0"
+    assert running.plugins()["lamp"]["version"] == "1.0"
     assert "lamp 2.0 is installed; the code of version 1.0 stays in use" in running.log
 
 
-def test_conflicts_name_both_with_their_versions(running: Daemon, install: Install) -> None:
+def test_conflicts_name_both_with_their_versions(running: Daemon) -> None:
     """The first one serves on; the second one tells whose verb it would take."""
-    install("lamp", "vdsm.verbs", LAMP.format(lumen=1))
-    install("lumen", "vdsm.verbs", LAMP.format(lumen=2), version="3.1")
+    running.install("lamp", "vdsm.verbs", LAMP.format(lumen=1))
+    running.install("lumen", "vdsm.verbs", LAMP.format(lumen=2), version="3.1")
     running.reload()
-    found = plugins(running)
+    found = running.plugins()
     assert found["lamp"]["state"] == "running"
     assert found["lumen"]["error"] == (
         "Lantern.shine is offered by the plugins 'lamp' (lamp 1.0) and 'lumen' (lumen 3.1)"

@@ -1,10 +1,14 @@
-"""A daemon under load while a binding is switched off and on; `python -m tests.isolation.toggling 100`."""
+"""A daemon under load while a binding is switched off and on; `python -m tests.isolation.toggling 100`.
+
+The test does so, too, as many times as `VDSM_TOGGLES` says.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +16,7 @@ import tempfile
 import threading
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +37,27 @@ uri = "test:///default"
 port = 0
 socket = "{folder}/api.sock"
 """
+#: A feature with a call that works all the time until its answer. Others wait for events, which ends at once.
+SNAIL = """
+import time
+from vdsm_bridge import Feature, Namespace, query
+
+class Snail(Namespace):
+    'A slow one.'
+    @query(since="1.0")
+    def crawl(self, seconds: float) -> float:
+        'Crawl.'
+        time.sleep(seconds)
+        return seconds
+
+class Plugin(Feature):
+    def namespaces(self):
+        return [Snail()]
+"""
 CLIENTS = 64
 LONG_CALLERS = 4
+#: Seconds that each of their calls takes.
+LONG = 0.1
 #: Seconds between two calls of one client.
 PACE = 0.2
 
@@ -52,24 +75,46 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """A daemon that is configured by a folder."""
 
-    def __init__(self, folder: Path, grace: float = 4.0, **environment: str) -> None:
+    def __init__(self, folder: Path, grace: float = 4.0) -> None:
         self.folder = folder
-        (folder / "conf.d").mkdir(parents=True)
+        self.late = folder / "late"
+        for each in (folder / "conf.d", self.late):
+            each.mkdir(parents=True)
         (folder / "vdsm.toml").write_text(CONFIG.format(folder=folder, grace=grace))
         self.configure("xmlrpc", f"port = {free_port()}")
-        with (folder / "log").open("wb") as log:
-            command = [sys.executable, "-m", "vdsm_bridge.daemon", "--config", str(folder)]
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **environment}
-            )
-        self._wait_until_told()
+        self.install("snail", "vdsm.verbs", SNAIL)
 
-    def _wait_until_told(self) -> None:
-        end = time.monotonic() + 30
-        while presence.last_outcome(self.run_dir) is None:
+    def start(self) -> None:
+        """Start it."""
+        path = os.pathsep.join(filter(None, [str(self.late), os.environ.get("PYTHONPATH", "")]))
+        with (self.folder / "log").open("wb") as log:
+            command = [sys.executable, "-m", "vdsm_bridge.daemon", "--config", str(self.folder)]
+            environment = {**os.environ, "PYTHONPATH": path}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def wait_until_told(self) -> None:
+        """Wait until it is up."""
+        self.wait_for(lambda: presence.last_outcome(self.run_dir) is not None)
+
+    def wait_for(self, reached: Callable[[], bool]) -> None:
+        """Wait until something has come about."""
+        end = time.monotonic() + 90
+        while not reached():
             assert self.process.poll() is None, self.log
             assert time.monotonic() < end, self.log
             time.sleep(0.02)
+
+    def install(self, name: str, group: str, code: str, *, version: str = "1.0") -> None:
+        """Put a distribution where it looks, as an installer would."""
+        info = self.late / f"{name}-{version}.dist-info"
+        (self.late / f"{name}.py").write_text(code)
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}:Plugin\n")
+
+    def uninstall(self, name: str, *, version: str = "1.0") -> None:
+        """Take it away."""
+        shutil.rmtree(self.late / f"{name}-{version}.dist-info")
 
     @property
     def run_dir(self) -> str:
@@ -104,10 +149,14 @@ class Daemon:
         finally:
             connection.close()
 
+    def plugins(self) -> dict[str, dict[str, Any]]:
+        """What `Host.getPlugins` tells, by name."""
+        return {plugin["name"]: plugin for plugin in self.rest("/api/host/plugins")}
+
     def xmlrpc(self) -> str:
         """Where XML-RPC listens, or nothing."""
-        (info,) = (plugin for plugin in self.rest("/api/host/plugins") if plugin["name"] == "xmlrpc")
-        return str(info["address"][0]) if info["address"] else ""
+        address = self.plugins()["xmlrpc"]["address"]
+        return str(address[0]) if address else ""
 
     def held(self) -> tuple[int, int]:
         """How many file descriptors and threads it holds."""
@@ -125,10 +174,12 @@ class Daemon:
 
 
 @contextmanager
-def daemon(folder: Path, grace: float = 4.0, **environment: str) -> Iterator[Daemon]:
+def daemon(folder: Path, grace: float = 4.0) -> Iterator[Daemon]:
     """A daemon that is ready."""
-    made = Daemon(folder, grace, **environment)
+    made = Daemon(folder, grace)
+    made.start()
     try:
+        made.wait_until_told()
         yield made
     finally:
         made.stop()
@@ -170,11 +221,12 @@ class Load:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._rest, args=(n,)) for n in range(clients)]
         url = daemon.xmlrpc()
-        for _ in range(LONG_CALLERS):
+        for _ in range(LONG_CALLERS // 2):
             with xmlrpc.client.ServerProxy(url) as proxy:
                 reply: Any = getattr(proxy, "Events.subscribe")("|nothing|*")
-            arguments = (url, reply["result"]["subscriptionID"])
-            self._threads.append(threading.Thread(target=self._xmlrpc, args=arguments))
+            subscription = reply["result"]["subscriptionID"]
+            for call in (("Events.next", subscription, LONG), ("Snail.crawl", LONG)):
+                self._threads.append(threading.Thread(target=self._xmlrpc, args=(url, *call)))
 
     def __enter__(self) -> Seen:
         for thread in self._threads:
@@ -203,7 +255,7 @@ class Load:
             self.seen.rest.append(time.perf_counter() - began)
         connection.close()
 
-    def _xmlrpc(self, url: str, subscription: str) -> None:
+    def _xmlrpc(self, url: str, method: str, *arguments: Any) -> None:
         host, port = url.removeprefix("http://").partition("/")[0].split(":")
         while not self._over.is_set():
             try:
@@ -213,7 +265,7 @@ class Load:
                 self._over.wait(0.005)
                 continue
             try:
-                _long_call(connected, subscription)
+                _long_call(connected, method, arguments)
                 self.seen.xmlrpc += 1
             except (OSError, http.client.HTTPException) as error:
                 self.seen.cut.append(repr(error))
@@ -221,11 +273,11 @@ class Load:
                 connected.close()
 
 
-def _long_call(connected: socket.socket, subscription: str) -> None:
-    """Wait 0.1 s for an event that does not come: one request, answered at its end."""
+def _long_call(connected: socket.socket, method: str, arguments: tuple[Any, ...]) -> None:
+    """One request, answered at its end."""
     connection = http.client.HTTPConnection("localhost", timeout=30)
     connection.sock = connected
-    body = xmlrpc.client.dumps((subscription, 0.1), "Events.next")
+    body = xmlrpc.client.dumps(arguments, method)
     connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
     answer = connection.getresponse()
     ((reply,), _) = xmlrpc.client.loads(answer.read())
