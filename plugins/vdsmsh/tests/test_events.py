@@ -76,6 +76,13 @@ def test_formats(host: TestHost, run: Run) -> None:
     assert json.loads(params) == event["params"]
 
 
+def test_the_object_is_said_once(host: TestHost, run: Run) -> None:
+    """It stands in the id; a parameter that says the same is left out of the text, and of nothing else."""
+    event = Event(seq=1, id=f"|sample|switched|{HALL}", time=0.0, params={"lampID": HALL, "lit": True})
+    assert liner("text", io.StringIO())(event).endswith(f"|{HALL} lit=true")
+    assert json.loads(liner("json", io.StringIO())(event))["params"] == event.params
+
+
 def test_several_patterns(host: TestHost, run: Run) -> None:
     """Of several patterns one must match."""
     before = host.call("Events.subscribe").seq
@@ -230,6 +237,23 @@ def test_following_across_broken_connections(host: TestHost, real: Transport) ->
     assert told.count("connected again") == 3
     assert f"it broke; trying again after event {seen[0].seq}" in told
     assert host.call("Events.list") == []
+
+
+def test_attempts_become_rarer(host: TestHost, real: Transport) -> None:
+    """However short the patience of who waits, a host that is away is not asked all the time."""
+    fragile = Fragile(real)
+    with Follower(fragile, ["sample"], OPTIONS, lambda _: None) as follower:
+        switch(host, True)
+        assert follower.next(PATIENCE)
+        fragile.refusals = refusals = [Unreachable("away")] * 100
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            assert follower.next(0.05) == []
+        # After 0.2, 0.32, 0.51, 0.82 and 1.3 s: the fifth would come at 3.2 s.
+        assert 1 <= 100 - len(refusals) <= 4
+        refusals.clear()
+        while follower.connections == 1:
+            follower.next(1.0)
 
 
 def test_a_refusal_that_stays(host: TestHost, real: Transport) -> None:

@@ -9,12 +9,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.transport import CallRefused, Unreachable
+from vdsmsh import main
+from vdsmsh.session import Streams
+from vdsmsh.settings import Settings
+from vdsmsh.watching import watch
 
 from .conftest import HALL, YARD, Run, Terminal
 
@@ -26,19 +32,25 @@ class Watcher:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._read = b""
+        self._read = ""
 
     def line(self) -> str:
         """The next line."""
         assert self._process.stdout is not None
-        while b"\n" not in self._read:
+        while "\n" not in self._read:
             ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
-            assert ready, "no line has come"
-            read = os.read(self._process.stdout.fileno(), 65536)
-            assert read, "it has ended"
-            self._read += read
-        line, _, self._read = self._read.partition(b"\n")
-        return line.decode()
+            assert ready, f"no line has come: {self._read!r}"
+            piece = os.read(self._process.stdout.fileno(), 65536)
+            assert piece, "it has ended"
+            self._read += piece.decode()
+        line, _, self._read = self._read.partition("\n")
+        return line
+
+    def hang_up(self) -> int:
+        """Read no more; the exit code."""
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return self._process.wait(PATIENCE)
 
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""
@@ -49,7 +61,7 @@ class Watcher:
 @contextmanager
 def watching(vdsmsh: str, *words: str) -> Iterator[Watcher]:
     """A running watcher; gone afterwards."""
-    process = subprocess.Popen([vdsmsh, *words, "--watch"], stdout=subprocess.PIPE)
+    process = subprocess.Popen([vdsmsh, *words], stdout=subprocess.PIPE, env={**os.environ})
     try:
         yield Watcher(process)
     finally:
@@ -62,7 +74,7 @@ def watching(vdsmsh: str, *words: str) -> Iterator[Watcher]:
 
 def test_changes_in_a_pipe(host: TestHost, vdsmsh: str) -> None:
     """Into a pipe go the rows that are there, then one line for each change; nothing is polled."""
-    with watching(vdsmsh, "lamp", "list", "-c", "name", "-c", "lit") as watcher:
+    with watching(vdsmsh, "lamp", "list", "--watch", "-c", "name", "-c", "lit") as watcher:
         assert {watcher.line(), watcher.line()} == {"= name=hall lit=false", '= name="back yard" lit=false'}
         host.call("Lamp.switch", lampID=HALL, lit=True)
         assert watcher.line() == "~ name=hall lit=true"
@@ -81,7 +93,7 @@ def test_changes_in_a_pipe(host: TestHost, vdsmsh: str) -> None:
 
 def test_changes_as_json(host: TestHost, vdsmsh: str) -> None:
     """Programs get an object for each change, with the whole of the row."""
-    with watching(vdsmsh, "lamp", "list", "-f", "json") as watcher:
+    with watching(vdsmsh, "lamp", "list", "--watch", "-f", "json") as watcher:
         present = [json.loads(watcher.line()) for _ in range(2)]
         assert {entry["change"] for entry in present} == {"present"}
         host.call("Lamp.switch", lampID=HALL, lit=True)
@@ -105,7 +117,7 @@ def test_table_in_place(host: TestHost, terminal: Callable[..., Terminal], vdsms
 
 def test_bursts_are_one_reading(host: TestHost, vdsmsh: str) -> None:
     """Many events in a moment make the list be read once or twice, not once for each."""
-    with watching(vdsmsh, "lamp", "list", "-c", "lit", "-c", "name") as watcher:
+    with watching(vdsmsh, "lamp", "list", "--watch", "-c", "lit", "-c", "name") as watcher:
         assert watcher.line().startswith("=")
         assert watcher.line().startswith("=")
         for turn in range(101):
@@ -117,6 +129,40 @@ def test_bursts_are_one_reading(host: TestHost, vdsmsh: str) -> None:
             lines.append(watcher.line())
         assert len(lines) < 10
         assert lines[-2] == "~ lit=true name=hall"
+
+
+@pytest.mark.parametrize("words", [("lamp", "list", "--watch"), ("events", "--snapshot")])
+def test_a_reader_that_goes_away(host: TestHost, vdsmsh: str, words: tuple[str, ...]) -> None:
+    """Whoever closes the pipe need not wait for the next event to see it end."""
+    with watching(vdsmsh, *words) as watcher:
+        watcher.line()
+        assert watcher.hang_up() == 141
+
+
+def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path) -> None:
+    """A refusal that time mends is waited out, without an event; any other ends the watching."""
+    answers: list[Any] = [
+        ["first"],
+        CallRefused("recovering", 99, "not yet"),
+        Unreachable("away"),
+        ["second"],
+        CallRefused("forbidden", 100, "no"),
+    ]
+    shown: list[Any] = []
+
+    def ask() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def show(answer: Any) -> None:
+        shown.append(answer)
+        host.call("Lamp.switch", lampID=HALL, lit=True)
+
+    with closing(main.open_session({}, Streams())) as session, pytest.raises(CallRefused, match="no"):
+        watch(session, Settings(), ["sample"], ask, show)
+    assert shown == [["first"], ["second"]]
 
 
 @pytest.mark.parametrize("words", [("lamp", "info", "hall"), ("lamp", "switch", "hall", "--lit")])

@@ -27,9 +27,8 @@ _AFTER: Final = """\
 On Ctrl-C the number of the last event is told; --after goes on behind it. A gap says which events are gone.
 With --count, exit code 3 says that the time was up before that."""
 _HELP: Final = frozenset({"-h", "--help"})
-
-#: Seconds of one wait; what threads can wait has a bound.
-_LONGEST: Final = 3600.0
+#: Seconds between two looks whether somebody still reads what is printed.
+_LOOK: Final = 1.0
 
 
 def run_events(session: Session, settings: Settings, words: Sequence[str]) -> None:
@@ -76,6 +75,7 @@ def _follow(
                 for event in events:
                     print(line(event), file=stdout)
                 stdout.flush()
+                session.streams.insist()
                 place = follower.place
                 missing = missing and missing - len(events)
     except KeyboardInterrupt:
@@ -88,10 +88,10 @@ def _follow(
 
 
 def _batches(follower: Follower, count: int | None, duration: float) -> Iterator[list[Event]]:
-    """Events as they come, until `count` came or the time is up."""
+    """Events as they come, none now and then, until `count` came or the time is up."""
     end = time.monotonic() + duration
     while count != 0 and (patience := end - time.monotonic()) > 0:
-        events = follower.next(min(patience, _LONGEST))[:count]
+        events = follower.next(min(patience, _LOOK))[:count]
         yield events
         count = count and count - len(events)
 

@@ -51,8 +51,9 @@ def paint(text: str, code: str, *, colour: bool = True) -> str:
 
 def _text(event: Event, *, colour: bool, width: int) -> str:
     at, (_, component, operation, object_) = _time(event.time), event.id.split("|", 3)
-    what, params = _printable(f"|{component}|{operation}|"), pairs(event.params)
-    object_ = _printable(object_)
+    # The object stands in the id already; a line has no room to say it twice.
+    params = pairs({name: value for name, value in event.params.items() if value != object_})
+    what, object_ = _printable(f"|{component}|{operation}|"), _printable(object_)
     room = width - len(f"{at} {what}{object_} ")
     if width and _LEAST_ROOM < room < len(params):
         params = f"{params[: room - 1]}…"

@@ -21,7 +21,21 @@ _FIRST: Final = 0.2
 _GROWTH: Final = 1.6
 _LONGEST: Final = 5.0
 #: Refusals that only say: not now, or: begin again.
-_PASSING: Final = frozenset({"no-such-subscription", "resource-exhausted", "too-many-streams", "unavailable"})
+_PASSING: Final = frozenset(
+    {
+        "deadline-exceeded",
+        "hypervisor-deadline",
+        "hypervisor-lost",
+        "hypervisor-unavailable",
+        "no-such-subscription",
+        "not-responding",
+        "queue-deadline",
+        "recovering",
+        "resource-exhausted",
+        "too-many-streams",
+        "unavailable",
+    }
+)
 
 
 class Follower:
@@ -51,6 +65,9 @@ class Follower:
         #: How often a connection was made.
         self.connections = 0
         self._stream: EventStream | None = None
+        #: Seconds to the next attempt to connect, from the last one on; and when that is.
+        self._pause = _FIRST
+        self._due = 0.0
         self._connect()
 
     def __enter__(self) -> Self:
@@ -94,22 +111,24 @@ class Follower:
         self._note_place()
 
     def _connect_again(self, end: float) -> None:
-        pause = _FIRST
-        while time.monotonic() + pause < end:
-            time.sleep(pause)
-            pause = min(_LONGEST, pause * _GROWTH)
+        while self._due < end:
+            time.sleep(max(0.0, self._due - time.monotonic()))
             try:
                 self._connect()
             except (CallRefused, Unreachable) as error:
-                _pass(error)
+                let_pass(error)
+                self._pause = min(_LONGEST, self._pause * _GROWTH)
+                self._due = time.monotonic() + self._pause
             else:
                 self._tell("connected again")
                 return
         time.sleep(max(0.0, end - time.monotonic()))
 
     def _lost(self, error: TransportError) -> None:
-        _pass(error)
+        let_pass(error)
         self.close()
+        self._pause = _FIRST
+        self._due = time.monotonic() + _FIRST
         where = f" after event {self.place}" if self.place is not None else ""
         self._tell(f"{error}; trying again{where}")
 
@@ -118,7 +137,7 @@ class Follower:
             self.place = self._stream.place
 
 
-def _pass(error: TransportError) -> None:
+def let_pass(error: TransportError) -> None:
     """Let pass what time mends; raise the rest."""
     if isinstance(error, CallRefused) and error.slug not in _PASSING:
         raise error

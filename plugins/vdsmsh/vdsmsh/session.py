@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +21,20 @@ class Streams:
     stdin: TextIO = field(default_factory=lambda: sys.stdin)
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
+
+    def insist(self) -> None:
+        """Make sure that somebody reads the output: who waits for news does not find out by writing.
+
+        :raises BrokenPipeError: whoever read it has gone
+        """
+        try:
+            number = self.stdout.fileno()
+        except (OSError, ValueError):
+            return  # a text in memory
+        poll = select.poll()
+        poll.register(number, 0)  # what is broken is told without being asked for
+        if any(what & (select.POLLERR | select.POLLHUP) for _, what in poll.poll(0)):
+            raise BrokenPipeError
 
 
 class Session:

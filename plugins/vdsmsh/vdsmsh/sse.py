@@ -39,7 +39,8 @@ class ServerSentEvents(EventStream):
 
     def next(self, timeout: float) -> list[Event]:
         """See `EventStream.next`."""
-        end = time.monotonic() + timeout
+        # Whoever waits for ever says infinity, which is more than a lock takes.
+        end = time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
         found: list[Event] = []
         while not self._ended:
             try:

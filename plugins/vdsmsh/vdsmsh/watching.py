@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
-from vdsm_bridge.transport import Unreachable
+from vdsm_bridge.transport import CallRefused, Unreachable
 from vdsmsh.catalogue import Catalogue, Verb
 from vdsmsh.display import Display
 from vdsmsh.eventlines import paint, pairs
-from vdsmsh.following import Follower
+from vdsmsh.following import Follower, let_pass
 from vdsmsh.schema import Schema
 from vdsmsh.session import Session
 from vdsmsh.settings import Settings
@@ -22,10 +22,10 @@ from vdsmsh.tables import first_columns, table_of
 
 #: Seconds that a burst of events gets to end before the list is read again.
 _SETTLE: Final = 0.2
-#: Seconds after which the list is read again if the host did not answer.
+#: Seconds after which the list is read again if the host did not give it.
 _AGAIN: Final = 2.0
-#: Seconds; as long as anybody waits.
-_EVER: Final = 3600.0
+#: Seconds between two looks whether somebody still reads what is printed.
+_LOOK: Final = 1.0
 _FAINT: Final = "2"
 
 Rows = dict[str, Mapping[str, Any]]
@@ -61,19 +61,22 @@ def watch(
     # Whoever listens before it looks misses nothing.
     with Follower(session.transport, patterns, settings.reading, tell) as follower:
         show(ask())
-        shown = follower.connections
+        shown, due = follower.connections, 0.0
         while True:
-            news = bool(follower.next(_EVER if shown else _AGAIN))
-            if not news and shown == follower.connections:
+            session.streams.insist()
+            news = bool(follower.next(_LOOK))
+            late = not shown and time.monotonic() >= due
+            if not news and not late and shown in (0, follower.connections):
                 continue
             time.sleep(_SETTLE)
             follower.next(0.0)
             try:
                 show(ask())
                 shown = follower.connections
-            except Unreachable:
+            except (CallRefused, Unreachable) as error:
                 # The stream will find out, too, if the host is gone.
-                shown = 0
+                let_pass(error)
+                shown, due = 0, time.monotonic() + _AGAIN
 
 
 def shower(
