@@ -289,6 +289,22 @@ def test_restarted_binding(host: TestHost, real: Transport) -> None:
     assert told[-1] == "connected again"
 
 
+def test_a_stream_that_breaks_before_its_first_event(host: TestHost, real: Transport) -> None:
+    """Its place is known all the same: what happens before the next one is not missed."""
+    with Follower(real, ["sample"], OPTIONS, lambda _: None) as follower:
+        rest = next(
+            plugin.instance for plugin in host.server._lifecycle._plugins if plugin.found.name == "rest"
+        )
+        for stream in list(rest._service.streams._open):
+            stream.close()
+        switch(host, True)
+        events: list[Event] = []
+        end = time.monotonic() + PATIENCE
+        while not events and time.monotonic() < end:
+            events = follower.next(PATIENCE)
+    assert [event.params for event in events] == [{"lit": True}]
+
+
 def test_no_place_for_a_stream(home: Path, make_vdsm_host: Callable[..., TestHost]) -> None:
     """Where the host has no place for one more stream, it is asked instead."""
     rest = pytest.importorskip("vdsm_rest")

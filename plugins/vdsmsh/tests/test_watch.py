@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -115,6 +116,24 @@ def test_table_in_place(host: TestHost, terminal: Callable[..., Terminal], vdsms
     assert screen.wait() == 130
 
 
+def test_the_table_covers_what_was_told_in_between(
+    host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str
+) -> None:
+    """A broken connection is told below the table; once it is there again the next table lies over that."""
+    screen = terminal(vdsmsh, "lamp", "list", "--watch", "-c", "name")
+    screen.expect("back yard", "Ctrl-C ends")
+    screen.type("")
+    rest = next(plugin.instance for plugin in host.server._lifecycle._plugins if plugin.found.name == "rest")
+    for stream in list(rest._service.streams._open):
+        stream.close()
+    seen = screen.expect("connected again", "\x1b[0J")
+    (broken,) = re.findall(r"vdsmsh: the stream .* has ended; trying again after event \d+", seen)
+    # Seven lines of the table, and what was told, which may take two.
+    assert f"\x1b[{7 + 1 + (len(broken) > 100) + 1}F\x1b[0J" in screen.expect("back yard")
+    screen.type("\x03")
+    assert screen.wait() == 130
+
+
 def test_bursts_are_one_reading(host: TestHost, vdsmsh: str) -> None:
     """Many events in a moment make the list be read once or twice, not once for each."""
     with watching(vdsmsh, "lamp", "list", "--watch", "-c", "lit", "-c", "name") as watcher:
@@ -148,7 +167,16 @@ def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path) -> None:
         ["second"],
         CallRefused("forbidden", 100, "no"),
     ]
-    shown: list[Any] = []
+
+    class Shown(list[Any]):
+        def show(self, answer: Any) -> None:
+            self.append(answer)
+            host.call("Lamp.switch", lampID=HALL, lit=True)
+
+        def told(self, text: str) -> None:
+            raise AssertionError(text)
+
+    shown = Shown()
 
     def ask() -> Any:
         answer = answers.pop(0)
@@ -156,12 +184,8 @@ def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path) -> None:
             raise answer
         return answer
 
-    def show(answer: Any) -> None:
-        shown.append(answer)
-        host.call("Lamp.switch", lampID=HALL, lit=True)
-
     with closing(main.open_session({}, Streams())) as session, pytest.raises(CallRefused, match="no"):
-        watch(session, Settings(), ["sample"], ask, show)
+        watch(session, Settings(), ["sample"], ask, shown)
     assert shown == [["first"], ["second"]]
 
 

@@ -88,6 +88,8 @@ class Follower:
         try:
             events = self._stream.next(timeout)
         except (CallRefused, Unreachable) as error:
+            # It may have come on without an event for us.
+            self._note_place()
             self._lost(error)
             self._connect_again(end)
             return []

@@ -52,8 +52,8 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
         return session.call(verb.name, arguments, options, verbose=settings.verbosity > 1)
 
     if getattr(parsed, "watch", False):
-        show = shower(display, parsed, schema, keys, title=f"vdsmsh {name}", stdout=session.streams.stdout)
-        watch(session, settings, patterns_of(verb, catalogue), ask, show)
+        view = shower(display, parsed, schema, keys, title=f"vdsmsh {name}", stdout=session.streams.stdout)
+        watch(session, settings, patterns_of(verb, catalogue), ask, view)
         return
     result = ask()
     if getattr(parsed, "wait", False):

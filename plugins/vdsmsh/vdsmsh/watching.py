@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 from vdsm_bridge.transport import CallRefused, Unreachable
 from vdsmsh.catalogue import Catalogue, Verb
@@ -29,7 +29,16 @@ _LOOK: Final = 1.0
 _FAINT: Final = "2"
 
 Rows = dict[str, Mapping[str, Any]]
-Show = Callable[[Any], None]
+
+
+class View(Protocol):
+    """What shows a list to somebody."""
+
+    def show(self, result: Any) -> None:
+        """Show it as it is now."""
+
+    def told(self, text: str) -> None:
+        """Something else was told in between, which may stand on the same terminal."""
 
 
 def lists(verb: Verb, catalogue: Catalogue) -> bool:
@@ -46,7 +55,7 @@ def patterns_of(verb: Verb, catalogue: Catalogue) -> list[str]:
 
 
 def watch(
-    session: Session, settings: Settings, patterns: Sequence[str], ask: Callable[[], Any], show: Show
+    session: Session, settings: Settings, patterns: Sequence[str], ask: Callable[[], Any], view: View
 ) -> None:
     """Show the answer to a question, and again whenever something may have changed it. Ends by Ctrl-C.
 
@@ -56,11 +65,14 @@ def watch(
 
     def tell(text: str) -> None:
         if settings.verbosity:
-            print(f"vdsmsh: {text}", file=session.streams.stderr, flush=True)
+            line = f"vdsmsh: {text}"
+            print(line, file=session.streams.stderr, flush=True)
+            if session.streams.stderr.isatty():
+                view.told(line)
 
     # Whoever listens before it looks misses nothing.
     with Follower(session.transport, patterns, settings.reading, tell) as follower:
-        show(ask())
+        view.show(ask())
         shown, due = follower.connections, 0.0
         while True:
             session.streams.insist()
@@ -71,7 +83,7 @@ def watch(
             time.sleep(_SETTLE)
             follower.next(0.0)
             try:
-                show(ask())
+                view.show(ask())
                 shown = follower.connections
             except (CallRefused, Unreachable) as error:
                 # The stream will find out, too, if the host is gone.
@@ -87,11 +99,11 @@ def shower(
     *,
     title: str,
     stdout: TextIO,
-) -> Show:
+) -> View:
     """What shows the list: in place on a terminal, as a line for each change otherwise."""
     if stdout.isatty() and parsed.formatter == "table":
-        return _Screen(display, parsed, schema, keys, title=title, stdout=stdout).show
-    return _Changes(parsed, schema, keys, stdout).show
+        return _Screen(display, parsed, schema, keys, title=title, stdout=stdout)
+    return _Changes(parsed, schema, keys, stdout)
 
 
 class _Page(io.StringIO):
@@ -138,6 +150,10 @@ class _Screen:
         print(up + "\n".join([paint(head, _FAINT), *lines]), file=self._stdout, flush=True)
         self._drawn = len(lines) + 1
 
+    def told(self, text: str) -> None:
+        # The next drawing covers it, too.
+        self._drawn += 1 + max(0, len(text) - 1) // shutil.get_terminal_size().columns
+
 
 class _Changes:
     """Prints what has changed since the last time: `+` came, `~` changed, `-` went; `=` was there."""
@@ -165,6 +181,9 @@ class _Changes:
             self._print("-", (known or {})[key])
         self._known = rows
         self._stdout.flush()
+
+    def told(self, text: str) -> None:
+        pass
 
     def _rows(self, result: Any) -> Rows:
         table = table_of(result, self._schema, self._keys)
