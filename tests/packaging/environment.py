@@ -37,6 +37,10 @@ class Environment:
     def borrow_all(self) -> None:
         """Let it see all that this environment has, with the scripts of what we ship, and pip."""
         (self.site / "borrowed.pth").write_text(f"import site; site.addsitedir({str(SITE)!r})\n")
+        self.borrow_scripts()
+
+    def borrow_scripts(self) -> None:
+        """Give it the scripts of what we ship, and pip."""
         for name in ("vdsmd", "vdsm-tool", "vdsmsh", "pip"):
             script = re.sub(r"\A#!.*", f"#!{self.python}", (BIN / name).read_text())
             (self.folder / "bin" / name).write_text(script)
@@ -44,8 +48,10 @@ class Environment:
 
     def borrow(self, distributions: set[str]) -> None:
         """Let it see these installed distributions, and no others."""
-        for name in distributions:
-            for file in metadata.distribution(name).files or ():
+        for distribution in metadata.distributions(path=[str(SITE)]):
+            if distribution.name not in distributions:
+                continue
+            for file in distribution.files or ():
                 top = file.parts[0]
                 if top not in {"..", "__pycache__"} and not (self.site / top).exists():
                     (self.site / top).symlink_to(SITE / top)
