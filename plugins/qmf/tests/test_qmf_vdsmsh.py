@@ -74,6 +74,22 @@ def test_partial_failure(on_bus: MakeHost, run: Run) -> None:
     ]
 
 
+def test_events_of_one_host(on_bus: MakeHost, run: Run) -> None:
+    """They are asked for over the bus, resume by number, and come with gaps; of all hosts there are none."""
+    for name in ("a", "b"):
+        on_bus(name).call("Lamp.create", lamp={"lampID": LAMP, "name": f"lamp of {name}"})
+    for lit in ("--lit", "--no-lit"):
+        assert run("--host", "b", "lamp", "switch", LAMP, lit).code == 0
+    words = ("--host", "b", "events", "sample", "--count", "1", "--timeout", "20", "-f", "json", "--after")
+    first = json.loads(run(*words, "0").out)
+    assert (first["id"], first["params"]) == (f"|sample|switched|{LAMP}", {"lit": True})
+    second = json.loads(run(*words, str(first["seq"])).out)
+    assert (second["params"], second["seq"]) == ({"lit": False}, first["seq"] + 1)
+    gap = json.loads(run(*words, "100000").out)
+    assert (gap["id"], gap["params"]["to"]) == ("|events|gap|no_id", 100_000)
+    assert run("--all", "events") == (2, "", "vdsmsh: events are those of one host\n")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

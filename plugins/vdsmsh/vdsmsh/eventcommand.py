@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from vdsm_bridge.transport import Event
@@ -27,8 +27,6 @@ _AFTER: Final = """\
 On Ctrl-C the number of the last event is told; --after goes on behind it. A gap says which events are gone.
 With --count, exit code 3 says that the time was up before that."""
 _HELP: Final = frozenset({"-h", "--help"})
-#: Seconds between two looks whether somebody still reads what is printed.
-_LOOK: Final = 1.0
 
 
 def run_events(session: Session, settings: Settings, words: Sequence[str]) -> None:
@@ -71,11 +69,10 @@ def _follow(
             session.transport, patterns, settings.reading, tell, after=parsed.after, snapshot=parsed.snapshot
         ) as follower:
             place, line = follower.place, liner(parsed.format, stdout)
-            for events in _batches(follower, parsed.count, parsed.duration):
+            for events in _batches(follower, parsed.count, parsed.duration, session.streams.insist):
                 for event in events:
                     print(line(event), file=stdout)
                 stdout.flush()
-                session.streams.insist()
                 place = follower.place
                 missing = missing and missing - len(events)
     except KeyboardInterrupt:
@@ -87,11 +84,13 @@ def _follow(
         raise TimeIsUp(f"{parsed.count - missing} of {parsed.count} events within {parsed.duration:g} s")
 
 
-def _batches(follower: Follower, count: int | None, duration: float) -> Iterator[list[Event]]:
+def _batches(
+    follower: Follower, count: int | None, duration: float, insist: Callable[[], float]
+) -> Iterator[list[Event]]:
     """Events as they come, none now and then, until `count` came or the time is up."""
     end = time.monotonic() + duration
     while count != 0 and (patience := end - time.monotonic()) > 0:
-        events = follower.next(min(patience, _LOOK))[:count]
+        events = follower.next(min(patience, insist()))[:count]
         yield events
         count = count and count - len(events)
 

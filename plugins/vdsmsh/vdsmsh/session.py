@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
 import select
+import stat
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from vdsm_bridge.transport import CallOptions, Transport, TransportError
 from vdsmsh.catalogue import Catalogue, CatalogueCache
 from vdsmsh.commands import Commands
+
+#: Seconds between two looks whether somebody still reads what is printed.
+_LOOK: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -22,19 +28,22 @@ class Streams:
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
 
-    def insist(self) -> None:
+    def insist(self) -> float:
         """Make sure that somebody reads the output: who waits for news does not find out by writing.
 
+        :returns: seconds after which to look again
         :raises BrokenPipeError: whoever read it has gone
         """
         try:
             number = self.stdout.fileno()
         except (OSError, ValueError):
-            return  # a text in memory
+            return math.inf  # a text in memory
         poll = select.poll()
         poll.register(number, 0)  # what is broken is told without being asked for
         if any(what & (select.POLLERR | select.POLLHUP) for _, what in poll.poll(0)):
             raise BrokenPipeError
+        # A terminal that goes takes its programs with it, and files stay.
+        return _LOOK if stat.S_ISFIFO(os.fstat(number).st_mode) else math.inf
 
 
 class Session:

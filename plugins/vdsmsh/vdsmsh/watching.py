@@ -24,8 +24,6 @@ from vdsmsh.tables import first_columns, table_of
 _SETTLE: Final = 0.2
 #: Seconds after which the list is read again if the host did not give it.
 _AGAIN: Final = 2.0
-#: Seconds between two looks whether somebody still reads what is printed.
-_LOOK: Final = 1.0
 _FAINT: Final = "2"
 
 Rows = dict[str, Mapping[str, Any]]
@@ -75,8 +73,8 @@ def watch(
         view.show(ask())
         shown, due = follower.connections, 0.0
         while True:
-            session.streams.insist()
-            news = bool(follower.next(_LOOK))
+            look = session.streams.insist()
+            news = bool(follower.next(look if shown else min(look, _AGAIN)))
             late = not shown and time.monotonic() >= due
             if not news and not late and shown in (0, follower.connections):
                 continue
