@@ -12,7 +12,7 @@ import msgspec
 
 from bench.measure import Row, machine, table
 
-BENCHES = ("bridge_call", "xmlrpc_marshal", "throughput", "inventory", "events", "startup")
+BENCHES = ("bridge_call", "xmlrpc_marshal", "throughput", "inventory", "events", "bus", "startup")
 
 
 def main() -> int:

@@ -1,0 +1,341 @@
+"""The message bus: a method call and events through agent and broker, against bare Proton through the same broker.
+
+The broker is a RabbitMQ of the bench's own. Agent and console are two processes; so are the two ends of the
+yardstick, which answer with what came, in Proton's own reactor, and know no verb, no access and no journal.
+
+``python -m bench.bus responder URL`` and ``source URL COUNT`` are the other ends of the yardstick.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, ClassVar
+
+from proton import Delivery, Message
+from proton import Event as Happening
+from proton.handlers import MessagingHandler
+from proton.reactor import AtMostOnce, Container
+
+from bench.measure import Row
+from vdsm_bridge.testing import TestHost
+from vdsm_core.events import EventParams
+from vdsm_qmf.console import Cluster
+from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
+
+CALLS = 1_000
+#: Calls on their way at the same time, and how many in all.
+WINDOW = 32
+MANY = 4_000
+EVENTS = 10_000
+HOST = "bench"
+_BARE = "bare Proton, request and reply"
+_EXCHANGE = "/exchange/qmf.default.direct"
+#: As large as the call of the agent: what is compared is the work, not the size.
+_REQUEST: dict[str, Any] = {
+    "_method_name": "Host.ping",
+    "_arguments": {},
+    "padding": "x" * 250,
+}
+
+
+class Moved(EventParams, frozen=True):
+    """Something has changed: of about the size of a machine's status."""
+
+    component: ClassVar[str] = "bench"
+    operation: ClassVar[str] = "moved"
+    number: int
+    vm_id: str = "11111111-2222-3333-4444-555555555555"
+    vm_name: str = "a machine of a usual name"
+    status: str = "Powering down"
+
+
+def run() -> list[Row]:
+    """Calls one after the other, many at once, and events; about a minute."""
+    with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder:
+        with RabbitMQ(Path(folder)) as broker, _agent(broker.url) as pipe:
+            url = broker.url.replace(f"//{USER}", f"//{USER}:{PASSWORD}")
+            with Cluster(broker.url, password=PASSWORD) as cluster, _process("responder", url):
+                cluster.wait_for(HOST, timeout=60.0)
+                return [*_latency(cluster, url), _throughput(cluster, url), _events(cluster, url, pipe)]
+
+
+# -- ours
+
+
+@contextmanager
+def _agent(url: str) -> Iterator[Connection]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, url), daemon=True)
+    process.start()
+    try:
+        yield here
+    finally:
+        here.send(0)
+        process.join(20)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _serve(pipe: Connection, url: str) -> None:
+    """A host on the bus; publishes as many events as it is told to, until that is none."""
+    from vdsm_qmf import QmfBinding  # noqa: PLC0415 - only this process needs it
+
+    with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder:
+        password = Path(folder, "password")
+        password.write_text(PASSWORD)
+        password.chmod(0o600)
+        binding = {"brokers": [url], "password_file": str(password), "instance": HOST, "heartbeat": 5.0}
+        config = {
+            "daemon": {"state_dir": folder, "log_level": "ERROR"},
+            "access": {"bus_users": {USER: "admin"}},
+            "plugin": {"qmf": binding},
+        }
+        with TestHost(bindings={"qmf": QmfBinding}, config=config) as host:
+            while count := pipe.recv():
+                for number in range(count):
+                    host.server.runtime.events.publish(Moved(number=number))
+
+
+def _latency(cluster: Cluster, url: str) -> list[Row]:
+    ours = _times(lambda: cluster.call(HOST, "Host.ping"))
+    theirs = _Requester(url, 1, CALLS).run()
+    return [
+        Row(
+            bench="bus, one call at a time",
+            case="Host.ping",
+            unit=unit,
+            value=_at(ours, share),
+            yardstick=_at(theirs.times, share),
+            yardstick_name=_BARE,
+        )
+        for share, unit in ((0.5, "us p50"), (0.99, "us p99"))
+    ]
+
+
+def _times(call: Callable[[], Any]) -> list[float]:
+    for _ in range(CALLS // 10):
+        call()
+    found = []
+    for _ in range(CALLS):
+        begun = time.perf_counter()
+        call()
+        found.append((time.perf_counter() - begun) * 1e6)
+    return sorted(found)
+
+
+def _at(values: list[float], share: float) -> float:
+    return values[min(len(values) - 1, int(len(values) * share))]
+
+
+def _throughput(cluster: Cluster, url: str) -> Row:
+    room = threading.Semaphore(WINDOW)
+    begun = time.perf_counter()
+    asked = []
+    for _ in range(MANY):
+        room.acquire()
+        future = cluster.submit(HOST, "Host.ping")
+        future.add_done_callback(lambda _future: room.release())
+        asked.append(future)
+    for future in asked:
+        future.result(60.0)
+    ours = MANY / (time.perf_counter() - begun)
+    theirs = _Requester(url, WINDOW, MANY).run()
+    return Row(
+        bench="bus, calls at the same time",
+        case=f"Host.ping, {WINDOW} at once",
+        unit="calls/s",
+        value=ours,
+        yardstick=MANY / theirs.elapsed,
+        yardstick_name=_BARE,
+        better="higher",
+    )
+
+
+def _events(cluster: Cluster, url: str, pipe: Connection) -> Row:
+    with cluster.events("|bench|moved") as stream:
+        begun = time.perf_counter()
+        pipe.send(EVENTS)
+        numbers = []
+        while len(numbers) < EVENTS:
+            event = stream.next(60.0)
+            assert event is not None, f"{len(numbers)} of {EVENTS} events came"
+            assert not event.is_gap
+            numbers.append(event.params["number"])
+        ours = EVENTS / (time.perf_counter() - begun)
+    assert numbers == list(range(EVENTS))
+    theirs = _Sink(url, EVENTS).run()
+    return Row(
+        bench="bus, events",
+        case="published to read, in order, none lost",
+        unit="events/s",
+        value=ours,
+        yardstick=theirs,
+        yardstick_name="bare Proton, one way, each accepted",
+        better="higher",
+    )
+
+
+# -- the yardstick
+
+
+@contextmanager
+def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "bench.bus", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class _Responder(MessagingHandler):
+    """Sends back what comes."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(prefetch=200)
+        self.url = url
+
+    def on_start(self, event: Happening) -> None:
+        connection = event.container.connect(self.url, allow_insecure_mechs=True)
+        self.sender = event.container.create_sender(connection, _EXCHANGE, options=AtMostOnce())
+        event.container.create_receiver(connection, f"{_EXCHANGE}/bare-responder")
+
+    def on_link_opened(self, event: Happening) -> None:
+        if event.link.is_receiver:
+            print("ready", flush=True)
+
+    def on_message(self, event: Happening) -> None:
+        asked = event.message
+        answer = Message(body=asked.body, subject=asked.reply_to, correlation_id=asked.correlation_id)
+        self.sender.send(answer)
+
+
+class _Requester(MessagingHandler):
+    """Asks, so many at once, and notes how long each answer takes."""
+
+    def __init__(self, url: str, window: int, count: int) -> None:
+        super().__init__(prefetch=200)
+        self.url, self.window, self.count = url, window, count
+        self.begun: dict[int, float] = {}
+        self.times: list[float] = []
+        self.elapsed = 0.0
+        self.key = f"bare-{window}-{time.monotonic_ns()}"
+        self.next = 0
+        self.ready = 0
+
+    def run(self) -> _Requester:
+        """All of it."""
+        Container(self).run()
+        self.times.sort()
+        return self
+
+    def on_start(self, event: Happening) -> None:
+        self.connection = event.container.connect(self.url, allow_insecure_mechs=True)
+        self.sender = event.container.create_sender(self.connection, _EXCHANGE, options=AtMostOnce())
+        event.container.create_receiver(self.connection, f"{_EXCHANGE}/{self.key}")
+
+    def on_link_opened(self, event: Happening) -> None:
+        self.ready += 1
+        if self.ready == 2:
+            self.start = time.perf_counter()
+            for _ in range(self.window):
+                self.ask()
+
+    def ask(self) -> None:
+        self.begun[self.next] = time.perf_counter()
+        message = Message(
+            body=_REQUEST, subject="bare-responder", reply_to=self.key, correlation_id=str(self.next)
+        )
+        message.inferred = False
+        self.sender.send(message)
+        self.next += 1
+
+    def on_message(self, event: Happening) -> None:
+        number = int(event.message.correlation_id)
+        self.times.append((time.perf_counter() - self.begun.pop(number)) * 1e6)
+        if self.next < self.count:
+            self.ask()
+        elif not self.begun:
+            self.elapsed = time.perf_counter() - self.start
+            self.connection.close()
+
+
+class _Sink(MessagingHandler):
+    """Counts what another process sends."""
+
+    def __init__(self, url: str, count: int) -> None:
+        super().__init__(prefetch=200)
+        self.url, self.count, self.seen = url, count, 0
+        self.rate = 0.0
+
+    def run(self) -> float:
+        """Messages per second."""
+        Container(self).run()
+        return self.rate
+
+    def on_start(self, event: Happening) -> None:
+        self.connection = event.container.connect(self.url, allow_insecure_mechs=True)
+        event.container.create_receiver(self.connection, f"{_EXCHANGE}/bare-sink")
+
+    def on_link_opened(self, event: Happening) -> None:
+        self.start = time.perf_counter()
+        command = [sys.executable, "-m", "bench.bus", "source", self.url, str(self.count)]
+        self.process = subprocess.Popen(command)
+
+    def on_message(self, event: Happening) -> None:
+        if not self.seen:
+            self.start = time.perf_counter()
+        self.seen += 1
+        if self.seen == self.count:
+            self.rate = self.count / (time.perf_counter() - self.start)
+            self.connection.close()
+            self.process.wait(20)
+
+
+class _Source(MessagingHandler):
+    """Sends as fast as it may."""
+
+    def __init__(self, url: str, count: int) -> None:
+        super().__init__()
+        self.url, self.left = url, count
+        self.body = [{"_values": {"number": 0, "padding": "x" * 250}}]
+
+    def on_start(self, event: Happening) -> None:
+        self.connection = event.container.connect(self.url, allow_insecure_mechs=True)
+        self.unsettled = 0
+        event.container.create_sender(self.connection, _EXCHANGE)
+
+    def on_sendable(self, event: Happening) -> None:
+        while event.sender.credit and self.left:
+            message = Message(body=self.body, subject="bare-sink")
+            message.inferred = False
+            event.sender.send(message)
+            self.left -= 1
+            self.unsettled += 1
+
+    def on_settled(self, event: Happening) -> None:
+        assert event.delivery.remote_state == Delivery.ACCEPTED
+        self.unsettled -= 1
+        if not self.left and not self.unsettled:
+            self.connection.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "responder":
+        Container(_Responder(sys.argv[2])).run()
+    else:
+        Container(_Source(sys.argv[2], int(sys.argv[3]))).run()
