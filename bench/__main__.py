@@ -12,7 +12,7 @@ import msgspec
 
 from bench.measure import Row, machine, table
 
-BENCHES = ("bridge_call", "xmlrpc_marshal", "throughput", "inventory", "events", "bus", "startup")
+BENCHES = ("bridge_call", "xmlrpc_marshal", "throughput", "inventory", "events", "bus", "cluster", "startup")
 
 
 def main() -> int:

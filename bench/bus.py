@@ -1,4 +1,4 @@
-"""The message bus: a method call and events through agent and broker, against bare Proton through the same broker.
+"""The message bus: calls and events through agent and broker, against bare Proton through the same broker.
 
 The broker is a RabbitMQ of the bench's own. Agent and console are two processes; so are the two ends of the
 yardstick, which answer with what came, in Proton's own reactor, and know no verb, no access and no journal.
@@ -60,12 +60,16 @@ class Moved(EventParams, frozen=True):
 
 def run() -> list[Row]:
     """Calls one after the other, many at once, and events; about a minute."""
-    with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder:
-        with RabbitMQ(Path(folder)) as broker, _agent(broker.url) as pipe:
-            url = broker.url.replace(f"//{USER}", f"//{USER}:{PASSWORD}")
-            with Cluster(broker.url, password=PASSWORD) as cluster, _process("responder", url):
-                cluster.wait_for(HOST, timeout=60.0)
-                return [*_latency(cluster, url), _throughput(cluster, url), _events(cluster, url, pipe)]
+    with (
+        tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder,
+        RabbitMQ(Path(folder)) as broker,
+        _agent(broker.url) as pipe,
+        Cluster(broker.url, password=PASSWORD) as cluster,
+    ):
+        url = broker.url.replace(f"//{USER}", f"//{USER}:{PASSWORD}")
+        with _process("responder", url):
+            cluster.wait_for(HOST, timeout=60.0)
+            return [*_latency(cluster, url), _throughput(cluster, url), _events(cluster, url, pipe)]
 
 
 # -- ours
@@ -248,7 +252,7 @@ class _Requester(MessagingHandler):
         self.sender = event.container.create_sender(self.connection, _EXCHANGE, options=AtMostOnce())
         event.container.create_receiver(self.connection, f"{_EXCHANGE}/{self.key}")
 
-    def on_link_opened(self, event: Happening) -> None:
+    def on_link_opened(self, _event: Happening) -> None:
         self.ready += 1
         if self.ready == 2:
             self.start = time.perf_counter()
@@ -291,12 +295,12 @@ class _Sink(MessagingHandler):
         self.connection = event.container.connect(self.url, allow_insecure_mechs=True)
         event.container.create_receiver(self.connection, f"{_EXCHANGE}/bare-sink")
 
-    def on_link_opened(self, event: Happening) -> None:
+    def on_link_opened(self, _event: Happening) -> None:
         self.start = time.perf_counter()
         command = [sys.executable, "-m", "bench.bus", "source", self.url, str(self.count)]
         self.process = subprocess.Popen(command)
 
-    def on_message(self, event: Happening) -> None:
+    def on_message(self, _event: Happening) -> None:
         if not self.seen:
             self.start = time.perf_counter()
         self.seen += 1

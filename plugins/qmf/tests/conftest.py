@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,13 +14,13 @@ import pytest
 from tests.settled import Held
 from vdsm_bridge.testing import TestHost
 from vdsm_qmf import QmfBinding
+from vdsm_qmf.agent import Agent
 from vdsm_qmf.console import Cluster
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
 #: Seconds between heartbeats, short, so that tests of liveness are.
 HEARTBEAT = 0.5
 
-MakeHost = Callable[..., TestHost]
 Console = Callable[..., Cluster]
 
 
@@ -31,6 +32,13 @@ def broker() -> Iterator[RabbitMQ]:
         tempfile.TemporaryDirectory(prefix="vdsm-broker-") as folder,
         RabbitMQ(Path(folder) / "rabbit", users=users) as broker,
     ):
+        yield broker
+
+
+@pytest.fixture
+def own_broker() -> Iterator[RabbitMQ]:
+    """A broker that a test ends, or holds up, as it likes."""
+    with tempfile.TemporaryDirectory(prefix="vdsm-broker-") as folder, RabbitMQ(Path(folder)) as broker:
         yield broker
 
 
@@ -63,19 +71,53 @@ def options(url: str, folder: Path, **more: Any) -> dict[str, Any]:
     }
 
 
+class BusHost(TestHost):
+    """A host whose binding can be looked at."""
+
+    def __init__(self, config: dict[str, Any], verbs: dict[str, Any] | None) -> None:
+        made = self.made = list[QmfBinding]()
+
+        class Seen(QmfBinding):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                made.append(self)
+
+        super().__init__(verbs=verbs, bindings={"qmf": Seen}, config=config)
+
+    @property
+    def agent(self) -> Agent:
+        """The agent of the binding."""
+        agent = self.made[-1].agent
+        assert agent is not None
+        return agent
+
+
+MakeHost = Callable[..., BusHost]
+
+
 @pytest.fixture
 def on_bus(broker: RabbitMQ, tmp_path: Path) -> Iterator[MakeHost]:
     """A function that starts hosts on the bus: the sample feature, the binding with the given options."""
     with ExitStack() as stack:
 
         def start(
-            instance: str, *, url: str = "", access: dict[str, Any] | None = None, **more: Any
-        ) -> TestHost:
+            instance: str,
+            *,
+            url: str = "",
+            access: dict[str, Any] | None = None,
+            verbs: dict[str, Any] | None = None,
+            **more: Any,
+        ) -> BusHost:
             config = {
                 "plugin": {"qmf": options(url or broker.url, tmp_path, instance=instance, **more)},
                 "access": {"bus_users": {USER: "admin"}, **(access or {})},
             }
-            return stack.enter_context(TestHost(bindings={"qmf": QmfBinding}, config=config))
+            host = stack.enter_context(BusHost(config, verbs))
+            end = time.monotonic() + 20.0
+            while not host.agent.bus.is_up:
+                assert time.monotonic() < end, f"the host is not on the bus: {host.agent.bus.trouble}"
+                time.sleep(0.005)
+            return host
 
         yield start
 

@@ -48,6 +48,11 @@ class Probe:
         self._loop.stop()
 
     @property
+    def connections(self) -> int:
+        """How often it has been connected."""
+        return self._bus.connections
+
+    @property
     def reply_to(self) -> str:
         return f"/exchange/{DIRECT}/{self.key}"
 
@@ -78,7 +83,8 @@ class Probe:
         message.inferred = isinstance(body, bytes)
         message.properties = properties
         message.reply_to = self.reply_to
-        message.user_id = self.user.encode()
+        if (user := fields.pop("user_id", self.user.encode())) is not None:
+            message.user_id = user
         if cid is not None:
             message.correlation_id = cid
         for name, value in fields.items():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,6 @@ from .probe import Probe
 
 #: How often the broker is killed. `VDSM_QMF_ROUNDS=50` is the long run; it takes about ten minutes.
 ROUNDS = int(os.environ.get("VDSM_QMF_ROUNDS", "2"))
-
-
-@pytest.fixture
-def mortal() -> Iterator[RabbitMQ]:
-    """A broker that a test ends as it likes."""
-    with tempfile.TemporaryDirectory(prefix="vdsm-broker-") as folder, RabbitMQ(Path(folder)) as broker:
-        yield broker
 
 
 class Load:
@@ -121,20 +112,20 @@ def descriptors() -> int:
 
 
 @pytest.mark.timeout(60 + 30 * ROUNDS)
-def test_broker_killed_and_restarted(mortal: RabbitMQ, on_bus: MakeHost, record_property: Any) -> None:
+def test_broker_killed_and_restarted(own_broker: RabbitMQ, on_bus: MakeHost, record_property: Any) -> None:
     """Every call ends in a result or a declared error, every event arrives once, nothing is left over."""
-    host = on_bus("h", url=mortal.url, threads=4)
+    host = on_bus("h", url=own_broker.url, threads=4)
     lamp = "00000000-0000-4000-8000-000000000000"
     host.call("Lamp.create", lamp={"lampID": lamp, "name": "a"})
-    with Cluster(mortal.url, password=PASSWORD) as cluster:
+    with Cluster(own_broker.url, password=PASSWORD) as cluster:
         cluster.wait_for("h")
         sizes: list[tuple[int, int]] = []
         with Load(host, cluster, lamp) as load:
             for _ in range(ROUNDS):
                 time.sleep(0.5)
-                mortal.kill()
+                own_broker.kill()
                 time.sleep(0.2)
-                mortal.start()
+                own_broker.start()
                 before = load.ends["result"]
                 wait_until(lambda before=before: load.ends["result"] > before + 20)
                 gc.collect()

@@ -11,8 +11,9 @@ import pytest
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.client import ContractError
 from vdsm_bridge.testing.contract import BindingContract
+from vdsm_bridge.testing.harness import PATIENCE
 from vdsm_qmf import QmfBinding
-from vdsm_qmf.console import CallRefused, Cluster
+from vdsm_qmf.console import CallRefused, Cluster, EventStream
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
 from .conftest import options
@@ -53,13 +54,17 @@ class BusClient:
         }
         return {name for name in names if not name.startswith("Agent.")}
 
+    def events(self, pattern: str, after: int | None) -> EventStream:
+        cluster = self._cluster("")
+        return cluster.events(pattern, resume=None if after is None else {INSTANCE: after})
+
     def close(self) -> None:
         for cluster in self._clusters.values():
             cluster.close()
 
     def _cluster(self, token: str) -> Cluster:
         if token not in self._clusters:
-            cluster = Cluster(self._url, password=PASSWORD, token=token, events=False)
+            cluster = Cluster(self._url, password=PASSWORD, token=token)
             cluster.start()
             self._clusters[token] = cluster
             cluster.wait_for(INSTANCE)
@@ -83,3 +88,32 @@ class TestContract(BindingContract):
 
     def connect(self, host: TestHost) -> BusClient:
         return BusClient(self.url)
+
+    def stream(
+        self, host: TestHost, pattern: str = "", *, after: int | None = None, snapshot: bool = False
+    ) -> Stream:
+        return Stream(BusClient(self.url), pattern, after, snapshot)
+
+
+class Stream:
+    """The events of a console, as the suite reads them; the states of a snapshot come by the verb."""
+
+    def __init__(self, client: BusClient, pattern: str, after: int | None, snapshot: bool) -> None:
+        self._client = client
+        self._ready: list[Any] = []
+        if snapshot:
+            made = client.call("Events.subscribe", {"filter": pattern, "snapshot": True})
+            client.call("Events.unsubscribe", {"subscriptionID": made["subscriptionID"]})
+            self._ready, after = made["states"], made["seq"]
+        self._events = client.events(pattern, after)
+
+    def take(self, count: int) -> list[Any]:
+        while len(self._ready) < count:
+            event = self._events.next(PATIENCE)
+            assert event is not None, f"{count} events were expected, these have come: {self._ready}"
+            self._ready.append({"seq": event.seq, "id": event.id, "time": event.time, "params": event.params})
+        taken, self._ready = self._ready[:count], self._ready[count:]
+        return taken
+
+    def close(self) -> None:
+        self._client.close()

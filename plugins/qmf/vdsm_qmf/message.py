@@ -27,6 +27,11 @@ LIST: Final = "amqp/list"
 _PROPERTIES: Final = 0x73
 _APPLICATION_PROPERTIES: Final = 0x74
 _BEFORE_BODY: Final = (0x70, 0x71, 0x72, _PROPERTIES, _APPLICATION_PROPERTIES)
+#: The same two by their names, which a sender may use as well.
+_NAMED: Final[dict[Any, Any]] = {
+    "amqp:properties:list": _PROPERTIES,
+    "amqp:application-properties:map": _APPLICATION_PROPERTIES,
+}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,11 +132,15 @@ def parse(data: bytes) -> Request:
 
     :raises Malformed: not even that
     """
-    message = Message()
     try:
-        message.decode(data)
+        return _parse(data)
     except (ProtonException, ValueError, TypeError, KeyError) as error:
         return parse_head(data, Malformed(reason=f"it is no AMQP message ({error})"))
+
+
+def _parse(data: bytes) -> Request:
+    message = Message()
+    message.decode(data)
     broken: Exception | None = None
     body: Any = None
     try:
@@ -170,7 +179,7 @@ def parse_head(data: bytes, broken: Exception) -> Request:
             section.rewind()
             section.next()
             described = section.get_py_described()
-            number = int(str(described.descriptor))
+            number = _NAMED.get(described.descriptor, described.descriptor)
             if number not in _BEFORE_BODY:
                 break
             found[number] = described.value

@@ -164,7 +164,8 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 def build(verbs: Mapping[str, Verb], events: Iterable[type[EventParams]]) -> Schema:
-    """The schema of some declarations."""
+    """The schema of some declarations. In which order plugins have offered them does not matter."""
+    verbs = dict(sorted(verbs.items()))
     found = kinds(verbs)
     classes = [
         _data_class(kind, [verb for verb in verbs.values() if verb.namespace.name == name])

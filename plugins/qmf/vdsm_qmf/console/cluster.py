@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from typing import Any, Final, Self
 
+import msgspec
+
 from vdsm_bridge.transport import CallRefused, TransportError, Unreachable
 from vdsm_qmf import forms, message, values
 from vdsm_qmf.bus import Bus, BusSettings, Loop, Security, Subscription, parse_url
@@ -90,6 +92,8 @@ class Cluster:
         self._lock = threading.Lock()
         self._connected = threading.Event()
         self._revisions: dict[str, str] = {}
+        #: By host, the number of the newest event that has come. On the front thread only.
+        self._newest: dict[str, int] = {}
 
     # -- life
 
@@ -206,16 +210,12 @@ class Cluster:
         *,
         timeout: float = TIMEOUT,
     ) -> Iterator[Result]:
-        """Call a verb on some hosts at once; one result for each, as they come."""
+        """Call a verb on some hosts at once; one result for each, as they come.
+
+        The calls are sent when this is called, not when the first result is taken.
+        """
         asked = {self.submit(host, verb, arguments, timeout=timeout): host for host in hosts}
-        for done in as_completed(asked):
-            error = done.exception()
-            if error is None:
-                yield Result(host=asked[done], value=done.result())
-            elif isinstance(error, TransportError):
-                yield Result(host=asked[done], error=error)
-            else:
-                raise error
+        return _results(asked)
 
     def call_all(
         self, verb: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT
@@ -251,15 +251,23 @@ class Cluster:
         :param where: a predicate of QMFv2, such as `["eq", "status", ["quote", "Up"]]`
         :raises TransportError: as `call`
         """
-        body: dict[str, Any] = {"_what": "OBJECT"}
-        if class_name:
-            body["_schema_id"] = {"_package_name": PACKAGE, "_class_name": class_name}
-        if where is not None:
-            body["_where"] = where
+        body = _object_query(class_name, where)
         found: list[dict[str, Any]] = self._ask(host, forms.QUERY_REQUEST, body, timeout).result(
             timeout + 2 * GRACE
         )
         return found
+
+    def objects_many(
+        self,
+        hosts: Iterable[str],
+        class_name: str = "",
+        *,
+        where: list[Any] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> Iterator[Result]:
+        """The managed objects of some hosts, asked at once; one result for each host, as they come."""
+        body = _object_query(class_name, where)
+        return _results({self._ask(host, forms.QUERY_REQUEST, body, timeout): host for host in hosts})
 
     def events(
         self, pattern: str = "", *, resume: Mapping[str, int] | None = None, limit: int = 10_000
@@ -275,9 +283,14 @@ class Cluster:
         )
         with self._lock:
             self._streams += (stream,)
-        for host in self._hosts.all():
-            self._later(lambda host=host: stream.beat(host))  # type: ignore[misc]
+        self._later(lambda: self._begin(stream))
         return stream
+
+    def _begin(self, stream: EventStream) -> None:
+        """From now on is: after what has come to this console already."""
+        for host in self._hosts.all():
+            newest = max(host.newest_event, self._newest.get(host.id, 0))
+            stream.beat(msgspec.structs.replace(host, newest_event=newest))
 
     # -- the bus
 
@@ -336,6 +349,7 @@ class Cluster:
         for event in request.body:
             told = event.get("_values") if isinstance(event, dict) else None
             if isinstance(told, dict) and forms.SEQ in told:
+                self._newest[host] = int(told[forms.SEQ])
                 for stream in self._streams:
                     stream.happened(host, told)
 
@@ -407,6 +421,26 @@ class Cluster:
     def _forget(self, stream: EventStream) -> None:
         with self._lock:
             self._streams = tuple(one for one in self._streams if one is not stream)
+
+
+def _object_query(class_name: str, where: list[Any] | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"_what": "OBJECT"}
+    if class_name:
+        body["_schema_id"] = {"_package_name": PACKAGE, "_class_name": class_name}
+    if where is not None:
+        body["_where"] = where
+    return body
+
+
+def _results(asked: Mapping[Future[Any], str]) -> Iterator[Result]:
+    for done in as_completed(asked):
+        error = done.exception()
+        if error is None:
+            yield Result(host=asked[done], value=done.result())
+        elif isinstance(error, TransportError):
+            yield Result(host=asked[done], error=error)
+        else:
+            raise error
 
 
 def _failed(error: TransportError) -> Future[Any]:

@@ -54,6 +54,12 @@ class RabbitMQ:
         """Where it listens, with its user."""
         return f"amqp://{USER}@127.0.0.1:{self.port}"
 
+    @property
+    def process(self) -> int:
+        """The id of its process, which leads a session of its own."""
+        assert self._server is not None
+        return self._server.pid
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -82,6 +88,14 @@ class RabbitMQ:
     def kill(self) -> None:
         """End it as a power cut does."""
         self._end_server(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let it hang: its connections stay open, and nothing is read from them."""
+        os.killpg(self.process, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.killpg(self.process, signal.SIGCONT)
 
     def stop(self) -> None:
         """End it and its port mapper."""
