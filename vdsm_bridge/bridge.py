@@ -17,6 +17,7 @@ import msgspec
 
 from vdsm_bridge import context as calls
 from vdsm_bridge.access import Access, Proof
+from vdsm_bridge.auditing import Auditor
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.ledger import Answer, Ledger, refused, replay
 from vdsm_bridge.registry import Registry
@@ -52,6 +53,7 @@ class Bridge:
         tasks: Tasks,
         events: EventBus,
         ledger: Ledger,
+        auditor: Auditor,
         call_deadline: float,
     ) -> None:
         self._registry = registry
@@ -60,6 +62,7 @@ class Bridge:
         self._tasks = tasks
         self._events = events
         self._ledger = ledger
+        self._auditor = auditor
         self._call_deadline = call_deadline
 
     @property
@@ -110,11 +113,21 @@ class Bridge:
         """
         verb = self._registry.enter(name, context.remaining(self._call_deadline))
         try:
-            self._access.check(verb, context.identity)
-            values = self._convert(verb, arguments, text=text)
+            values = self._let_in(verb, arguments, context, text=text)
             return self._answer(verb, values, context, condition)
         finally:
             self._registry.leave(verb)
+
+    def _let_in(
+        self, verb: Verb, arguments: Mapping[str, Any], context: Context, *, text: bool
+    ) -> dict[str, Any]:
+        """The arguments of a call that may be made and can be meant."""
+        try:
+            self._access.check(verb, context.identity)
+            return self._convert(verb, arguments, text=text)
+        except VdsmError as error:
+            self._auditor.refused(verb, context, error)
+            raise
 
     def _answer(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         token = calls.enter(context)
@@ -156,8 +169,13 @@ class Bridge:
 
     def _once(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         timeout = context.remaining(self._call_deadline)
-        first = self._ledger.begin(context.request_id, verb.name, types.to_json(values), timeout)
+        try:
+            first = self._ledger.begin(context.request_id, verb.name, types.to_json(values), timeout)
+        except VdsmError as error:
+            self._auditor.refused(verb, context, error, values)
+            raise
         if first is not None:
+            self._auditor.replayed(verb, values, context)
             if first.error:
                 raise replay(first)
             return types.convert(msgspec.json.decode(first.result), verb.reply)
@@ -179,6 +197,11 @@ class Bridge:
 
     def _carry_out(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         log.info("%s by %s", verb.name, context.identity.name)
+        with self._auditor.act(verb, values, context) as act:
+            act.result = result = self._in_turn(verb, values, context, condition)
+        return result
+
+    def _in_turn(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         if verb.kind is Kind.TASK:
             condition()
             return self._start_task(verb, values, context)
@@ -214,7 +237,9 @@ class Bridge:
             try:
                 injected = {verb.context_param: context, verb.progress_param: progress}
                 injected.pop("", None)
-                return types.to_json(verb.function(**values, **injected)).decode()
+                with self._auditor.act(verb, values, context, progress.task_id) as act:
+                    act.result = verb.function(**values, **injected)
+                return types.to_json(act.result).decode()
             finally:
                 calls.leave(token)
 

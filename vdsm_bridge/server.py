@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vdsm_bridge.access import Access
+from vdsm_bridge.auditing import Auditor
 from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.budget import Budget
 from vdsm_bridge.feature import PluginInfo, Runtime
@@ -16,7 +17,8 @@ from vdsm_bridge.happenings import ConfigReloaded, PluginChanged
 from vdsm_bridge.ledger import Ledger
 from vdsm_bridge.lifecycle import Lifecycle
 from vdsm_bridge.registry import Registry
-from vdsm_core.config import Config, check_required
+from vdsm_core.audit import AuditFiles, AuditLog, AuditToLog, NoAudit
+from vdsm_core.config import TABLES, Config, check_required
 from vdsm_core.events import EventBus, EventParams, Journal
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
@@ -58,6 +60,7 @@ class Server:
         )
         self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
         self._ledger = Ledger(self._state, keep)
+        self._audit = _audit_log(config)
         self._access = Access(config.access)
         #: Held while plugins are changed: by the start, a reload, or the end.
         self._changing = threading.RLock()
@@ -71,6 +74,7 @@ class Server:
             tasks=self._tasks,
             events=self._events,
             ledger=self._ledger,
+            auditor=Auditor(self._audit),
             call_deadline=daemon.call_deadline,
         )
         self.runtime = Runtime(
@@ -102,6 +106,7 @@ class Server:
     def _start(self) -> None:
         try:
             self._state.open()
+            self._audit.open()
             self._events.start()
             self._events.provide(PluginChanged.component, [PluginChanged.operation], self._plugin_states)
             self._ledger.start()
@@ -134,7 +139,7 @@ class Server:
         self._lifecycle.find()
         self._lifecycle.apply(config, self.runtime, self.bridge)
         self._events.publish(ConfigReloaded(applied=True, reason=""))
-        for table in ("daemon", "hypervisor", "events", "access"):
+        for table in TABLES:
             if getattr(config, table) != getattr(self.config, table):
                 log.warning("The new options of [%s] come into force at the next start", table)
         self.config = config
@@ -177,6 +182,7 @@ class Server:
             ("lanes", lambda: self._lanes.close(budget.share())),
             ("hypervisor", lambda: self._hypervisor.stop(budget.share())),
             ("events", self._events.stop),
+            ("audit log", self._audit.close),
             ("state", self._state.close),
         ):
             try:
@@ -197,3 +203,13 @@ def _journal(config: Config) -> Journal:
         most_bytes=config.events.journal_size * 2**20,
         keep=config.events.keep_days * _SECONDS_A_DAY,
     )
+
+
+def _audit_log(config: Config) -> AuditLog:
+    options, folder = config.audit, config.daemon.state_dir
+    if options.to == "log":
+        return AuditToLog()
+    if options.to == "none" or (folder == MEMORY and not options.file):
+        return NoAudit()
+    path = Path(options.file or Path(folder) / "audit.log")
+    return AuditFiles(path, most_bytes=options.file_size * 2**20, files=options.files)

@@ -112,6 +112,19 @@ class EventOptions(Options, frozen=True):
     most_waiting: Annotated[int, Meta(ge=1)] = 100
 
 
+class AuditOptions(Options, frozen=True):
+    """`[audit]`: the log of every action: who, from where, on what, with which outcome."""
+
+    #: Where it goes: "file", "log" (the daemon's own log, so to the journal of the system), or "none".
+    to: Literal["file", "log", "none"] = "file"
+    #: The file; empty: `audit.log` in `state_dir`. The ones before it get the suffixes .1, .2 and so on.
+    file: str = ""
+    #: MiB that one file may have.
+    file_size: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "MiB"})] = 16
+    #: Files that are kept, the one that is written included.
+    files: Annotated[int, Meta(ge=1, le=1_000)] = 8
+
+
 class AccessOptions(Options, frozen=True):
     """Who is let in, and with which role."""
 
@@ -133,6 +146,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     daemon: DaemonOptions = DaemonOptions()
     hypervisor: HypervisorOptions = HypervisorOptions()
     events: EventOptions = EventOptions()
+    audit: AuditOptions = AuditOptions()
     access: AccessOptions = AccessOptions()
     plugin: dict[str, dict[str, Any]] = {}
     #: Which file set a key, by dotted key.
@@ -156,6 +170,7 @@ TABLES: Final[dict[str, type[Options]]] = {
     "daemon": DaemonOptions,
     "hypervisor": HypervisorOptions,
     "events": EventOptions,
+    "audit": AuditOptions,
     "access": AccessOptions,
 }
 

@@ -68,7 +68,8 @@ class Tree:
         """Every source file of the checkout, of whatever kind."""
         for folder, names, files in os.walk(self.root):
             names[:] = sorted(name for name in names if is_source(Path(name)))
-            yield from (Path(folder) / name for name in sorted(files))
+            # A worktree of git's has a file where a clone has a folder.
+            yield from (Path(folder) / name for name in sorted(files) if name != ".git")
 
     def name(self, path: Path) -> str:
         """A path as messages show it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from vdsm_bridge.access import Proof
 from vdsm_bridge.bridge import Bridge
@@ -70,6 +70,9 @@ class BridgeClient:
     :param text: convert arguments as for a text protocol
     """
 
+    #: What its calls give as their binding.
+    binding: ClassVar[str] = "contract"
+
     def __init__(self, bridge: Bridge, *, text: bool = False) -> None:
         self._bridge = bridge
         self._text = text
@@ -87,7 +90,7 @@ class BridgeClient:
         try:
             context = Context(
                 identity=self._bridge.identify(Proof(address="127.0.0.1", token=token)),
-                binding="contract",
+                binding=self.binding,
                 address="127.0.0.1",
                 request_id=request_id,
                 deadline=None if timeout is None else time.monotonic() + timeout,

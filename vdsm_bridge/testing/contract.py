@@ -19,11 +19,13 @@ skipped, and say so: `carries` names what it can. A binding with streams of even
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -32,6 +34,7 @@ from vdsm_bridge.testing.canonical import canonical, shape
 from vdsm_bridge.testing.client import BridgeClient, Client, ContractError
 from vdsm_bridge.testing.event_contract import EventContract
 from vdsm_bridge.testing.harness import (
+    AUDIT,
     DEADLINE,
     EVERYTHING,
     PATIENCE,
@@ -231,6 +234,33 @@ class BindingContract(EventContract):
         guessed = "guessed"
         theirs, ours = (self.failure(caller, "Host.ping", {}, token=guessed) for caller in (client, bridge))
         assert theirs == ours
+
+    # -- audit
+
+    def test_actions_are_audited(self, client: Client, host: TestHost, tmp_path: Path, lamp: str) -> None:
+        """Who did what on which object, over which binding, and how it ended; never the arguments."""
+        token = TOKENS["operator"] if TOKEN in self.carries else ""
+        request_id = str(uuid.uuid4()) if REQUEST_ID in self.carries else ""
+        arguments = {"lampID": lamp, "lit": True, "note": "hush-hush"}
+        (tmp_path / AUDIT).write_text("")
+        client.call("Lamp.switch", arguments, token=token, request_id=request_id)
+        client.call("Lamp.getInfo", {"lampID": lamp}, token=token)
+        if token:
+            self.failure(client, "Lamp.switch", arguments, token=TOKENS["monitor"])
+        text = (tmp_path / AUDIT).read_text()
+        assert "hush" not in text
+        begun, done, *refused = map(json.loads, text.splitlines())
+        for record in (begun, done):
+            assert (record["verb"], record["object"]) == ("Lamp.switch", lamp)
+            assert record["binding"] == (self.name or BridgeClient.binding)
+            assert record.get("address") or self.address_of(host).startswith("unix:")
+            assert record.get("request_id", "") == request_id
+            assert record["who"] == "operator" or not token
+        assert (begun["outcome"], done["outcome"]) == ("begun", "done")
+        assert begun["call"] == done["call"]
+        for record in refused:
+            assert (record["who"], record["outcome"]) == ("monitor", "forbidden")
+        assert len(refused) == bool(token)
 
     # -- tasks
 

@@ -23,6 +23,8 @@ REQUEST_ID: Final = "request id"
 DEADLINE: Final = "deadline"
 #: What a protocol may be able to carry beside verbs, arguments, results, codes and messages.
 EVERYTHING: Final = frozenset({SLUG, TOKEN, REQUEST_ID, DEADLINE})
+#: Name of the audit log, in the folder of the test.
+AUDIT: Final = "audit.log"
 #: Seconds that the suite waits for something that is about to happen.
 PATIENCE: Final = 20.0
 
@@ -91,6 +93,7 @@ class Harness:
         config = {
             "plugin": {**others, **({self.name: dict(self.options)} if self.binding is not None else {})},
             "access": {"tokens": str(write_tokens(folder)), **self.access},
+            "audit": {"file": str(folder / AUDIT)},
             **tables,
         }
         bindings = {self.name: self.binding} if self.binding is not None else {}

@@ -51,6 +51,7 @@ class Callers:
         return Context(
             identity=self.identify(request),
             binding="qmf",
+            address=request.reply_to,
             flow_id=_checked(request, forms.FLOW_ID),
             request_id=_checked(request, forms.REQUEST_ID),
             deadline=None if seconds is None else received + seconds,
