@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import Any, Final, Self
 
 from vdsm_bridge.events import compile_pattern
+from vdsm_bridge.transport import CallRefused
 from vdsm_qmf import forms
 from vdsm_qmf.console.model import ClusterEvent, Host
 
@@ -22,6 +23,8 @@ from vdsm_qmf.console.model import ClusterEvent, Host
 _PAGE: Final = 200
 #: The id of an event that says that others are missing.
 _GAP: Final = "|events|gap|"
+#: Refusals that asking again does not mend.
+_FINAL: Final = frozenset({"access-refused", "forbidden", "unauthenticated"})
 
 #: Asks a host for events after a number.
 Replay = Callable[[str, int, int], "Future[Any]"]
@@ -143,7 +146,11 @@ class EventStream:
 
     def _replayed(self, host: str, place: _Place, done: Future[Any]) -> None:
         place.asking = False
-        if done.cancelled() or done.exception() is not None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, CallRefused) and error.slug in _FINAL:
+            self._refused(host, place, str(error))
+            return
+        if done.cancelled() or error is not None:
             # The next heartbeat asks again.
             return
         told = done.result()
@@ -156,6 +163,15 @@ class EventStream:
             place.seen = place.last
         if told.get("events") and place.last != place.seen:
             self._ask(host, place)
+
+    def _refused(self, host: str, place: _Place, reason: str) -> None:
+        """What the host does not tell us is a gap; new events may reach us all the same."""
+        missing = {"from": place.last + 1, "to": place.seen, "reason": reason}
+        if place.seen > place.last:
+            ours = {forms.SEQ: place.seen, forms.EVENT_ID: f"{_GAP}no_id"}
+            self._deliver(host, place, {**missing, **ours})
+        else:
+            place.last = place.seen
 
     def _deliver(self, host: str, place: _Place, values: Mapping[str, Any]) -> bool:
         """Hand an event over. False: the reader is too slow; it is asked for again later."""
