@@ -112,12 +112,12 @@ class Legacy(Method):
     def bind(self, params: list[Any]) -> Invocation:
         if self._entry.id_inside:
             return self._with_id_inside(params)
-        verb = self.verb
-        if self._entry.switch:
-            switch, params = params[:1], params[1:]
-            if self._other is not None and switch and _truth(self._entry.switch, switch[0]):
-                verb = self._other
-        return Invocation(verb, _positional(self._entry.args, params))
+        switch = self._entry.switch
+        if not switch:
+            return Invocation(self.verb, _positional(self._entry.args, params))
+        arguments = _positional((switch, *self._entry.args), params)
+        meant = _truth(switch, arguments.pop(switch, None))
+        return Invocation(self._other if meant and self._other is not None else self.verb, arguments)
 
     def reply(self, verb: Verb, result: Any) -> dict[str, list[bytes]]:
         members = {name: [self._marshaller.any(value).encode()] for name, value in self._entry.fixed.items()}
