@@ -35,7 +35,7 @@ class Act:
         self.task = task
         self.result: Any = None
 
-    def record(self, outcome: str, code: int = 0, seconds: float = 0.0) -> AuditRecord:
+    def record(self, outcome: str, code: int = 0, seconds: float | None = None) -> AuditRecord:
         """A line about it."""
         context, identity = self.context, self.context.identity
         return AuditRecord(
@@ -53,7 +53,7 @@ class Act:
             request_id=context.request_id[:_LONGEST],
             task=self.result.task_id if isinstance(self.result, TaskRef) else self.task,
             code=code,
-            seconds=round(seconds, 6),
+            seconds=msgspec.UNSET if seconds is None else round(seconds, 6),
         )
 
 

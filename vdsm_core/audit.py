@@ -52,7 +52,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     #: VDSM's number of the error.
     code: int = 0
     #: How long it took, the wait for the object included.
-    seconds: float = 0.0
+    seconds: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class AuditLog(Protocol):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vdsm_bridge import Feature, Namespace, query
+from vdsm_bridge import Feature, Namespace, action, query
+from vdsm_bridge.errors import ResourceExhausted, Unavailable
 from vdsm_bridge.routes import derive
+from vdsm_bridge.testing.harness import until
 from vdsm_bridge.testing.tokens import TOKENS
 from vdsm_core import config as configuration
+from vdsm_core.errors import HypervisorDeadline
 from vdsm_rest import RestBinding, RestOptions
 
 from .conftest import LAMP, Serve, Served
@@ -156,6 +160,46 @@ def test_refusals(
     assert problem.keys() == {"type", "title", "status", "detail", "slug", "code", "facts"}
     assert "Traceback" not in problem["detail"]
     assert client.get("/api/host/ping").status == 204
+
+
+def test_times_that_do_not_fit(served: Served, client: RestClient) -> None:
+    """504: the deadline passed, and the problem says at which place in the queue."""
+    with ThreadPoolExecutor(1) as pool, RestClient(served.url) as slow:
+        call = pool.submit(slow.post, f"{ITEM}/engrave", {"text": "slow", "pause": 0.6})
+        until(lambda: served.host.call("Host.getQueues"))
+        late = client.post(f"{ITEM}/switch", {"lit": True}, Request_Timeout="0.1")
+        assert call.result(20).status == 200
+    assert (late.status, late.json["slug"]) == (504, "queue-deadline")
+    assert (late.json["facts"]["place"], late.json["facts"]["holder"]) == (1, "Lamp.engrave")
+    assert late["Retry-After"] is None
+
+
+@pytest.mark.parametrize(
+    ("slug", "status"), [("unavailable", 503), ("resource-exhausted", 429), ("hypervisor-deadline", 504)]
+)
+def test_come_again(serve: Serve, slug: str, status: int) -> None:
+    """What is not possible now is told from what never will be; the caller learns when to try again."""
+
+    class Moody(Namespace):
+        """It depends."""
+
+        @action(since="1.0")
+        def ask(self) -> None:
+            """Refuse."""
+            if status == 504:
+                raise HypervisorDeadline(operation="ask", object="moon", seconds=1.0)
+            raise (Unavailable if status == 503 else ResourceExhausted)(reason="not now")
+
+    class Moods(Feature):
+        """A plugin with moods."""
+
+        def namespaces(self) -> list[Namespace]:
+            return [Moody()]
+
+    with RestClient(serve(verbs={"moods": Moods}).url) as client:
+        answer = client.post("/api/verbs/Moody.ask")
+    assert (answer.status, answer.json["slug"]) == (status, slug)
+    assert answer["Retry-After"] == (None if status == 504 else "1")
 
 
 def test_allow(client: RestClient) -> None:

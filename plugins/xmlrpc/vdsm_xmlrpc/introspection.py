@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from vdsm_bridge import Kind
 from vdsm_xmlrpc.methods import Canonical, Method
 
 SYSTEM_HELP: Final = {
@@ -56,5 +57,6 @@ def help_text(method: Method) -> str:
         lines += ["", f"Returns: {verb.result_doc}"]
     if verb.errors:
         lines += ["", "Errors:", *(f"  {error.slug} ({error.code})" for error in verb.errors)]
-    lines += ["", f"A {verb.kind} since {verb.declaration.since}; it needs the role '{verb.access}'."]
+    article = "An" if verb.kind is Kind.ACTION else "A"
+    lines += ["", f"{article} {verb.kind} since {verb.declaration.since}; it needs the role '{verb.access}'."]
     return "\n".join(lines)
