@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,10 @@ class Site:
         """Everything, for the message of a failed test."""
         ours = [event for event in self.told.seen if event["id"].endswith(self.guest.uuid)]
         return [{event["id"].split("|")[2]: event["params"]} for event in ours]
+
+    def also(self, guest: Guest) -> Site:
+        """The same for another guest."""
+        return Site(self.host, guest, self.told)
 
 
 def display(host: LabHost, guest: Guest) -> Path:
@@ -134,3 +139,74 @@ def test_a_guest_is_saved(site: Site) -> None:
     site.virsh("save", str(site.host.root / "disks" / "saved"))
     assert site.hears("VM_status", status="Down", exitReason=5), site.said()
     assert site.hears("VM_gone"), site.said()
+
+
+LIVELY = """\
+<disk type='file' device='disk'>
+  <driver name='qemu' type='raw' cache='none' error_policy='stop'/>
+  <source file='{cramped}'/>
+  <target dev='vdb' bus='virtio'/>
+</disk>
+<disk type='file' device='cdrom'>
+  <source file='{absent}' startupPolicy='optional'/>
+  <target dev='sda' bus='sata'/>
+</disk>
+<watchdog model='i6300esb' action='none'/>
+</devices>"""
+
+
+@pytest.fixture(scope="module")
+def lively(site: Site, boot: BootFiles) -> Iterator[Site]:
+    """A guest that does things by itself (init.sh), on hardware with which things can happen."""
+    host, guest = site.host, Guest(site.host, "lively")
+    devices = LIVELY.format(cramped=host.cramped_disk("full"), absent=host.root / "absent.iso")
+    playing = dataclasses.replace(boot, cmdline=f"{boot.cmdline} lab.play")
+    document = host.root / "lively.xml"
+    document.write_text(guest.xml(playing).replace("</devices>", devices))
+    host.virsh("create", str(document))
+    yield site.also(guest)
+    if guest.uuid in host.virsh("list", "--uuid"):
+        host.virsh("destroy", guest.uuid)
+
+
+def test_a_medium_that_is_missing_at_the_start(lively: Site) -> None:
+    """The machine starts without it, and that is told."""
+    absent = str(lively.host.root / "absent.iso")
+    change = {"oldPath": absent, "newPath": "", "reason": "change-missing-on-start"}
+    assert lively.hears("VM_disk_change", **change), lively.said()
+
+
+def test_a_tray_opens_and_closes(lively: Site) -> None:
+    """Somebody puts a disc in, and takes it out."""
+    lively.virsh("change-media", "sda", str(lively.host.disk("disc")), "--insert")
+    assert lively.hears("VM_tray", tray="close"), lively.said()
+    lively.virsh("change-media", "sda", "--eject")
+    assert lively.hears("VM_tray", tray="open"), lively.said()
+
+
+def test_a_guest_sets_its_clock(lively: Site) -> None:
+    """Back by many years; libvirt tells the distance from UTC."""
+    assert lively.hears("VM_rtc"), lively.said()
+    (offset,) = {event["VM_rtc"]["offset"] for event in lively.said() if "VM_rtc" in event}
+    assert offset < -20 * 365 * 86400
+
+
+def test_an_agent_comes_and_goes(lively: Site) -> None:
+    """The guest opens its end of the channel, and closes it."""
+    assert lively.hears("VM_agent", state="connected", reason="channel"), lively.said()
+    assert lively.hears("VM_agent", state="disconnected", reason="channel"), lively.said()
+
+
+def test_a_watchdog_fires(lively: Site) -> None:
+    """The guest set it and forgot it; nothing is done about that."""
+    assert lively.hears("VM_watchdog", action="none"), lively.said()
+
+
+def test_a_disk_without_room(lively: Site) -> None:
+    """The error is told, then the pause, with the reason of both."""
+    assert lively.hears("VM_status", status="Paused", pauseCode="ENOSPC"), lively.said()
+    happened = [next(iter(event.items())) for event in lively.said()]
+    (failed,) = (params for kind, params in happened if kind == "VM_io_error")
+    assert (failed["action"], failed["reason"], failed["alias"]) == ("pause", "enospc", "virtio-disk1")
+    kinds = [kind for kind, params in happened if params.get("status") != "Up"]
+    assert kinds.index("VM_io_error") < kinds.index("VM_status")

@@ -150,6 +150,19 @@ class LabHost:
             image.truncate(size_mib * 2**20)
         return path
 
+    def cramped_disk(self, name: str, room: str = "1M", size: str = "8M") -> Path:
+        """A new raw disk image on a file system that has less room than the disk says it has."""
+        folder = self.root / f"cramped-{name}"
+        folder.mkdir()
+        path = folder / "disk.raw"
+        inside = ["nsenter", "--target", str(self._keeper.pid), "--mount"]
+        for command in (
+            ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(folder)],
+            ["truncate", "--size", size, str(path)],
+        ):
+            subprocess.run([*inside, *command], check=True)
+        return path
+
     def qemu_pid(self, domain_uuid: str) -> int:
         """The process that runs a machine, by this process's count.
 
