@@ -37,8 +37,8 @@ def switch(name: str, found: Installed, place: Path | None, *, on: bool) -> Path
     :raises CannotSwitch: no such plugin, a single file is read, or another file has the last word
     :raises ConfigError: the daemon would not accept the result
     """
-    if name not in {plugin.name for plugin in found.plugins}:
-        raise CannotSwitch(plugin=name, reason="no plugin of this name is installed")
+    if name not in found.names:
+        raise CannotSwitch(plugin=name, reason=f"it is not installed; there are {', '.join(found.names)}")
     if configuration.load(place).enabled(name) is on:
         return None
     folder = configuration.drop_in_folder(place)
@@ -70,6 +70,7 @@ def _refuse_bad_outcome(file: Path, name: str, found: Installed, place: Path | N
     documents.insert(at, (str(file), {"plugin": {name: {"enabled": on}}}))
     config = configuration.merge(documents)
     if config.enabled(name) is not on:
-        reason = f"{config.origin[f'plugin.{name}.enabled']} is read later and says otherwise"
+        theirs = config.origin[f"plugin.{name}.enabled"]
+        reason = f"{theirs} has the last word, and says 'enabled = {str(not on).lower()}'; edit it by hand"
         raise CannotSwitch(plugin=name, reason=reason)
     check(config, found)

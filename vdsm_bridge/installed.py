@@ -26,6 +26,11 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     options: Mapping[str, type[Options]]
     failures: Mapping[str, str]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the plugins, sorted; one that stands in several groups has one name."""
+        return sorted({plugin.name for plugin in self.plugins})
+
 
 def read(
     config: Config | None = None,

@@ -19,10 +19,10 @@ from vdsm_core.plugins import PLUGIN_API, Found
 
 
 class NoSuchPlugin(NotFound):
-    """No plugin of this name is installed. Facts: `plugin`."""
+    """No plugin of this name is installed. Facts: `plugin`, `installed`."""
 
     slug = "no-such-plugin"
-    template = "No plugin of the name '{plugin}' is installed"
+    template = "No plugin of the name '{plugin}' is installed; there are {installed}"
 
 
 def add(commands: Commands[argparse.ArgumentParser], file: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add(commands: Commands[argparse.ArgumentParser], file: argparse.ArgumentPars
     plugin = commands.add_parser("plugin", help="look at plugins, switch them on and off, begin a new one")
     words = plugin.add_subparsers(required=True, metavar="COMMAND")
     listed = words.add_parser(
-        "list", help="every installed plugin, and whether it can be used", parents=[file]
+        "list", help="every installed plugin, whether it can be used, and whether it runs", parents=[file]
     )
     listed.set_defaults(run=_list)
     show = words.add_parser(
@@ -69,7 +69,8 @@ def _add_timeout(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
     everything, switched_on = installed.read(), installed.read(config)
-    rows = [("NAME", "GROUP", "DISTRIBUTION", "STATE")]
+    told = {(plugin.name, plugin.group): plugin.state for plugin in _told(config)}
+    rows = [("NAME", "GROUP", "DISTRIBUTION", "DAEMON", "CONFIGURATION")]
     for plugin in everything.plugins:
         if not config.enabled(plugin.name):
             state = "disabled"
@@ -77,10 +78,12 @@ def _list(options: argparse.Namespace) -> int:
             state = f"broken: {switched_on.failures[plugin.name]}"
         else:
             state = "enabled"
-        rows.append((plugin.name, plugin.group, plugin.source, state))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        rows.append(
+            (plugin.name, plugin.group, plugin.source, told.get((plugin.name, plugin.group), "-"), state)
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
-        say("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+        say("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))
     return NOT_WELL if switched_on.failures else DONE
 
 
@@ -89,7 +92,7 @@ def _show(options: argparse.Namespace) -> int:
     everything = installed.read()
     mine = [plugin for plugin in everything.plugins if plugin.name == options.name]
     if not mine:
-        raise NoSuchPlugin(plugin=options.name)
+        raise NoSuchPlugin(plugin=options.name, installed=", ".join(everything.names))
     broken = everything.failures.get(options.name, "")
     verbs = [verb.name for verb in everything.verbs.values() if verb.plugin == options.name]
     for label, text in (
@@ -123,9 +126,18 @@ def _running(name: str, config: Config) -> str:
         presence.find(config.daemon.run_dir)
     except NoDaemon as none:
         return str(none)
+    mine = [plugin for plugin in _told(config) if plugin.name == name]
+    return "; ".join(map(_state, mine)) or "it has not looked since this was installed: vdsm-tool reload"
+
+
+def _told(config: Config) -> list[PluginInfo]:
+    """What the running daemon has told of its plugins after its start, or its last reload."""
+    try:
+        presence.find(config.daemon.run_dir)
+    except NoDaemon:
+        return []
     outcome = presence.last_outcome(config.daemon.run_dir)
-    mine = [plugin for plugin in (outcome.plugins if outcome else []) if plugin.name == name]
-    return "; ".join(_state(plugin) for plugin in mine) or "it does not know this plugin; reload it"
+    return outcome.plugins if outcome else []
 
 
 def _state(plugin: PluginInfo) -> str:
@@ -150,9 +162,10 @@ def _switch(options: argparse.Namespace) -> int:
     outcome = None if options.no_reload else _daemon_of(config, options)
     file = dropin.switch(options.name, installed.read(), options.config, on=options.on)
     state = "enabled" if options.on else "disabled"
-    say(f"{options.name} is {state}" + (f", says {file}" if file else " already"))
+    say(f"{options.name} is {state} in {file}" if file else f"{options.name} is {state} already")
     if outcome is None:
-        say("It comes into force when the daemon starts, or at its next reload")
+        why = "the daemon was not told" if options.no_reload else "no daemon runs"
+        say(f"This comes into force with the next start or reload: {why}")
         return DONE
     return _report(presence.reload(config.daemon.run_dir, options.timeout), options.name)
 
@@ -175,14 +188,14 @@ def _daemon_of(config: Config, options: argparse.Namespace) -> Outcome | None:
     mine = str(options.config.absolute()) if options.config else ""
     if outcome is not None and outcome.config != mine:
         theirs = f"{outcome.config}; say so with --config" if outcome.config else "its default files"
-        raise dropin.CannotSwitch(plugin=options.name, reason=f"the running daemon reads {theirs}")
+        raise dropin.CannotSwitch(plugin=options.name, reason=f"the daemon that runs reads {theirs}")
     return outcome
 
 
 def _report(outcome: Outcome, name: str = "") -> int:
     """Tell what came of a reload, of one plugin or of all that do not run."""
     if not outcome.applied:
-        complain(f"the daemon goes on with the configuration that it has: {outcome.reason}")
+        complain(f"the daemon refuses this configuration, and goes on with the one before: {outcome.reason}")
         return FAILED
     say("The daemon has applied the configuration")
     failed = [plugin for plugin in outcome.plugins if plugin.error]
@@ -195,6 +208,6 @@ def _report(outcome: Outcome, name: str = "") -> int:
 
 
 def _new(options: argparse.Namespace) -> int:
-    folder = skeleton.write(options.name, options.output)
-    say(f"wrote {folder}; next: cd {folder} && pip install --editable '.[test]' && python -m pytest")
+    folder = skeleton.write(options.name, options.output, installed.read())
+    say(f"Wrote {folder}. Next:\n  cd {folder}\n  pip install --editable '.[test]'\n  python -m pytest")
     return DONE

@@ -31,14 +31,24 @@ class NoDaemon(VdsmError):
     """No daemon runs that uses this folder. Facts: `run_dir`."""
 
     slug = "no-daemon"
-    template = "No daemon runs that uses {run_dir}"
+    template = "No vdsmd runs on {run_dir}; if yours was started with --config, name the same place here"
 
 
 class DaemonSilent(VdsmError):
     """A daemon was told to reload and has not said what came of it. Facts: `pid`, `seconds`."""
 
     slug = "daemon-silent"
-    template = "The daemon (pid {pid}) has not told within {seconds:.1f} s what came of the reload"
+    template = (
+        "vdsmd (pid {pid}) is not done with the reload after {seconds:.0f} s; a plugin may be hanging, "
+        "its log tells which"
+    )
+
+
+class NotYours(VdsmError):
+    """The daemon belongs to another user, who alone may tell it anything. Facts: `pid`."""
+
+    slug = "not-your-daemon"
+    template = "vdsmd (pid {pid}) belongs to another user; do this as that user, or as root"
 
 
 class Outcome(Record, frozen=True):
@@ -145,11 +155,14 @@ def reload(run_dir: str, timeout: float) -> Outcome:
     :param timeout: seconds
     :raises NoDaemon: there is none
     :raises DaemonSilent: it has not told anything in time
-    :raises PermissionError: it belongs to another user
+    :raises NotYours: it belongs to another user
     """
     pid = find(run_dir)
     sent = time.monotonic()
-    os.kill(pid, signal.SIGHUP)
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except PermissionError:
+        raise NotYours(pid=pid) from None
     while time.monotonic() < sent + timeout:
         outcome = last_outcome(run_dir)
         # One that began before may not have seen what the caller has written.

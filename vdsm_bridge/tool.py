@@ -24,7 +24,14 @@ from vdsm_bridge.installed import Installed
 from vdsm_core import config as configuration
 from vdsm_core import types
 from vdsm_core.config import TABLES, Config
-from vdsm_core.errors import VdsmError
+from vdsm_core.errors import NotFound, VdsmError
+
+
+class NoSuchTable(NotFound):
+    """The configuration has no table of this name. Facts: `table`, `known`."""
+
+    slug = "no-such-table"
+    template = "The configuration has no table '{table}'; there are {known}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger().addHandler(silence)  # what fails is told in one line each, not as a log
     try:
         return int(options.run(options))
-    except (VdsmError, OSError) as error:
+    except VdsmError as error:
         complain(str(error))
+        return FAILED
+    except OSError as error:
+        complain(": ".join(str(part) for part in (error.filename, error.strerror) if part) or str(error))
         return FAILED
     finally:
         logging.getLogger().removeHandler(silence)
@@ -80,8 +90,9 @@ def _add_config(commands: Commands[argparse.ArgumentParser], file: argparse.Argu
     )
     show.set_defaults(run=_config_show)
     docs = config.add_parser(
-        "docs", help="print every option with its type, default and meaning", parents=[file]
+        "docs", help="print every option with its type, unit, default and meaning", parents=[file]
     )
+    docs.add_argument("table", nargs="?", metavar="TABLE", help="only of this one: rest, daemon, ...")
     docs.set_defaults(run=_config_docs)
 
 
@@ -95,9 +106,8 @@ def _config_check(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
     found = installed.read(config)
     dropin.check(config, found)
-    names = {plugin.name for plugin in found.plugins}
     for name in config.plugin:
-        if name not in names and config.enabled(name):
+        if name not in found.names and config.enabled(name):
             say(f"[plugin.{name}] belongs to no plugin that is installed")
     files = sorted(set(config.origin.values()))
     say(f"{', '.join(files) or 'no file, all defaults'}: this configuration can be used")
@@ -109,7 +119,7 @@ def _config_show(options: argparse.Namespace) -> int:
     found = installed.read(config)
     for name in TABLES:
         _show_table(name, types.builtins(getattr(config, name)), config)
-    for name in sorted({plugin.name for plugin in found.plugins} | set(config.plugin)):
+    for name in sorted({*found.names, *config.plugin}):
         type_ = found.options.get(name, configuration.Options)
         values = types.builtins(config.options(name, type_)) if config.enabled(name) else {}
         _show_table(f"plugin.{name}", {"enabled": config.enabled(name), **values}, config)
@@ -128,7 +138,14 @@ def _show_table(name: str, values: dict[str, object], config: Config) -> None:
 
 
 def _config_docs(options: argparse.Namespace) -> int:
-    say(reference.render(installed.read(configuration.load(options.config)))["options.md"].rstrip())
+    found = installed.read(configuration.load(options.config))
+    # The first line is for who would edit the page.
+    page = reference.render(found)["options.md"].partition("\n\n")[2].rstrip()
+    if options.table:
+        page = reference.options.section(page, options.table)
+        if not page:
+            raise NoSuchTable(table=options.table, known=", ".join([*TABLES, *found.names]))
+    say(page)
     return DONE
 
 

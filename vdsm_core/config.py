@@ -6,6 +6,7 @@ single keys of an earlier one. An ordinary user's files lie below the XDG folder
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from pathlib import Path
@@ -24,6 +25,7 @@ SYSTEM_RUN: Final = "/run/vdsm"
 Role = Literal["monitor", "operator", "admin"]
 T = TypeVar("T")
 Positive = Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "s"})]
+Days = Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "d"})]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +75,7 @@ class DaemonOptions(Options, frozen=True):
     #: Tasks kept at the most, running ones included (VDSM's limit was 500, too).
     task_limit: Annotated[int, Meta(ge=1)] = 500
     #: Days that finished tasks and answered request ids are remembered.
-    keep_days: Annotated[float, Meta(gt=0)] = 7.0
+    keep_days: Days = 7.0
     #: The least important level to log.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
@@ -86,7 +88,7 @@ class HypervisorOptions(Options, frozen=True):
     #: Seconds that one call to libvirt may take.
     call_deadline: Positive = 30.0
     #: Seconds between two keepalive probes; three unanswered ones break the connection.
-    keepalive: Annotated[int, Meta(ge=1, le=300)] = 5
+    keepalive: Annotated[int, Meta(ge=1, le=300, extra_json_schema={"x-unit": "s"})] = 5
     #: Seconds before the second attempt to connect; the wait doubles with each further attempt.
     reconnect_first: Positive = 0.5
     #: Seconds between two attempts to connect at the most.
@@ -101,7 +103,7 @@ class EventOptions(Options, frozen=True):
     #: MiB that the journal may take on the disk, about; the oldest events go first.
     journal_size: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "MiB"})] = 64
     #: Days that an event is kept at the most.
-    keep_days: Annotated[float, Meta(gt=0)] = 7.0
+    keep_days: Days = 7.0
     #: Seconds after which events are forced to the disk: what a power cut can lose.
     sync_interval: Positive = 1.0
     #: Seconds after which a subscription that nobody asks for events ends.
@@ -212,7 +214,8 @@ def merge(documents: list[tuple[str, dict[str, Any]]]) -> Config:
         _lay_over(merged, document, name, "", origin)
     for key in merged:
         if key not in TABLES and key != "plugin":
-            raise ConfigError(file=origin[key], key=key, reason="there is no such table")
+            reason = f"there is no such table{_meant(key, [*TABLES, 'plugin'])}"
+            raise ConfigError(file=origin[key], key=key, reason=reason)
     tables = {key: _typed(merged.get(key, {}), type_, key, origin) for key, type_ in TABLES.items()}
     plugins = _typed(merged.get("plugin", {}), dict[str, dict[str, Any]], "plugin", origin)
     for name, table in plugins.items():
@@ -267,8 +270,21 @@ def _typed(table: Any, type_: Any, prefix: str, origin: dict[str, str]) -> Any:
         dot = "." if mismatch.path and not mismatch.path.startswith("[") else ""
         key, reason = f"{prefix}{dot}{mismatch.path}", mismatch.reason
         if mismatch.kind == "unknown":
-            reason = "there is no such key"
+            reason = f"there is no such key{_meant(mismatch.path, _keys(type_))}"
         raise ConfigError(file=_origin_of(key, origin), key=key, reason=reason) from None
+
+
+def _keys(type_: Any) -> list[str]:
+    return (
+        [field.encode_name for field in msgspec.structs.fields(type_)]
+        if hasattr(type_, "__struct_fields__")
+        else []
+    )
+
+
+def _meant(key: str, known: list[str]) -> str:
+    alike = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean '{alike[0]}'?" if alike else ""
 
 
 def _origin_of(key: str, origin: dict[str, str]) -> str:

@@ -276,7 +276,7 @@ class PluginsMissing(ConfigError):
     """Plugins that the configuration requires are absent or broken. Facts: `names`, `reasons`."""
 
     slug = "plugins-missing"
-    template = "Required plugins cannot be used: {reasons}"
+    template = "These plugins are required ('required' in [daemon]), and cannot be used: {reasons}"
 
 
 def tree(root: type[VdsmError] = VdsmError) -> list[type[VdsmError]]:

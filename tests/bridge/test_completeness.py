@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from vdsm_bridge import installed, reference
@@ -113,6 +114,24 @@ def test_option(table: str, name: str) -> None:
     assert sentence(comments(type_).get(name, "")), "no sentence in a #: comment above it"
     section = PAGES["options.md"].partition(f"## [{table}]\n")[2].partition("\n## ")[0]
     assert f"| `{name}` |" in section
+
+
+@pytest.mark.parametrize("table", OPTIONS)
+def test_units(table: str) -> None:
+    """What has a fraction, and what is a size, has a unit."""
+    without = []
+    for field in fields(OPTIONS[table]):
+        info = field.type
+        unit = (
+            (info.extra_json_schema or {}).get("x-unit")
+            if isinstance(info, msgspec.inspect.Metadata)
+            else None
+        )
+        kind = info.type if isinstance(info, msgspec.inspect.Metadata) else info
+        size = re.match(r"(Seconds|Days|Bytes|MiB)\b", comments(OPTIONS[table]).get(field.name, ""))
+        if not unit and (size or isinstance(kind, msgspec.inspect.FloatType)):
+            without.append(field.name)
+    assert without == []
 
 
 @pytest.mark.parametrize("name", specs())

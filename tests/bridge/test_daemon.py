@@ -118,7 +118,7 @@ def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("replace", "said"),
     [
-        ('required = ["nothing"]', "Required plugins cannot be used: nothing: not installed"),
+        ('required = ["nothing"]', "and cannot be used: nothing: not installed"),
         ('state_dir = "/proc/1/nowhere"', "daemon.state_dir"),
     ],
 )

@@ -59,12 +59,12 @@ def test_off_and_on(place: Path, installed: Installed) -> None:
 @pytest.mark.parametrize(
     ("name", "files", "on", "said"),
     [
-        ("lmap", {}, False, "no plugin of this name is installed"),
+        ("lmap", {}, False, "it is not installed; there are"),
         (
             "lamp",
             {"conf.d/90-mine.toml": "[plugin.lamp]\nenabled = true"},
             False,
-            "90-mine.toml is read later and says otherwise",
+            "90-mine.toml has the last word, and says 'enabled = true'",
         ),
         (
             "lamp",

@@ -44,7 +44,7 @@ def test_a_daemon_is_found_while_it_lives(tmp_path: Path) -> None:
     with pytest.raises(NoDaemon):
         presence.find(str(tmp_path / "absent"))
     (tmp_path / presence.PID_FILE).write_text("1\n")
-    with pytest.raises(NoDaemon, match=f"No daemon runs that uses {tmp_path}"):
+    with pytest.raises(NoDaemon, match=f"No vdsmd runs on {tmp_path}"):
         presence.find(str(tmp_path))
     mine = Presence(str(tmp_path))
     mine.claim()

@@ -41,7 +41,7 @@ def test_the_file_may_stand_anywhere(file: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[daemon]\ngracee = 1", "daemon.gracee: there is no such key"),
+        ("[daemon]\ngracee = 1", "daemon.gracee: there is no such key; did you mean 'grace'?"),
         ("[plugin.base]\nwatts = 1", "plugin.base.watts: there is no such key"),
         ("[daemon", "(syntax): "),
     ],
@@ -80,9 +80,19 @@ def test_what_holds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_options_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """`config docs` prints the page of options."""
+    """`config docs` prints the page of options, or the part of it about one table."""
     assert main(["config", "docs"]) == 0
-    assert "| `keep_days` | number, more than 0 | `7.0` |" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert page.startswith("# Options")
+    assert "| `keep_days` | number, more than 0 | d | `7.0` | Days that" in page
+    for name, title in (("rest", "## [plugin.rest]"), ("daemon", "## [daemon]")):
+        assert main(["config", "docs", name]) == 0
+        part = capsys.readouterr().out
+        assert part.startswith(title)
+        assert part.count("## [") == 1
+        assert part in page
+    assert main(["config", "docs", "demon"]) == 1
+    assert "no table 'demon'; there are daemon, hypervisor, events, access, base" in capsys.readouterr().err
 
 
 def test_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,12 +179,12 @@ def test_one_plugin(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "plugin API:    1",
         "entry points:  vdsm_bridge.base:Base (vdsm.verbs)",
         f"configuration: disabled, says {file}",
-        f"daemon:        No daemon runs that uses {file.parent}",
+        f"daemon:        No vdsmd runs on {file.parent};",
     ):
         assert line in out
     assert "Host.getPlugins" in out
     assert main(["plugin", "show", "bass"]) == 1
-    assert capsys.readouterr().err == "vdsm-tool: No plugin of the name 'bass' is installed\n"
+    assert "'bass' is installed; there are base, hello, " in capsys.readouterr().err
 
 
 def test_switching_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,9 +193,11 @@ def test_switching_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixtur
     place = ["--config", str(tmp_path)]
     assert main(["plugin", "disable", "base", *place]) == 0
     file = tmp_path / "conf.d" / "50-plugin-base.toml"
-    assert capsys.readouterr().out.startswith(f"base is disabled, says {file}\nIt comes into force when")
+    assert capsys.readouterr().out.startswith(
+        f"base is disabled in {file}\nThis comes into force with the next"
+    )
     assert tomllib.loads(file.read_text()) == {"plugin": {"base": {"enabled": False}}}
     assert main(["plugin", "disable", "base", *place]) == 0
     assert capsys.readouterr().out.startswith("base is disabled already\n")
     assert main(["reload", *place]) == 1
-    assert capsys.readouterr().err == f"vdsm-tool: No daemon runs that uses {tmp_path}/run\n"
+    assert f"vdsm-tool: No vdsmd runs on {tmp_path}/run; if yours" in capsys.readouterr().err

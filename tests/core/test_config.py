@@ -21,11 +21,12 @@ class LampOptions(Options, frozen=True):
 BAD = {
     "[daemon]\ngrace = 'long'": ("daemon.grace", "expected a number, got text"),
     "[daemon]\ngrace = 0": ("daemon.grace", "expected a number of more than 0"),
-    "[daemon]\ngracee = 1": ("daemon.gracee", "there is no such key"),
+    "[daemon]\ngracee = 1": ("daemon.gracee", "there is no such key; did you mean 'grace'?"),
     "[daemon]\nrequired = ['a', 1]": ("daemon.required[1]", "expected text, got a whole number"),
     "[daemon]\nlog_level = 'LOUD'": ("daemon.log_level", "'LOUD' is not one of"),
     "[access.users]\njoe = 'king'": ("access.users[...]", "'king' is not one of"),
-    "[deamon]": ("deamon", "there is no such table"),
+    "[deamon]": ("deamon", "there is no such table; did you mean 'daemon'?"),
+    "[plugins.rest]": ("plugins", "there is no such table; did you mean 'plugin'?"),
     "x = 1": ("x", "there is no such table"),
     "plugin = 1": ("plugin", "expected a structure"),
     "plugin.lamp = 1": ("plugin[...]", "expected a structure"),
@@ -48,7 +49,8 @@ def test_error_names_file_key_and_reason(tmp_path: Path, text: str, said: tuple[
 
 
 @pytest.mark.parametrize(
-    ("key", "reason"), [("watt", "there is no such key"), ("watts", "expected a whole number")]
+    ("key", "reason"),
+    [("watt", "there is no such key; did you mean 'watts'?"), ("watts", "expected a whole number")],
 )
 def test_error_in_a_plugins_table(key: str, reason: str) -> None:
     """A plugin's options are checked by its own type, with the same errors."""

@@ -159,7 +159,11 @@ def test_the_tool_switches_and_tells_the_outcome(running: Daemon) -> None:
     assert (off.returncode, off.stderr) == (0, "")
     assert "xmlrpc (vdsm.bindings): disabled" in off.stdout
     assert running.xmlrpc() == ""
+    (line,) = (line for line in tool(running, "plugin", "list").stdout.splitlines() if line[:6] == "xmlrpc")
+    assert line.split()[-2:] == ["disabled", "disabled"]
     on = tool(running, "plugin", "enable", "xmlrpc")
+    (line,) = (line for line in tool(running, "plugin", "list").stdout.splitlines() if line[:6] == "xmlrpc")
+    assert line.split()[-2:] == ["running", "enabled"]
     assert f"xmlrpc (vdsm.bindings): running on {running.xmlrpc()}" in on.stdout
     assert "daemon:        running on http" in tool(running, "plugin", "show", "xmlrpc").stdout
     (running.folder / "conf.d" / "70-bad.toml").write_text("[plugin.rest]\nport = -1\n")

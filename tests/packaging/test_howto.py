@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.environment import Environment
-from vdsm_bridge import skeleton
+from vdsm_bridge import Feature, installed, skeleton
+from vdsm_bridge.installed import Installed
 from vdsm_bridge.skeleton import CannotBegin
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "write-a-plugin.md"
@@ -44,7 +45,7 @@ def test_the_howto_word_for_word(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout
     said = dict(re.findall(rf"^{MARK}(\d+)\n(.*?)(?=^{MARK}|\Z)", done.stdout, re.MULTILINE | re.DOTALL))
@@ -54,16 +55,49 @@ def test_the_howto_word_for_word(tmp_path: Path) -> None:
             assert not missing, (missing, said[str(number - 1)])
 
 
-@pytest.mark.parametrize("name", ["", "Lights", "my-lights", "1light", "../x"])
-def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
-    """Nothing is written then."""
-    with pytest.raises(CannotBegin, match="a name has lower-case letters"):
-        skeleton.write(name, tmp_path)
+@pytest.fixture(scope="module")
+def here() -> Installed:
+    """What is installed here."""
+    return installed.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *(
+            (name, "a name is lower-case")
+            for name in ("", "Lights", "my-lights", "1light", "../x", "a__b", "a_")
+        ),
+        ("none", "its class would be None"),
+        ("feature", "its class would be Feature"),
+        ("exception", "its class would be Exception"),
+        ("rest", r"a plugin of this name is installed, from vdsm-rest \d"),
+        ("vm", "the plugin 'virt' has verbs of the name VM already"),
+        ("vms", "the plugin 'virt' has verbs of the name VM already"),
+        ("task", "the plugin 'base' has verbs of the name Task already"),
+        ("core", "a package vdsm_core is installed"),
+    ],
+)
+def test_names_that_cannot_be(tmp_path: Path, here: Installed, name: str, said: str) -> None:
+    """The reason is told, and nothing is written."""
+    with pytest.raises(CannotBegin, match=said):
+        skeleton.write(name, tmp_path, here)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["import", "class", "query", "host_lights", "x2"])
+def test_names_that_can_be(tmp_path: Path, here: Installed, name: str) -> None:
+    """Also words of Python's own, which only stand within others: what is written compiles."""
+    folder = skeleton.write(name, tmp_path, here)
+    for file in folder.rglob("*.py"):
+        compile(file.read_text(), file, "exec")
+    scope: dict[str, object] = {"__name__": "lamp"}
+    exec((folder / f"vdsm_{name}" / "__init__.py").read_text(), scope)
+    assert issubclass(scope[name.title().replace("_", "")], Feature)  # type: ignore[arg-type]
+
+
+def test_nothing_is_overwritten(tmp_path: Path, here: Installed) -> None:
     """A folder that is there stays as it is."""
-    skeleton.write("lights", tmp_path)
+    skeleton.write("lights", tmp_path, here)
     with pytest.raises(CannotBegin, match="is there already"):
-        skeleton.write("lights", tmp_path)
+        skeleton.write("lights", tmp_path, here)

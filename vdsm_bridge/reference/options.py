@@ -23,7 +23,7 @@ overrides single keys of an earlier one. An ordinary user's files lie in `~/.con
 `vdsm-tool config check` tells whether the daemon would accept them, `vdsm-tool config show` what holds.
 SIGHUP applies changed `[plugin.*]` tables; changes of the other tables come into force at the next start.
 """
-_SWITCH: Final = ("`enabled`", "true or false", "`true`", "Whether the plugin runs.")
+_SWITCH: Final = ("`enabled`", "true or false", "", "`true`", "Whether the plugin runs.")
 
 
 def page(installed: Installed, _: Sources) -> str:
@@ -41,10 +41,25 @@ def page(installed: Installed, _: Sources) -> str:
 def _table(name: str, type_: type[Options], says: str, rows: list[tuple[str, ...]]) -> str:
     notes = comments(type_)
     rows += [
-        (f"`{field.encode_name}`", describe(field.type), default(field), notes.get(field.name, ""))
+        (f"`{field.encode_name}`", *_type(field.type), default(field), notes.get(field.name, ""))
         for field in fields(type_)
     ]
-    return f"## [{name}]\n\n{says}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}"
+    return f"## [{name}]\n\n{says}\n\n{table(('key', 'type', 'unit', 'default', 'meaning'), rows)}"
+
+
+def _type(info: inspect.Type) -> tuple[str, str]:
+    """The type in words, and the unit."""
+    unit = str((info.extra_json_schema or {}).get("x-unit", "")) if isinstance(info, inspect.Metadata) else ""
+    return describe(info.type if unit and isinstance(info, inspect.Metadata) else info), unit
+
+
+def section(page: str, name: str) -> str:
+    """The part of the page about one table: `rest`, `plugin.rest` or `daemon`; nothing if there is none."""
+    for title in (f"## [plugin.{name}]\n", f"## [{name}]\n"):
+        _, found, rest = page.partition(title)
+        if found:
+            return found + rest.partition("\n## [")[0].rstrip()
+    return ""
 
 
 def default(field: inspect.Field) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import re
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from vdsm_bridge.installed import Installed
 from vdsm_core.errors import VdsmError
 from vdsm_core.plugins import PLUGIN_API
 
 __all__ = ["CannotBegin", "write"]
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+#: Names that the skeleton itself needs, for other things than its class.
+_TAKEN: Final = frozenset({"Annotated", "Feature", "Meta", "Namespace", "Options", "Sequence"})
 #: Template -> the file that it becomes.
 _FILES: Final = {
     "pyproject.toml.in": "pyproject.toml",
@@ -29,19 +35,20 @@ class CannotBegin(VdsmError):
     template = "Cannot begin a plugin '{name}': {reason}"
 
 
-def write(name: str, place: Path) -> Path:
+def write(name: str, place: Path, installed: Installed) -> Path:
     """Write the files.
 
+    :param installed: what the new plugin must get on with
     :param place: the folder in which the plugin's own folder is made
     :returns: the plugin's folder
-    :raises CannotBegin: the name cannot be one, or the folder is there already
+    :raises CannotBegin: the name cannot be one or is taken, or the folder is there already
     """
-    if not _NAME.fullmatch(name):
-        raise CannotBegin(name=name, reason="a name has lower-case letters, digits and _, a letter first")
+    if reason := _objection(name, installed):
+        raise CannotBegin(name=name, reason=reason)
     folder = place / f"vdsm-{name}"
     if folder.exists():
         raise CannotBegin(name=name, reason=f"{folder} is there already")
-    words = {"@NAME@": name, "@CLASS@": name.title().replace("_", ""), "@API@": str(PLUGIN_API)}
+    words = {"@NAME@": name, "@CLASS@": _class(name), "@API@": str(PLUGIN_API)}
     for template, target in _FILES.items():
         text = (resources.files(__name__) / "files" / template).read_text("utf-8")
         for word, value in words.items():
@@ -51,3 +58,25 @@ def write(name: str, place: Path) -> Path:
         file.write_text(text, "utf-8")
     (folder / f"vdsm_{name}" / "py.typed").touch()
     return folder
+
+
+def _class(name: str) -> str:
+    return name.title().replace("_", "")
+
+
+def _objection(name: str, installed: Installed) -> str:
+    """Why a plugin cannot have a name; nothing if it can."""
+    if not _NAME.fullmatch(name):
+        return "a name is lower-case letters and digits, a letter first, with single _ between words"
+    class_ = _class(name)
+    if class_ in _TAKEN or keyword.iskeyword(class_) or hasattr(builtins, class_):
+        return f"its class would be {class_}, which means something else in Python or in a plugin"
+    for plugin in installed.plugins:
+        if plugin.name == name:
+            return f"a plugin of this name is installed, from {plugin.source}"
+    for verb in installed.verbs.values():
+        if class_.lower() == verb.namespace.name.lower() or name == verb.namespace.plural:
+            return f"the plugin '{verb.plugin}' has verbs of the name {verb.namespace.name} already"
+    if find_spec(f"vdsm_{name}") is not None:
+        return f"a package vdsm_{name} is installed"
+    return ""

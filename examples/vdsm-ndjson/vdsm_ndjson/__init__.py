@@ -29,7 +29,7 @@ class NdjsonOptions(Options, frozen=True):
     #: The unix socket to listen on. Empty: none.
     socket: str = ""
     #: Bytes that a request may have.
-    max_line: Annotated[int, Meta(ge=1024)] = 4 * 1024 * 1024
+    max_line: Annotated[int, Meta(ge=1024, extra_json_schema={"x-unit": "B"})] = 4 * 1024 * 1024
 
 
 #: struct ucred, unix(7): pid, uid, gid.

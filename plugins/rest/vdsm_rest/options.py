@@ -31,14 +31,14 @@ class RestOptions(Options, frozen=True):
     #: Connections that are kept open between requests.
     connections: Annotated[int, Meta(ge=1)] = 1000
     #: How long a connection may be silent, within a request and between two.
-    timeout: Annotated[float, Meta(gt=0)] = 10.0
+    timeout: Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "s"})] = 10.0
     #: Bytes of a request's body.
-    max_body: Annotated[int, Meta(ge=1)] = 4 * 1024 * 1024
+    max_body: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "B"})] = 4 * 1024 * 1024
     #: Bytes of a request's line and headers.
-    max_header: Annotated[int, Meta(ge=1024)] = 256 * 1024
+    max_header: Annotated[int, Meta(ge=1024, extra_json_schema={"x-unit": "B"})] = 256 * 1024
     #: Streams of events at the same time, each in a thread of its own.
     streams: Annotated[int, Meta(ge=0, le=10_000)] = 50
     #: Seconds after which a stream without events says that it lives.
-    heartbeat: Annotated[float, Meta(gt=0, le=3600)] = 15.0
+    heartbeat: Annotated[float, Meta(gt=0, le=3600, extra_json_schema={"x-unit": "s"})] = 15.0
     #: Objects and arrays inside each other in a body.
     max_depth: Annotated[int, Meta(ge=1, le=500)] = 64
