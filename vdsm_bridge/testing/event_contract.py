@@ -21,7 +21,7 @@ from vdsm_bridge.testing.client import BridgeClient, Client, EventReader
 from vdsm_bridge.testing.harness import PATIENCE, Harness, until
 from vdsm_bridge.testing.host import TestHost
 from vdsm_core import types
-from vdsm_core.events import Event, Subscription
+from vdsm_core.events import Event, Subscription, event_types
 
 _ASKED: Final = "asked"
 _STREAMED: Final = "streamed"
@@ -162,6 +162,17 @@ class EventContract(Harness):
         while event["id"] != f"|sample|switched|{lamp}":
             event = take(1)[0]
         assert event["seq"] > max(state["seq"] for state in begun)
+
+    # -- kinds
+
+    def test_kinds(self, client: Client, host: TestHost) -> None:
+        """A client can ask which kinds of events there are, and what their parameters look like."""
+        listed = self.outcome(client, host, "Events.getKinds", {}, text=self.text)
+        kinds = {(kind["component"], kind["operation"]): kind for kind in listed}
+        assert kinds.keys() == {(kind.component, kind.operation) for kind in event_types()}
+        switched = kinds["sample", "switched"]
+        assert (switched["bulk"], switched["summary"]) == (False, "A lamp was lit or put out.")
+        assert "lit" in switched["params"]["properties"]
 
     # -- subscriptions
 

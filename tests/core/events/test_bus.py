@@ -185,6 +185,29 @@ def test_a_burst_of_statistics_does_not_delay_a_change(tmp_path: Path) -> None:
     bus.stop()
 
 
+def test_what_a_change_waits_for_in_a_burst_of_statistics(tmp_path: Path) -> None:
+    """For the batch that is being written, however long the burst is: no more than 500 events."""
+    bus = EventBus(Journal(str(tmp_path / "e.sqlite"), most_bytes=10**9, keep=1000.0))
+    for number in range(50_000):
+        bus.publish(Burned(hours=number), f"lamp{number % 50}")
+    subscription = bus.subscribe("|light|dimmed")
+    bus.start()
+    waited, delays, number = [], [], 0
+    while bus.last < 40_000:
+        began = time.monotonic()
+        bus.publish(Dimmed(percent=number), "hall")
+        written = bus.last
+        (event,) = subscription.next(10)
+        delays.append(time.monotonic() - began)
+        waited.append(event.seq - written)
+        assert event.params["percent"] == number
+        number += 1
+    assert number
+    assert max(waited) <= 500 + 1
+    assert sorted(delays)[number // 2] < 0.5
+    bus.stop()
+
+
 def test_many_publishers_and_subscribers(bus: EventBus) -> None:
     """Events of many threads are all there for everyone, each number once, in order."""
     subscriptions = [bus.subscribe() for _ in range(5)]

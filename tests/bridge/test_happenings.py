@@ -1,0 +1,70 @@
+"""What the host tells of itself: its plugins, and its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vdsm_bridge import daemon
+from vdsm_bridge.binding import Binding
+from vdsm_bridge.testing import TestHost
+
+
+class Dove(Binding):
+    """A binding that has nothing to do."""
+
+    def start(self) -> None:
+        """Up."""
+
+    def stop(self, grace: float) -> None:
+        """Down."""
+
+    @property
+    def address(self) -> tuple[str, ...]:
+        """Made up."""
+        return ("dove://",)
+
+
+class Egg(Dove):
+    """A binding that cannot start."""
+
+    def start(self) -> None:
+        """Fail."""
+        raise OSError("not hatched")
+
+
+def test_plugins_and_configuration(make_vdsm_host: Callable[..., TestHost], tmp_path: Path) -> None:
+    """Loaded, failed, disabled, enabled; a configuration that is applied, and one that is refused."""
+    host = make_vdsm_host(bindings={"dove": Dove, "egg": Egg})
+    subscription = host.bridge.subscribe("|host", after=0)
+
+    def heard() -> list[tuple[str, ...]]:
+        host.server.runtime.events.flush()
+        told = []
+        for event in subscription.next(0, most=100):
+            _, component, operation, name = event.id.split("|")
+            if name in ("dove", "egg"):
+                told.append((name, event.params["state"], event.params["error"]))
+            elif (component, operation) == ("host", "config"):
+                told.append(("config", str(event.params["applied"]), event.params["reason"]))
+        return told
+
+    assert heard() == [("dove", "running", ""), ("egg", "failed", "OSError: not hatched")]
+    file = tmp_path / "vdsm.toml"
+    file.write_text("[plugin.dove]\nenabled = false\n[plugin.egg]\nenabled = false\n")
+    daemon._reload(host.server, file)
+    assert sorted(heard()) == [
+        ("config", "True", ""),
+        ("dove", "disabled", ""),
+        ("dove", "stopped", ""),
+        ("egg", "disabled", ""),
+    ]
+    file.write_text("[plugin.egg]\nenabled = false\n")
+    daemon._reload(host.server, file)
+    assert heard() == [("dove", "running", ""), ("config", "True", "")]
+    file.write_text("[plugin.dove]\nsize = 3\n")
+    daemon._reload(host.server, file)
+    ((what, applied, reason),) = heard()
+    assert (what, applied) == ("config", "False")
+    assert "plugin.dove.size" in reason
+    subscription.close()
