@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 from xmlrpc.client import ServerProxy
 
+from vdsm_qmf.console import Cluster
+
 PATTERN = "|virt|VM_status"
 
 
@@ -36,6 +38,26 @@ def poll(address: str, count: int) -> dict[str, Any]:
             events = ask(subscription, 10.0, 1000)["result"]
             arrived += [time.monotonic()] * len(events)
             numbers += [event["seq"] for event in events]
+    return {"arrived": arrived, "missing": 0 if numbers == sorted(set(numbers)) else 1}
+
+
+def bus(address: str, count: int) -> dict[str, Any]:
+    """QMF events, by the console.
+
+    :param address: the broker's, with user and password
+    """
+    arrived: list[float] = []
+    numbers: list[int] = []
+    with Cluster(address) as cluster:
+        cluster.wait_for(hosts=1, timeout=60.0)
+        with cluster.events(PATTERN) as stream:
+            _ready()
+            while len(arrived) < count:
+                event = stream.next(10.0)
+                if event is None:
+                    raise TimeoutError(f"{len(arrived)} of {count} events")
+                arrived.append(time.monotonic())
+                numbers.append(event.seq)
     return {"arrived": arrived, "missing": 0 if numbers == sorted(set(numbers)) else 1}
 
 
@@ -95,6 +117,8 @@ def main() -> None:
     kind, address, count, clients = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     if kind == "xmlrpc":
         result = poll(address, count)
+    elif kind == "qmf":
+        result = bus(address, count)
     else:
         result = stream(address, count, clients, PATTERN if kind == "sse" else kind)
     sys.stdout.write(json.dumps(result) + "\n")

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import libvirt
@@ -26,6 +27,7 @@ import libvirt
 from bench.measure import Row, per_call
 from vdsm_bridge.testing import TestHost
 from vdsm_core.events import Event, EventBus, EventParams, Journal
+from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
 CHANGES = 400
 #: Events by number of subscribers, and by those on sockets.
@@ -55,14 +57,25 @@ def run() -> list[Row]:
 
 
 @contextmanager
-def _host() -> Iterator[TestHost]:
+def _broker() -> Iterator[RabbitMQ]:
+    with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder, RabbitMQ(Path(folder)) as broker:
+        yield broker
+
+
+@contextmanager
+def _host(broker: str = "") -> Iterator[TestHost]:
     with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder:
+        password = Path(folder, "password")
+        password.write_text(PASSWORD)
+        password.chmod(0o600)
+        bus = {"brokers": [broker], "password_file": str(password), "heartbeat": 1.0}
         config = {
             "daemon": {"state_dir": folder, "log_level": "ERROR"},
+            "access": {"bus_users": {USER: "monitor"}},
             "plugin": {
                 "xmlrpc": {"port": 0},
                 "rest": {"port": 0, "streams": 200},
-                "qmf": {"enabled": False},
+                "qmf": bus if broker else {"enabled": False},
             },
         }
         with TestHost(installed=True, config=config) as host:
@@ -92,10 +105,12 @@ class _Client:
 
 def _latency() -> list[Row]:
     """Machine by machine, change by change: libvirt's callback and everybody behind it."""
-    with _host() as host:
+    with _broker() as broker, _host(broker.url) as host:
+        console = broker.url.replace(f"{USER}@", f"{USER}:{PASSWORD}@")
         clients = {
             "XML-RPC, long poll": _Client("xmlrpc", _address(host, "xmlrpc"), CHANGES),
             "REST, server-sent events": _Client("sse", _address(host, "rest"), CHANGES),
+            "QMF, through a broker": _Client("qmf", console, CHANGES),
         }
         raw = _Raw()
         inside: list[float] = []
