@@ -67,4 +67,6 @@ _HOMES: Final = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Not at the top: a client imports this package, and no part of a host.
+    importlib.import_module("vdsm_core.deprecated").warn_of_name(f"{__name__}.{name}")
     return getattr(importlib.import_module(_HOMES[name]), name)

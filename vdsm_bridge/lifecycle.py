@@ -25,7 +25,7 @@ from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.budget import Budget
 from vdsm_bridge.feature import Feature, PluginInfo, PluginState, Runtime
 from vdsm_bridge.verb import Verb, collect
-from vdsm_core import plugins
+from vdsm_core import deprecated, plugins
 from vdsm_core.bounded import bounded
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import PluginsMissing, VdsmError
@@ -179,9 +179,8 @@ class Lifecycle:
         """
         wanted = self.check(config)
         self._drop_what_is_gone(runtime)
-        for name in sorted(set(config.plugin) - {plugin.found.name for plugin in self._plugins}):
-            if config.enabled(name) and HOOKS in groups:
-                log.warning("The table [plugin.%s] belongs to no plugin that is installed", name)
+        if HOOKS in groups:
+            self._remark_on(config)
         for number, plugin in reversed(list(enumerate(self._plugins))):
             if (
                 plugin.found.group in groups
@@ -201,6 +200,13 @@ class Lifecycle:
                 self._turn(plugin, "disabled", plugin.unclean)
             else:
                 self._turn(plugin, "failed", plugin.found.error)
+
+    def _remark_on(self, config: Config) -> None:
+        for name in sorted(set(config.plugin) - {plugin.found.name for plugin in self._plugins}):
+            if config.enabled(name):
+                log.warning("The table [plugin.%s] belongs to no plugin that is installed", name)
+        for notice in deprecated.options_in_use(config.origin):
+            log.warning("%s", notice)
 
     def hurry(self) -> None:
         """Do not wait for starts any more, and let no plugin be changed; the daemon is about to stop."""

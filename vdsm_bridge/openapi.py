@@ -11,7 +11,7 @@ import msgspec
 from vdsm_bridge import schema
 from vdsm_bridge.routes import BY_NAME, Argument, Place, Route
 from vdsm_bridge.verb import Kind, Verb
-from vdsm_core import errors
+from vdsm_core import deprecated, errors
 from vdsm_core.errors import VdsmError
 from vdsm_core.types import builtins
 
@@ -122,6 +122,8 @@ class _Writer:
             "x-vdsm-since": verb.declaration.since,
             "x-vdsm-plugin": verb.plugin,
         }
+        if verb.name in deprecated.VERBS:
+            operation["deprecated"] = True
         if verb.description:
             operation["description"] = verb.description
         if route.method == "POST" and (body := self._body(route)):

@@ -22,7 +22,7 @@ from vdsm_bridge.console import DONE, FAILED, NOT_WELL, Commands, add_place, com
 from vdsm_bridge.context import ROLES
 from vdsm_bridge.installed import Installed
 from vdsm_core import config as configuration
-from vdsm_core import types
+from vdsm_core import deprecated, types
 from vdsm_core.config import TABLES, Config
 from vdsm_core.errors import NotFound, VdsmError
 
@@ -109,6 +109,8 @@ def _config_check(options: argparse.Namespace) -> int:
     for name in config.plugin:
         if name not in found.names and config.enabled(name):
             say(f"[plugin.{name}] belongs to no plugin that is installed")
+    for notice in deprecated.options_in_use(config.origin):
+        say(notice)
     files = sorted(set(config.origin.values()))
     say(f"{', '.join(files) or 'no file, all defaults'}: this configuration can be used")
     return DONE

@@ -35,6 +35,7 @@ import msgspec
 from vdsm_bridge.context import ROLES, Context, Role
 from vdsm_bridge.schema import type_schema
 from vdsm_core import types
+from vdsm_core.deprecated import VERBS, described
 from vdsm_core.errors import VdsmError, tree
 from vdsm_core.tasks import Progress
 
@@ -277,7 +278,7 @@ def _verb(namespace: Namespace, attribute: str, declaration: Declaration, plugin
         method=method,
         declaration=declaration,
         summary=doc.summary,
-        description=doc.body,
+        description=described(doc.body, VERBS, f"{cls.name}.{method}"),
         params=tuple(params),
         result=hints["return"],
         result_doc=doc.returns,

@@ -12,6 +12,7 @@ import pytest
 from vdsm_bridge import openapi
 from vdsm_bridge.routes import derive
 from vdsm_bridge.testing import TestHost
+from vdsm_core.deprecated import VERBS, Deprecation
 from vdsm_core.errors import InvalidRequest, NotFound, VdsmError
 from vdsm_core.types import to_json
 
@@ -103,3 +104,13 @@ def test_declarations_arrive(document: dict[str, Any]) -> None:
     assert create.get("additionalProperties", True) is not False
     assert by_id["Task/list"]["responses"]["200"]["content"]["application/json"]["schema"]["type"] == "array"
     assert {error["slug"] for error in document["x-vdsm-errors"]} >= {"no-such-lamp", "unexpected-error"}
+
+
+def test_what_is_deprecated_is_marked(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """By OpenAPI's own mark, which generators of clients know."""
+    monkeypatch.setitem(VERBS, "Room.add", Deprecation("0.2", "0.4", "count"))
+    made = request.getfixturevalue("document")
+    marked = {each["x-vdsm-verb"] for _, each in operations(made) if each.get("deprecated")}
+    assert marked == {"Room.add"}

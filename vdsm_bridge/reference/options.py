@@ -12,6 +12,7 @@ from vdsm_bridge.reference.markdown import line, table
 from vdsm_bridge.reference.sources import Sources
 from vdsm_bridge.reference.spelling import comments, describe, fields
 from vdsm_core.config import TABLES, Options
+from vdsm_core.deprecated import OPTIONS, described
 
 _INTRODUCTION: Final = """\
 # Options
@@ -41,10 +42,14 @@ def page(installed: Installed, _: Sources) -> str:
 def _table(name: str, type_: type[Options], says: str, rows: list[tuple[str, ...]]) -> str:
     notes = comments(type_)
     rows += [
-        (f"`{field.encode_name}`", *_type(field.type), default(field), notes.get(field.name, ""))
+        (f"`{field.encode_name}`", *_type(field.type), default(field), _meaning(name, field, notes))
         for field in fields(type_)
     ]
     return f"## [{name}]\n\n{says}\n\n{table(('key', 'type', 'unit', 'default', 'meaning'), rows)}"
+
+
+def _meaning(table: str, field: inspect.Field, notes: dict[str, str]) -> str:
+    return described(notes.get(field.name, ""), OPTIONS, f"{table}.{field.encode_name}").replace("\n\n", " ")
 
 
 def _type(info: inspect.Type) -> tuple[str, str]:

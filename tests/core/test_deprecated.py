@@ -1,0 +1,83 @@
+"""What is on its way out is told to whoever uses it, and goes when it was promised to."""
+
+from __future__ import annotations
+
+import tomllib
+import warnings
+from pathlib import Path
+
+import pytest
+
+import vdsm_bridge
+from vdsm_bridge import installed, reference
+from vdsm_bridge.testing import TestHost
+from vdsm_bridge.tool import main
+from vdsm_core import deprecated
+from vdsm_core.deprecated import NAMES, OPTIONS, VERBS, Deprecation
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = {**NAMES, **VERBS, **OPTIONS}
+SOON = Deprecation(since="0.2", removal="0.4", instead="use a lamp")
+NOTICE = "Deprecated since 0.2, gone with 0.4: use a lamp."
+
+
+def minor(version: str) -> tuple[int, int]:
+    """The first two numbers."""
+    first, second, *_ = version.split(".")
+    return int(first), int(second)
+
+
+def test_what_was_promised_is_kept() -> None:
+    """Nothing is listed beyond the release that was to be without it, and nothing goes too early."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for name, thing in EVERYTHING.items():
+        assert minor(version) < minor(thing.removal), f"{name} should be gone"
+        since, removal = minor(thing.since), minor(thing.removal)
+        assert removal[0] > since[0] or removal[1] >= since[1] + 2, f"{name} goes too early"
+
+
+def test_the_page_tells_all_of_it() -> None:
+    """Whoever writes plugins reads there what to use instead."""
+    page = " ".join((ROOT / "docs" / "reference" / "plugin-api.md").read_text().split())
+    assert ("Nothing is deprecated now." in page) == (not EVERYTHING)
+    assert [name for name in EVERYTHING if f"`{name}`" not in page] == []
+
+
+def test_a_name_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the line that imports it; a name that stays does not."""
+    monkeypatch.setitem(NAMES, "vdsm_bridge.Param", SOON)
+    with pytest.warns(DeprecationWarning, match=f"vdsm_bridge.Param: {NOTICE}") as caught:
+        assert vdsm_bridge.Param.__name__ == "Param"
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert vdsm_bridge.Feature.__name__ == "Feature"
+
+
+def test_a_verb_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its description, wherever that is read; it works as before."""
+    monkeypatch.setitem(VERBS, "Room.add", SOON)
+    with TestHost() as host:
+        (verb,) = (verb for verb in host.call("Host.getVerbs") if verb.name == "Room.add")
+        assert verb.description.endswith(NOTICE)
+        assert host.call("Room.add", left=1) == 2
+
+
+def test_an_option_says_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On its page; where it is set, by the check and in the log, with the file."""
+    monkeypatch.setitem(OPTIONS, "daemon.task_limit", SOON)
+    page = reference.render(installed.read())["options.md"]
+    assert f"(VDSM's limit was 500, too). {NOTICE} |" in page
+    file = tmp_path / "vdsm.toml"
+    file.write_text("[daemon]\ntask_limit = 7\n")
+    assert main(["--config", str(file), "config", "check"]) == 0
+    assert f"{file}: daemon.task_limit: {NOTICE}" in capsys.readouterr().out
+    with TestHost(config={"daemon": {"task_limit": 7}}):
+        pass
+    assert caplog.text.count(f"test: daemon.task_limit: {NOTICE}") == 1
+    assert deprecated.options_in_use({}) == []

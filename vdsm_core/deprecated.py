@@ -1,0 +1,53 @@
+"""Everything that is on its way out, in one place, with the release that takes it away.
+
+Whoever uses such a thing is told: a plugin by a `DeprecationWarning`, an administrator by the log and by
+`vdsm-tool config check`, a client by the description of the verb. The rules are in
+docs/reference/plugin-api.md; a test holds this module to them, and fails in the release that was promised to
+be without the thing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+
+class Deprecation(NamedTuple):
+    """What is said of a thing: versions, and what to use `instead`, as a clause: "use VM.getStats"."""
+
+    since: str
+    removal: str
+    instead: str
+
+    @property
+    def notice(self) -> str:
+        """In a sentence."""
+        return f"Deprecated since {self.since}, gone with {self.removal}: {self.instead}."
+
+
+#: What plugins import, `vdsm_bridge.Name`.
+NAMES: Final[dict[str, Deprecation]] = {}
+#: Verbs by full name.
+VERBS: Final[dict[str, Deprecation]] = {}
+#: Options by dotted key, `plugin.rest.port`.
+OPTIONS: Final[dict[str, Deprecation]] = {}
+
+
+def warn_of_name(name: str) -> None:
+    """Tell the module that imports a deprecated name, two frames above."""
+    if name in NAMES:
+        warnings.warn(f"{name}: {NAMES[name].notice}", DeprecationWarning, stacklevel=3)
+
+
+def described(text: str, things: Mapping[str, Deprecation], name: str) -> str:
+    """A description, with the notice if there is one."""
+    return f"{text}\n\n{things[name].notice}".strip() if name in things else text
+
+
+def options_in_use(origin: Mapping[str, str]) -> list[str]:
+    """A line for each deprecated option that some file sets.
+
+    :param origin: dotted key -> file
+    """
+    return [f"{origin[key]}: {key}: {OPTIONS[key].notice}" for key in sorted(OPTIONS.keys() & origin.keys())]
