@@ -158,6 +158,8 @@ class Tasks:
         self._records: dict[str, TaskRecord] = {}
         self._jobs: dict[str, tuple[Job, threading.Event]] = {}
         self._told: dict[str, float] = {}
+        #: Progress that is told a little later, so that there is not too much of it.
+        self._late: dict[str, threading.Timer] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._running: set[Future[None]] = set()
         self._stopping = False
@@ -195,6 +197,8 @@ class Tasks:
         for _, stop in list(self._jobs.values()):
             stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for timer in list(self._late.values()):
+            timer.cancel()
         if left := wait(list(self._running), grace).not_done:
             log.warning("%d tasks did not stop within %.1f s", len(left), grace)
 
@@ -282,6 +286,8 @@ class Tasks:
         self._records.pop(task_id, None)
         self._jobs.pop(task_id, None)
         self._told.pop(task_id, None)
+        if (timer := self._late.pop(task_id, None)) is not None:
+            timer.cancel()
 
     def _run(self, task_id: str) -> None:
         job, stop = self._jobs[task_id]
@@ -332,8 +338,11 @@ class Tasks:
             record = self._records[task_id] = msgspec.structs.replace(self._records[task_id], **changes)
             if "state" in changes:  # progress alone is not worth a write to the disk
                 self._store(record)
-            elif time.monotonic() >= self._told.get(task_id, 0.0) + PROGRESS_INTERVAL:
+            elif (early := self._told.get(task_id, 0.0) + PROGRESS_INTERVAL - time.monotonic()) <= 0:
                 self._tell(record)
+            elif task_id not in self._late and not self._stopping:
+                timer = self._late[task_id] = threading.Timer(early, self._tell_late, (task_id,))
+                timer.start()
 
     def _store(self, record: TaskRecord) -> None:
         # Under the lock, so that the store and the subscribers see every change in its order.
@@ -342,7 +351,15 @@ class Tasks:
         )
         self._tell(record)
 
+    def _tell_late(self, task_id: str) -> None:
+        with self._lock:
+            # Without its timer it has been told meanwhile.
+            if self._late.pop(task_id, None) is not None and task_id in self._records:
+                self._tell(self._records[task_id])
+
     def _tell(self, record: TaskRecord) -> None:
+        if (timer := self._late.pop(record.id, None)) is not None:
+            timer.cancel()
         self._told[record.id] = time.monotonic()
         self._events.publish(_status(record), record.id)
 

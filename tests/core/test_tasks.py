@@ -127,6 +127,29 @@ def test_progress_is_told_five_times_a_second_at_the_most(make: Maker, bus: Even
     assert states.count("running") <= 1 + 0.5 / PROGRESS_INTERVAL
 
 
+def test_the_last_progress_is_told(make: Maker, bus: EventBus) -> None:
+    """What came too soon after another report is told a little later, if nothing newer comes."""
+    tasks, gate = make(), threading.Event()
+    subscription = bus.subscribe("|task|status")
+
+    def run(progress: Progress) -> None:
+        for percent in (10, 20, 90):
+            progress.report(percent)
+        gate.wait(20)
+
+    task = tasks.submit("v", "o", "{}", job(run))
+    told: list[int] = []
+    end = time.monotonic() + 10
+    while 90 not in told and time.monotonic() < end:
+        told += [event.params["progress"] for event in subscription.next(1)]
+    gate.set()
+    assert told[-1] == 90
+    assert len(told) <= 4
+    told_at_the_end = heard(subscription)
+    assert [params["state"] for params in told_at_the_end] == ["finished"]
+    ended(tasks, task)
+
+
 def test_a_snapshot_shows_what_is_not_over(make: Maker, bus: EventBus) -> None:
     """Whoever begins to listen learns of the tasks that run, and of nothing that is past."""
     tasks, gate = make(), threading.Event()

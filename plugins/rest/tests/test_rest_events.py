@@ -39,7 +39,7 @@ def switch(served: Served, *states: bool) -> list[int]:
     return seqs
 
 
-def until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+def until(condition: Callable[[], Any], patience: float = 3 * PATIENCE) -> None:
     """Wait for something that is about to be true."""
     end = time.monotonic() + patience
     while not condition():
@@ -219,7 +219,7 @@ def test_a_reader_that_goes_away(served: Served) -> None:
     with EventReader(served.url) as stream:
         stream.started()
         assert (streams(), subscriptions(served)) == (1, before + 1)
-    until(lambda: streams() == 0, 3.0)
+    until(lambda: streams() == 0)
     assert subscriptions(served) == before
 
 
@@ -350,7 +350,7 @@ def test_stopping_cuts_a_reader_that_does_not_read() -> None:
             host.server.bridge._events.flush()
             time.sleep(0.5)
             binding.stop(20.0)
-        until(lambda: streams() == 0, 3.0)
+        until(lambda: streams() == 0)
 
 
 def test_unix_socket(serve: Serve, short_path: Any) -> None:
