@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from vdsm_bridge.lifecycle import config_type
+from vdsm_bridge.lifecycle import config_type, without_conflicts
 from vdsm_bridge.registry import Registry
 from vdsm_bridge.server import Server
 from vdsm_bridge.verb import Verb, collect
@@ -45,7 +45,7 @@ def read(
     """
     config = config or configuration.merge([])
     wanted = frozenset(only)
-    everything = plugins.refuse_shared_tables([plugin for group in GROUPS for plugin in discover(group)])
+    everything = without_conflicts([plugin for group in GROUPS for plugin in discover(group)])
     found = [
         plugin
         for plugin in everything

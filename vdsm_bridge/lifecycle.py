@@ -130,7 +130,7 @@ class Lifecycle:
         """Look for what is installed now. It is told and used from the next `apply` on."""
         known = {_place(plugin.found): plugin for plugin in self._plugins}
         found = [self._as_in_memory(each) for group in _ORDER for each in self._discover(group)]
-        self._next = [self._seen_again(each, known) for each in plugins.refuse_shared_tables(found)]
+        self._next = [self._seen_again(each, known) for each in without_conflicts(found)]
         self._next.sort(key=lambda plugin: (_ORDER.index(plugin.found.group), plugin.found.name))
 
     @staticmethod
@@ -358,6 +358,29 @@ def _take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> N
     if found.group == VERBS and (left := runtime.registry.drain(found.name, grace * _FINISHING)):
         log.warning("Plugin %s stops while %d calls of its verbs run", found.name, left)
     instance.stop(max(0.0, end - time.monotonic()))
+
+
+def without_conflicts(found: Sequence[Found]) -> list[Found]:
+    """Plugins of all groups; those whose tables of options cannot be, or be shared, refused."""
+    owners: dict[str, tuple[type[Options], Found]] = {}
+    return [_with_own_options(each, owners) for each in plugins.refuse_shared_tables(found)]
+
+
+def _with_own_options(found: Found, owners: dict[str, tuple[type[Options], Found]]) -> Found:
+    config = config_type(found, ())
+    first, owner = (
+        owners.setdefault(found.name, (config, found)) if config is not Options else (config, found)
+    )
+    if "enabled" in config.__struct_fields__:
+        reason = "its option 'enabled' would be the switch that every plugin has"
+    elif first is not config:
+        reason = (
+            f"{owner.target} ({owner.source}) and {found.target} ({found.source}) "
+            f"have different options for one table [plugin.{found.name}]"
+        )
+    else:
+        return found
+    return msgspec.structs.replace(found, loaded=None, error=reason)
 
 
 def config_type(found: Found, known: Sequence[Found]) -> type[Options]:

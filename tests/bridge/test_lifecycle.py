@@ -402,6 +402,40 @@ def test_a_broken_plugin_stays_broken_through_the_switch(make_vdsm_host: Callabl
     assert (one(host, "broken").state, one(host, "broken").error) == ("failed", "no module")
 
 
+class Loft(Feature):
+    """A feature of the name of the binding, with other options."""
+
+    class Config(Options, frozen=True):
+        """One that the binding does not have."""
+
+        doors: int = 1
+
+    def namespaces(self) -> Sequence[Namespace]:
+        """None."""
+        return []
+
+
+class Switch(Loft):
+    """A feature with an option of its own that every plugin has."""
+
+    class Config(Options, frozen=True):
+        """It would never be read."""
+
+        enabled: bool = False
+
+
+def test_options_that_conflict(make_vdsm_host: Callable[..., TestHost], log: list[str]) -> None:
+    """Two types for one table name both with their versions; the switch is no option of a plugin's."""
+    host = make_vdsm_host(verbs={"pigeon": Loft, "switch": Switch}, bindings={"pigeon": Pigeon})
+    assert one(host, "pigeon", VERBS).state == "running"
+    assert one(host, "pigeon").error == (
+        "test (test 0) and test (test 0) have different options for one table [plugin.pigeon]"
+    )
+    assert (
+        one(host, "switch", VERBS).error == "its option 'enabled' would be the switch that every plugin has"
+    )
+
+
 class Watcher:
     """Hooks."""
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def test_rest_does_not_notice_that_xmlrpc_goes_and_comes(running: Daemon) -> Non
     # A machine that is busy with other things makes calls wait, too.
     assert quantile(seen.rest, 0.99) < max(1000, 10 * quantile(quiet.rest, 1.0)), (quiet.told(), seen.told())
     before = running.held()  # REST keeps the threads that the load has called for
-    for on in (False, True) * 3:
+    for on in (False, True) * 6:
         running.switch("xmlrpc", on=on)
+    # Other parts take a thread more when the machine is busy; what is left behind is so each time.
     end = time.monotonic() + 10
-    while any(now > then for now, then in zip(running.held(), before, strict=True)):
+    while any(now > then + 3 for now, then in zip(running.held(), before, strict=True)):
         assert time.monotonic() < end, (before, running.held())
         time.sleep(0.1)
 
@@ -172,3 +174,39 @@ def test_the_tool_switches_and_tells_the_outcome(running: Daemon) -> None:
         assert refused.returncode == 1
         assert "70-bad.toml: plugin.rest.port: expected" in refused.stderr
     assert running.xmlrpc() != ""
+
+
+def test_new_options_of_a_feature_drop_no_call_of_it(running: Daemon) -> None:
+    """It is replaced under load; calls of its verbs wait for that, and machines stay as they are."""
+    machine = {"vmId": "00000000-0000-4000-8000-000000000001", "vmName": "m", "memSize": 16}
+    with xmlrpc.client.ServerProxy(running.xmlrpc()) as proxy:
+        made: Any = getattr(proxy, "VM.create")(machine)
+        assert made["status"]["code"] == 0
+    machines = running.rest("/api/vms")
+    assert machine["vmId"] in [vm["vmId"] for vm in machines]
+    with Load(running, clients=16, path="/api/vms") as seen:
+        for seconds in range(1, 6):
+            running.configure("virt", f"host_sample_interval = {seconds}.0")
+            assert running.reload().applied
+            shown = tool(running, "plugin", "show", "virt").stdout
+            assert f"host_sample_interval = {seconds}.0  # {running.folder}" in shown
+    assert (seen.failed, seen.cut) == ([], []), seen.told()
+    assert len(seen.rest) > 16
+    assert {vm["vmId"] for vm in running.rest("/api/vms")} == {vm["vmId"] for vm in machines}
+
+
+def test_many_who_reload_at_once(running: Daemon) -> None:
+    """Each is told an outcome of what it had written; the last word counts."""
+
+    def change(number: int) -> bool:
+        running.configure(f"ghost{number}", "enabled = false")
+        return running.reload().applied
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(change, range(32)))
+    running.configure("virt", "enabled = 7")
+    with ThreadPoolExecutor(8) as pool:
+        reasons = {outcome.reason for outcome in pool.map(lambda _: running.reload(), range(8))}
+    file = running.folder / "conf.d" / "50-virt.toml"
+    assert reasons == {f"{file}: plugin.virt.enabled: expected true or false"}
+    assert "The configuration stays as it was" in running.log

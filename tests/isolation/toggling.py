@@ -215,8 +215,9 @@ class Seen:
 class Load:
     """REST clients at a pace, and some that make long XML-RPC calls whenever they can connect."""
 
-    def __init__(self, daemon: Daemon, clients: int = CLIENTS) -> None:
+    def __init__(self, daemon: Daemon, clients: int = CLIENTS, path: str = "/api/host/plugins") -> None:
         self.seen = Seen()
+        self._path = path
         self._daemon = daemon
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._rest, args=(n,)) for n in range(clients)]
@@ -244,7 +245,7 @@ class Load:
         while not self._over.wait(PACE):
             began = time.perf_counter()
             try:
-                connection.request("GET", "/api/host/plugins", headers={"Host": "localhost"})
+                connection.request("GET", self._path, headers={"Host": "localhost"})
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status != 200:
