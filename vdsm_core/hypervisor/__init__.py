@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vdsm_core.hypervisor.calls import Pending
 from vdsm_core.hypervisor.domain_calls import ShutdownMode
 from vdsm_core.hypervisor.errors import (
     AgentUnavailable,
@@ -47,9 +48,11 @@ from vdsm_core.hypervisor.hypervisor import (
 )
 from vdsm_core.hypervisor.records import (
     ConnectionStatus,
+    DomainJob,
     DomainSample,
     DomainState,
     DomainStatus,
+    Migration,
     NodeInfo,
     NumaNode,
     Sample,
@@ -74,6 +77,7 @@ __all__ = [
     "DomainExists",
     "DomainGraphics",
     "DomainIOError",
+    "DomainJob",
     "DomainJobCompleted",
     "DomainLifecycle",
     "DomainMemoryDeviceSize",
@@ -93,11 +97,13 @@ __all__ = [
     "Hypervisor",
     "HypervisorEvent",
     "LifecycleEvent",
+    "Migration",
     "NoSuchDomain",
     "NodeInfo",
     "NumaNode",
     "OperationInvalid",
     "OperationUnsupported",
+    "Pending",
     "Sample",
     "ShutdownMode",
     "UnfinishedCall",

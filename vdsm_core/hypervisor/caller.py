@@ -10,7 +10,7 @@ import libvirt
 
 from vdsm_core.config import HypervisorOptions
 from vdsm_core.errors import HypervisorUnavailable
-from vdsm_core.hypervisor.calls import Calls
+from vdsm_core.hypervisor.calls import Calls, Pending
 from vdsm_core.hypervisor.connection import Connection
 from vdsm_core.hypervisor.error_mapping import translate
 
@@ -37,6 +37,23 @@ class Caller:
         timeout: float | None = None,
         urgent: bool = False,
     ) -> T:
+        return self._calls.run(
+            self._leased(work, operation, target, urgent=urgent),
+            operation=operation,
+            target=target,
+            timeout=self._options.call_deadline if timeout is None else timeout,
+            overtakes=urgent or target == HOST,
+        )
+
+    def _begin(self, work: Callable[[Any], None], operation: str, target: str) -> Pending:
+        """Start a call that takes its time by nature, on a connection of its own."""
+        return self._calls.begin(
+            self._leased(work, operation, target, urgent=False), operation=operation, target=target
+        )
+
+    def _leased(
+        self, work: Callable[[Any], T], operation: str, target: str, *, urgent: bool
+    ) -> Callable[[], T]:
         connection, uri = self._connection, self._options.uri
         if not connection.up:
             raise HypervisorUnavailable(uri=uri, reason=connection.status.reason)
@@ -53,10 +70,4 @@ class Caller:
             # Raised outside of the block above: its context would keep libvirt's objects alive.
             raise mapped
 
-        return self._calls.run(
-            leased,
-            operation=operation,
-            target=target,
-            timeout=self._options.call_deadline if timeout is None else timeout,
-            overtakes=urgent or target == HOST,
-        )
+        return leased

@@ -25,6 +25,7 @@ class _Call:
     """One call: what to do, and what came of it."""
 
     __slots__ = (
+        "begun",
         "done",
         "error",
         "finished",
@@ -41,6 +42,8 @@ class _Call:
         self.operation = operation
         self.target = target
         self.started = time.monotonic()
+        #: Its caller does not wait in `run`.
+        self.begun = False
         self.result: Any = None
         self.error: Exception | None = None
         self.finished = False
@@ -51,6 +54,32 @@ class _Call:
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+
+class Pending:
+    """A call that was begun, and that nobody waits for all the time."""
+
+    def __init__(self, call: _Call, calls: Calls) -> None:
+        self._call = call
+        self._calls = calls
+        self._ended = False
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for its end; tell whether it has ended.
+
+        :param timeout: seconds
+        """
+        self._ended = self._ended or self._call.done.acquire(timeout=timeout)
+        return self._ended
+
+    @property
+    def error(self) -> Exception | None:
+        """What it raised. Only when it has ended."""
+        return self._call.error
+
+    def give_up(self) -> None:
+        """Do not wait any longer: the call is shown as one that has outlived its deadline."""
+        self._calls.disown(self._call)
 
 
 class _Worker:
@@ -114,6 +143,28 @@ class Calls:
                 del error
         return call.result  # type: ignore[no-any-return]  # the result of `function`, kept as Any
 
+    def begin(self, function: Callable[[], None], *, operation: str, target: str) -> Pending:
+        """Run a function that takes its time by nature; the caller looks after its deadline.
+
+        Threads of such calls are not waited for by `stop`.
+
+        :param target: what the call is about; nothing else that has to go on meanwhile
+        :raises ResourceExhausted: too many calls are under way
+        """
+        call = _Call(function, operation, target)
+        call.begun = True
+        self._hand_over(call)
+        return Pending(call, self)
+
+    def disown(self, call: _Call) -> None:
+        """Count a call among those that have outlived their deadline, unless it has ended."""
+        with self._lock:
+            if call.finished or call.overdue:
+                return
+            call.overdue = True
+            self._stuck.setdefault(call.target, []).append(call)
+        log.warning("%s on %s has not returned after %.1f s", call.operation, call.target, call.seconds())
+
     def overdue(self) -> list[UnfinishedCall]:
         """Calls that have outlived their deadline, the oldest first."""
         with self._lock:
@@ -130,12 +181,15 @@ class Calls:
             return len(self._stuck.get(target, ()))
 
     def stop(self, timeout: float) -> int:
-        """End the threads; return how many are left behind in calls that do not return."""
+        """End the threads; return how many are left behind in calls that do not return.
+
+        Calls that were begun with `begin` are left to themselves.
+        """
         deadline = time.monotonic() + timeout
         with self._lock:
             self._stopped = True
             idle, self._idle = self._idle, []
-            workers = list(self._workers)
+            workers = [worker for worker in self._workers if worker.call is None or not worker.call.begun]
         for worker in idle:
             worker.wake.release()
         for worker in workers:

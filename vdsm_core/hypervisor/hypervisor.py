@@ -11,10 +11,10 @@ from vdsm_core.config import HypervisorOptions
 from vdsm_core.hypervisor.calls import Calls
 from vdsm_core.hypervisor.connection import Connection, open_libvirt
 from vdsm_core.hypervisor.dispatcher import Dispatcher
-from vdsm_core.hypervisor.domain_calls import DomainCalls
 from vdsm_core.hypervisor.event_loop import EventLoop
 from vdsm_core.hypervisor.events import ConnectionBack, HypervisorEvent
 from vdsm_core.hypervisor.host_calls import HostCalls
+from vdsm_core.hypervisor.migration_calls import MigrationCalls
 from vdsm_core.hypervisor.records import ConnectionStatus, Sample, UnfinishedCall
 from vdsm_core.hypervisor.sampler import Sampler
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 FIRST_WAIT: Final = 2.0
 
 
-class Hypervisor(DomainCalls, HostCalls):
-    """libvirt: domains, the host, events, bulk statistics.
+class Hypervisor(MigrationCalls, HostCalls):
+    """libvirt: domains, their migration, the host, events, bulk statistics.
 
     Every call has a deadline. A call that outlives it is left behind; it holds up further calls on its own
     domain only, and `destroy` overtakes it.

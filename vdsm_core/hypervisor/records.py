@@ -108,3 +108,51 @@ class UnfinishedCall(Record, frozen=True, kw_only=True):
     operation: str
     #: How long it has been running.
     seconds: float
+
+
+class Migration(Record, frozen=True, kw_only=True):
+    """How a domain moves to another host."""
+
+    #: The other host's libvirt, as this host's libvirt reaches it.
+    uri: str
+    #: Where QEMU sends the memory, `tcp://HOST`; empty: where the other libvirt says.
+    memory_uri: str = ""
+    #: Where viewers find the display afterwards; empty: nobody tells them.
+    graphics_uri: str = ""
+    #: MiB/s; 0 is as fast as it goes.
+    bandwidth: int = 0
+    #: The guest runs on meanwhile.
+    live: bool = True
+    #: The memory goes through the two libvirts.
+    tunnelled: bool = False
+    compressed: bool = False
+    #: Slow the guest down if it writes faster than the memory is sent.
+    auto_converge: bool = False
+    #: A disk error ends the migration.
+    abort_on_error: bool = False
+    #: The memory goes over TLS.
+    encrypted: bool = False
+    #: Connections; 0 is one, in the old way.
+    parallel: int = 0
+    zerocopy: bool = False
+    #: The kept definition goes, too, and none stays here.
+    moves_definition: bool = True
+    #: Both hosts see the same disks, although libvirt cannot know.
+    storage_is_shared: bool = False
+
+
+class DomainJob(Record, frozen=True, kw_only=True):
+    """What libvirt is busy with on a domain."""
+
+    #: "none": with nothing.
+    state: Literal["none", "running", "completed", "failed", "cancelled"]
+    #: "migration-out", "save", "backup", ...
+    operation: str
+    #: ms.
+    elapsed: int = 0
+    #: Bytes: to be sent at the beginning, sent so far, still to be sent.
+    total: int = 0
+    processed: int = 0
+    remaining: int = 0
+    #: Counts the passes over the memory from 1.
+    iteration: int = 0
