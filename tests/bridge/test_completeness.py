@@ -40,6 +40,10 @@ def sentence(text: str) -> bool:
     return bool(re.match(r"[A-Z`].*[.!?:]$", text.strip(), re.DOTALL))
 
 
+#: Verbs that are given the id of an object which there is not yet.
+MAKERS = {"VM.migrationCreate"}
+
+
 def test_every_plugin_of_this_repository_can_be_read() -> None:
     """Nothing is left out of these tests because it could not be loaded."""
     assert INSTALLED.failures == {}
@@ -65,8 +69,8 @@ def test_verb(verb: Verb) -> None:
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_errors_of_a_verb(verb: Verb) -> None:
-    """A verb on one object says what is raised if there is no such object."""
-    if verb.on_object:
+    """A verb on one object says what is raised if there is no such object, unless it makes one."""
+    if verb.on_object and verb.name not in MAKERS:
         assert any(issubclass(error, NotFound) for error in verb.errors), "no error for an unknown id"
 
 

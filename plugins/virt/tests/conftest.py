@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
+import libvirt
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_core.hypervisor.connection import open_libvirt
 from vdsm_virt import Virt
 
 #: The machine that libvirt's test driver is born with.
@@ -91,3 +94,158 @@ def machines_of() -> Callable[[TestHost], Machines]:
 def vms(make_machines: Callable[..., Machines]) -> Machines:
     """The machines of a started host."""
     return make_machines()
+
+
+class Journey:
+    """What a `MovingDriver` acts out for one domain: `settle` ends it, from outside or by `abortJob`."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.error: tuple[int, int, str] | None = None
+        self.how: tuple[str, dict[str, Any], int] = ("", {}, 0)
+        self.remaining = 100
+        self.iteration = 1
+        self.abortable = True
+
+    def settle(self, code: int = 0, message: str = "", domain: int = libvirt.VIR_FROM_QEMU) -> None:
+        """Let it end: well, or with an error of libvirt's."""
+        self.error = (code, domain, message) if code else None
+        self.over.set()
+
+
+class MovingDriver:
+    """Libvirt's test driver, with migrations acted out as QEMU's does them. Give `connect` to a host."""
+
+    def __init__(self) -> None:
+        self.journeys: dict[str, Journey] = {}
+        self.settings: list[tuple[str, int]] = []
+        self._moved: set[str] = set()
+        #: How the daemon is told that a job has been completed.
+        self.tellers: list[Callable[[Any, dict[str, Any]], None]] = []
+        self._kept = open_libvirt("test:///default")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for journey in self.journeys.values():
+            journey.settle(libvirt.VIR_ERR_OPERATION_FAILED, "the test is over")
+        self._kept.close()
+
+    def connect(self, uri: str) -> Any:
+        return _MovingConnection(self, open_libvirt(uri))
+
+    def journey(self, vm_id: str, within: float = 5.0) -> Journey:
+        """The one under way, as soon as it is."""
+        end = time.monotonic() + within
+        while vm_id not in self.journeys:
+            assert time.monotonic() < end, "it does not move"
+            time.sleep(0.005)
+        return self.journeys[vm_id]
+
+    def move(self, real: Any, how: tuple[str, dict[str, Any], int]) -> None:
+        """What `migrateToURI3` does."""
+        vm_id = real.UUIDString()
+        journey = self.journeys[vm_id] = Journey()
+        journey.how = how
+        journey.over.wait()
+        del self.journeys[vm_id]
+        if journey.error is not None:
+            raise _error(*journey.error)
+        self._moved.add(vm_id)
+        real.undefine()
+        real.destroy()
+        stats = {"operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, "downtime": 77}
+        for tell in self.tellers:
+            tell(real, stats)
+
+    def detail(self, domain: Any, event: int, detail: int) -> int:
+        """A domain that has moved was not destroyed."""
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and domain.UUIDString() in self._moved:
+            return int(libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED)
+        return detail
+
+
+def _error(code: int, domain: int, message: str) -> libvirt.libvirtError:
+    error = libvirt.libvirtError(message)
+    error.err = (code, domain, message, 2, message, None, None, 0, 0)
+    return error
+
+
+class _MovingConnection:
+    def __init__(self, driver: MovingDriver, real: Any) -> None:
+        self._driver = driver
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def lookupByUUIDString(self, uuid: str) -> Any:
+        return _MovingDomain(self._driver, self._real.lookupByUUIDString(uuid))
+
+    def domainEventRegisterAny(self, domain: Any, event: int, callback: Any, opaque: Any) -> int:
+        if event == libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED:
+            self._driver.tellers.append(lambda moved, stats: callback(self, moved, stats, opaque))
+
+        def told(connection: Any, told_domain: Any, *rest: Any) -> None:
+            if event == libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE:
+                rest = (rest[0], self._driver.detail(told_domain, rest[0], rest[1]), *rest[2:])
+            callback(connection, told_domain, *rest)
+
+        return int(self._real.domainEventRegisterAny(domain, event, told, opaque))
+
+
+class _MovingDomain:
+    def __init__(self, driver: MovingDriver, real: Any) -> None:
+        self._driver = driver
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def migrateToURI3(self, uri: str, params: dict[str, Any], flags: int) -> None:
+        self._driver.move(self._real, (uri, params, flags))
+
+    def migrateSetMaxDowntime(self, milliseconds: int) -> None:
+        self._driver.settings.append(("downtime", milliseconds))
+
+    def migrateSetMaxSpeed(self, mib: int) -> None:
+        self._driver.settings.append(("bandwidth", mib))
+
+    def jobStats(self) -> dict[str, Any]:
+        journey = self._driver.journeys.get(self._real.UUIDString())
+        if journey is None:
+            return {"type": libvirt.VIR_DOMAIN_JOB_NONE}
+        return {
+            "type": libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+            "operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
+            "time_elapsed": 1234,
+            "data_total": 100,
+            "data_processed": 100 - journey.remaining,
+            "data_remaining": journey.remaining,
+            "memory_iteration": journey.iteration,
+        }
+
+    def abortJob(self) -> None:
+        journey = self._driver.journeys.get(self._real.UUIDString())
+        if journey is None or not journey.abortable:
+            raise _error(
+                libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_FROM_QEMU, "no job is active on the domain"
+            )
+        journey.settle(libvirt.VIR_ERR_OPERATION_ABORTED, "canceled by client")
+
+
+@pytest.fixture
+def moving() -> Iterator[MovingDriver]:
+    """Migrations, acted out."""
+    with MovingDriver() as driver:
+        yield driver
+
+
+@pytest.fixture
+def movers(make_machines: Callable[..., Machines], moving: MovingDriver) -> Iterator[Machines]:
+    """The machines of a started host on which they can be moved."""
+    yield make_machines(connect=moving.connect)
+    # Before the host is stopped: nothing may be under way then.
+    for journey in list(moving.journeys.values()):
+        journey.settle(libvirt.VIR_ERR_OPERATION_FAILED, "the test is over")

@@ -13,7 +13,7 @@ from vdsm_core import hypervisor as hv
 from vdsm_core.events import event_types
 from vdsm_core.hypervisor.domain_events import CONVERTERS
 from vdsm_virt import happenings
-from vdsm_virt.events import Reconciled, VmEvent, VmGone, VmStatusChanged
+from vdsm_virt.events import Reconciled, VmEvent, VmGone, VmMigrationFailed, VmStatusChanged
 
 ID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 LOCAL = {"family": 0, "node": "127.0.0.1", "service": "5900"}
@@ -186,7 +186,7 @@ def test_every_kind_is_tested():
     assert {getattr(libvirt, NAME + kind) for kind in kinds | NOT_TOLD} == set(CONVERTERS)
     told = {operation for _, _, expected in KINDS for operation, _ in expected}
     ours = {cls.operation for cls in event_types(VmEvent)}
-    assert ours - told == {VmStatusChanged.operation, VmGone.operation}
+    assert ours - told == {VmStatusChanged.operation, VmGone.operation, VmMigrationFailed.operation}
     assert set(happenings._CONVERTERS) <= set(typing.get_args(hv.HypervisorEvent))
 
 

@@ -18,6 +18,7 @@ from vdsm_core.lanes import Lanes
 from vdsm_virt.errors import (
     BalloonError,
     ForeignDefinition,
+    MigrationInProgress,
     NoSuchVM,
     ResetFailed,
     SetNumberOfCpusFailed,
@@ -165,6 +166,8 @@ class Control:
         machine = self._inventory.get(vm_id)
         if machine.status == "Down":
             raise VMIsDown(vm_id=vm_id, action=action)
+        if machine.outgoing or machine.incoming:
+            raise MigrationInProgress(vm_id=vm_id, action=action)
         return machine
 
     def _reach(self, vm_id: str, reached: Callable[[Machine | None], bool]) -> None:

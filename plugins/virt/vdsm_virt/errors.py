@@ -5,18 +5,25 @@
     InvalidRequest
     └── CannotCreateVM
     Unavailable
-    └── Recovering
+    ├── Recovering
+    └── MigrationLimitExceeded
     NotFound
     └── NoSuchVM
     Conflict
     ├── VMExists
     ├── VMIsDown
-    └── ForeignDefinition
+    ├── ForeignDefinition
+    ├── MigrationInProgress
+    ├── AlreadyMigrating
+    ├── NotMigratable
+    ├── MigrationNotInProgress
+    └── MigrationCancelFailed
     OperationFailed
     ├── VMDestroyFailed
     ├── ResetFailed
     ├── BalloonError
-    └── SetNumberOfCpusFailed
+    ├── SetNumberOfCpusFailed
+    └── MigrationFailed
 
 Codes are VDSM's.
 """
@@ -103,3 +110,59 @@ class ResetFailed(OperationFailed):
     slug = "reset-failed"
     code = 90
     template = "Cannot reset machine '{vm_id}': {reason}"
+
+
+class MigrationInProgress(Conflict):
+    """The machine is being migrated. Facts: `vm_id`, `action`."""
+
+    slug = "migration-in-progress"
+    code = 51
+    template = "Cannot {action} machine '{vm_id}': it is being migrated"
+
+
+class AlreadyMigrating(Conflict):
+    """The machine is being migrated already. Facts: `vm_id`, `destination`."""
+
+    slug = "already-migrating"
+    code = 4
+    template = "Cannot migrate machine '{vm_id}': it is on its way to {destination} already"
+
+
+class NotMigratable(Conflict):
+    """The state of the machine does not allow to migrate it. Facts: `vm_id`, `status`."""
+
+    slug = "not-migratable"
+    code = 102
+    template = "Cannot migrate machine '{vm_id}' in status '{status}'"
+
+
+class MigrationNotInProgress(Conflict):
+    """The machine is not being migrated, and was not since the daemon started. Facts: `vm_id`."""
+
+    slug = "migration-not-in-progress"
+    code = 81
+    template = "Machine '{vm_id}' is not being migrated"
+
+
+class MigrationCancelFailed(Conflict):
+    """There is no migration to cancel, or it cannot be cancelled any more. Facts: `vm_id`, `reason`."""
+
+    slug = "migration-cancel-failed"
+    code = 47
+    template = "Cannot cancel the migration of machine '{vm_id}': {reason}"
+
+
+class MigrationLimitExceeded(Unavailable):
+    """As many machines as may are on their way to this host. Facts: `limit`."""
+
+    slug = "migration-limit-exceeded"
+    code = 82
+    template = "As many machines as may be, {limit}, are on their way to this host"
+
+
+class MigrationFailed(OperationFailed):
+    """The machine did not move. Facts: `vm_id`, `destination`, `reason`."""
+
+    slug = "migration-failed"
+    code = 12
+    template = "The migration of machine '{vm_id}' to {destination} failed: {reason}"

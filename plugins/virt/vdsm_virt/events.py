@@ -257,6 +257,19 @@ class VmMigrationStatus(VmEvent, frozen=True):
     downtime: Milliseconds | UnsetType = UNSET
 
 
+class VmMigrationFailed(VmEvent, frozen=True):
+    """A machine did not move; it runs on here, unless `VM_status` says something else."""
+
+    operation: ClassVar[str] = "VM_migration_failed"
+
+    #: Where it was to go: the URI of the other host's libvirt; empty if that is not known.
+    destination: str
+    #: Why.
+    reason: str
+    #: It was called off: by `VM.migrateCancel`, or because it did not get on.
+    cancelled: bool
+
+
 class VmMigrationIteration(VmEvent, frozen=True):
     """A live migration began another pass over the memory."""
 

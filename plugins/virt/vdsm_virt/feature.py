@@ -21,12 +21,25 @@ from vdsm_virt.host_verbs import Host
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
 from vdsm_virt.launch import Launcher
+from vdsm_virt.migration import Incoming, Migrations
+from vdsm_virt.migration.migrations import MigrationRules
 from vdsm_virt.records import Records
+from vdsm_virt.scalars import patterned
 from vdsm_virt.stats import Statistics
 from vdsm_virt.vm_verbs import VM
 from vdsm_virt.watcher import Watcher
 
 MiBOption = Annotated[int, Meta(ge=0, extra_json_schema={"x-unit": "MiB"})]
+AtLeastOne = Annotated[int, Meta(ge=1)]
+AbsoluteFolder = Annotated[str, Meta(pattern="^/")]
+MigrationURI = Annotated[
+    str,
+    patterned(
+        r"^qemu\+(tls|tcp|ssh)://[^?#]*\{host\}[^?#]*$",
+        "a URI of libvirt's such as qemu+tls://{host}/system",
+        most=400,
+    ),
+]
 
 
 class VirtOptions(Options, frozen=True):
@@ -48,6 +61,24 @@ class VirtOptions(Options, frozen=True):
     extra_reserve: MiBOption = 65
     #: MiB that a machine costs beyond its own memory.
     guest_overhead: MiBOption = 65
+    #: URI of another host's libvirt, for `VM.migrate` with a mere host; {host} is its name or address.
+    migration_uri: MigrationURI = "qemu+tls://{host}/system"
+    #: Machines that leave this host at the same time; further ones wait.
+    max_outgoing_migrations: AtLeastOne = 2
+    #: Machines on their way to this host at the same time.
+    max_incoming_migrations: AtLeastOne = 2
+    #: Seconds that a place is kept for a machine which `VM.migrationCreate` announces.
+    incoming_timeout: Positive = 600.0
+    #: Milliseconds that a guest may stand still when it moves.
+    migration_downtime: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "ms"})] = 500
+    #: MiB/s that one migration may use; 0 is no limit.
+    migration_max_bandwidth: Annotated[int, Meta(ge=0, extra_json_schema={"x-unit": "MiB/s"})] = 0
+    #: Seconds without progress after which a migration is called off.
+    migration_progress_timeout: Positive = 150.0
+    #: Seconds that a migration may take in all.
+    migration_timeout: Positive = 21_600.0
+    #: Folders with disks that every host sees, as on a cluster file system that libvirt does not know.
+    shared_folders: tuple[AbsoluteFolder, ...] = ()
     #: Interfaces, by shell patterns, that stand in for real NICs where there are none.
     fake_nics: tuple[str, ...] = ()
 
@@ -64,7 +95,31 @@ class Virt(Feature):
         self._keeper = Keeper()
         self._inventory = Inventory(runtime.events)
         self._records = Records(hypervisor, self._inventory, self._keeper, runtime.root)
-        self._watcher = Watcher(hypervisor, self._inventory, self._keeper, self._records, runtime.events)
+        self._watcher = Watcher(
+            hypervisor=hypervisor,
+            inventory=self._inventory,
+            keeper=self._keeper,
+            records=self._records,
+            events=runtime.events,
+            compared=lambda: self._migrations.look(),
+        )
+        self._migrations = Migrations(
+            hypervisor=hypervisor,
+            inventory=self._inventory,
+            watcher=self._watcher,
+            records=self._records,
+            keeper=self._keeper,
+            events=runtime.events,
+            rules=MigrationRules(
+                uri=config.migration_uri,
+                limit=config.max_outgoing_migrations,
+                downtime=config.migration_downtime,
+                bandwidth=config.migration_max_bandwidth,
+                patience=config.migration_progress_timeout,
+                timeout=config.migration_timeout,
+                shared=config.shared_folders,
+            ),
+        )
         self._statistics = Statistics(hypervisor, self._inventory)
         self._kinds = Kinds(hypervisor, config.accelerator, lambda: kvm.usable(tree))
         promises = Promises(
@@ -112,6 +167,15 @@ class Virt(Feature):
             ),
             statistics=self._statistics,
             kinds=self._kinds,
+            migrations=self._migrations,
+            incoming=Incoming(
+                runtime.hypervisor,
+                self._inventory,
+                self._keeper,
+                runtime.hooks,
+                limit=config.max_incoming_migrations,
+                timeout=config.incoming_timeout,
+            ),
             lanes=runtime.lanes,
             patience=runtime.config.daemon.call_deadline,
         )
@@ -136,6 +200,7 @@ class Virt(Feature):
         for take_back in self._taken_back:
             take_back()
         self._taken_back = []
+        self._migrations.stop(grace)
         self._sampler.stop()
         self._keeper.stop(grace)
 
@@ -150,3 +215,4 @@ class Virt(Feature):
             self._kinds.forget()
             self._facts.refresh()
         self._watcher.handle(event)
+        self._migrations.handle(event)

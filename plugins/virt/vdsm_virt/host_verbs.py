@@ -147,5 +147,10 @@ class Host(Namespace, name="Host", plural="host"):
             if read is not None:
                 resident += read.stats.get("balloon.rss", 0) // 1024
         return Machines(
-            count=len(self._inventory.all()), active=len(running), committed=committed, resident=resident
+            count=len(self._inventory.all()),
+            active=len(running),
+            incoming=sum(machine.status == "Migration Destination" for machine in self._inventory.all()),
+            outgoing=sum(machine.status == "Migration Source" for machine in running),
+            committed=committed,
+            resident=resident,
         )

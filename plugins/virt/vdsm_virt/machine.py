@@ -35,7 +35,7 @@ class Reason(IntEnum):
 
 #: Where a machine may go from each status. Only somebody else can start one again that is "Down".
 TRANSITIONS: Final[dict[VmStatus, frozenset[VmStatus]]] = {
-    "WaitForLaunch": frozenset({"Up", "Paused", "Down"}),
+    "WaitForLaunch": frozenset({"Up", "Paused", "Migration Destination", "Down"}),
     "Restoring state": frozenset({"Up", "Paused", "Down"}),
     "Migration Destination": frozenset({"Up", "Paused", "Down"}),
     "Powering up": frozenset({"Up", "Paused", "Powering down", "RebootInProgress", "Down"}),
@@ -45,9 +45,9 @@ TRANSITIONS: Final[dict[VmStatus, frozenset[VmStatus]]] = {
     "Paused": frozenset({"Up", "Powering down", "Migration Source", "Saving State", "Down"}),
     "Powering down": frozenset({"Up", "Paused", "RebootInProgress", "Down"}),
     "RebootInProgress": frozenset({"Up", "Paused", "Powering down", "Down"}),
-    "Migration Source": frozenset({"Up", "Paused", "Down"}),
+    "Migration Source": frozenset({"Up", "Paused", "Powering down", "Down"}),
     "Saving State": frozenset({"Up", "Paused", "Down"}),
-    "Down": frozenset({"Up", "Paused"}),
+    "Down": frozenset({"Up", "Paused", "Migration Destination"}),
 }
 
 #: libvirt's states in VDSM's words; a guest that suspended itself to memory does not run either.
@@ -81,12 +81,14 @@ NEVER_LAUNCHED: Final = Exit(
     1, Reason.LIBVIRT_START_FAILED, "The daemon ended before the machine was started"
 )
 NOT_RUNNING: Final = Exit(0, Reason.SUCCESS, "Not running")
+MIGRATED: Final = _EXITS["migrated"]
+NOT_ARRIVED: Final = Exit(1, Reason.MIGRATION_FAILED, "The migration to this host failed")
 MISSING: Final = Exit(1, Reason.LIBVIRT_DOMAIN_MISSING, "libvirt does not know the machine any more")
 DESTROYED_ON_STARTUP: Final = Exit(1, Reason.DESTROYED_ON_STARTUP, "Destroyed while it was being started")
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine at one moment. `since` and `started` are Unix times in seconds.
+    """One machine at one moment. `since`, `started` and `incoming` are Unix times in seconds.
 
     `ours`: this daemon defined it; None while that is not known. `missing`: libvirt has forgotten it.
     """
@@ -106,6 +108,14 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     launching: bool = False
     missing: bool = False
     asked: Asked = ""
+    #: It leaves this host.
+    outgoing: bool = False
+    #: Since when it is expected from another host, or comes from there; 0 of any other.
+    incoming: float = 0.0
+    #: Percent of its migration; -1 if it does not move.
+    migration_progress: int = -1
+    #: Why its last migration failed; empty if it did not.
+    migration_error: str = ""
     #: Why a disk failed last, in VDSM's words; the pause that follows has this code.
     io_error: str = ""
     details: Details | None = None
@@ -124,6 +134,8 @@ def exit_of(machine: Machine, detail: str) -> Exit:
 
     :param detail: libvirt's, of the event that it stopped
     """
+    if machine.incoming and machine.asked != "destroy":
+        return NOT_ARRIVED
     if machine.asked == "destroy" or (machine.asked == "shutdown" and detail in ("shutdown", "destroyed")):
         return _ASKED[machine.asked]
     return _EXITS.get(detail, Exit(1, Reason.GENERIC_ERROR, f"libvirt says: {detail}"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from vdsm_core.errors import VdsmError
 from vdsm_core.hypervisor import DomainSample, Hypervisor, Sample
@@ -75,7 +75,8 @@ class VmStats(Record, frozen=True, gc=False):
     `memUsage` is percent of the guest's memory, by the guest's own report. `elapsedTime` in seconds since
     it was started, `statusTime` the Unix time in milliseconds at which these values were read, `statsAge`
     how many seconds ago that was. `monitorResponse` -1 and `notResponding` tell that the values are old,
-    and why. A port is -1 where there is none (yet).
+    and why. A port is -1 where there is none (yet). `migrationProgress` (percent) is there while the machine
+    leaves the host, `migrationError` if the last attempt to move it failed, until the next one.
 
     What only an agent within the guest could tell (`session`, `username`, `guest*`, `appsList`, `disksUsage`,
     `netIfaces`) is what VDSM tells while it hears of none: unknown, empty, -1 processors.
@@ -117,6 +118,8 @@ class VmStats(Record, frozen=True, gc=False):
     display_ip: str | UnsetType = UNSET
     display_port: TextInt | UnsetType = UNSET
     display_secure_port: TextInt | UnsetType = UNSET
+    migration_progress: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
+    migration_error: str | UnsetType = UNSET
     session: GuestSession | UnsetType = UNSET
     username: str | UnsetType = UNSET
     guest_ips: str | UnsetType = msgspec.field(name="guestIPs", default=UNSET)
@@ -225,6 +228,8 @@ def _stats(machine: Machine, sample: Sample, now: float, lost: str) -> VmStats:
         pause_code=machine.pause_code or "NOERR",
         elapsed_time=max(0, int(now - machine.started)) if machine.started else 0,
         cpu_actual=True,
+        migration_progress=UNSET if machine.migration_progress < 0 else machine.migration_progress,
+        migration_error=machine.migration_error or UNSET,
         **_NO_AGENT,
         **values,
     )

@@ -18,6 +18,15 @@ from vdsm_virt.describing import definition
 from vdsm_virt.domain.kind import Kinds
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.launch import Launcher
+from vdsm_virt.migration import (
+    Incoming,
+    IncomingParams,
+    MigrateParams,
+    MigrationCreateState,
+    MigrationParameters,
+    Migrations,
+    MigrationStats,
+)
 from vdsm_virt.params import VmParams
 from vdsm_virt.plan import plan
 from vdsm_virt.records import Records
@@ -39,6 +48,8 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         control: Control,
         statistics: Statistics,
         kinds: Kinds,
+        migrations: Migrations,
+        incoming: Incoming,
         lanes: Lanes,
         patience: float,
     ) -> None:
@@ -48,6 +59,8 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         self._control = control
         self._statistics = statistics
         self._kinds = kinds
+        self._migrations = migrations
+        self._incoming = incoming
         self._lanes = lanes
         self._patience = patience
 
@@ -170,6 +183,79 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         :raises BalloonError: the hypervisor cannot do it
         """
         self._control.set_balloon(vm_id.lower(), target)
+
+    @action(since="1.0")
+    def migration_create(
+        self,
+        vm_id: UUID,
+        params: IncomingParams,
+        incoming_limit: Annotated[int, Meta(ge=0)] = 0,
+    ) -> MigrationCreateState:
+        """Keep a place for a machine that is about to come from another host. Then call `VM.migrate` there.
+
+        A place is kept for as long as the configuration says; then the machine is down here. `VM.destroy`
+        gives the place up.
+
+        :param params: the machine, as `VM.getInfo` tells it there; its disks are looked for here
+        :param incoming_limit: machines that may be on their way to this host; 0 is as configured
+        :returns: the machine, expected
+        :raises VMExists: its id or its name is taken here
+        :raises MigrationLimitExceeded: as many machines as may are on their way to this host
+        :raises CannotCreateVM: a disk of it is not here
+        :raises Recovering: it is not known yet which machines are here
+        """
+        expected = self._incoming.create(vm_id.lower(), params, incoming_limit)
+        return MigrationCreateState(params=expected)
+
+    @action(since="1.0", done="Migration in progress")
+    def migrate(self, vm_id: UUID, params: MigrateParams) -> None:
+        """Move a running machine to another host, where `VM.migrationCreate` has been called.
+
+        Returns at once. `VM.getMigrationStatus` and events tell how it goes. When it has moved, the machine
+        is down here, and its definition is gone; if it cannot be moved it runs on. Libvirt moves it: that
+        goes on if the daemon ends. Other actions on the machine are refused meanwhile, except `VM.destroy`
+        and `VM.migrateCancel`.
+
+        :param params: where to, and how
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises VMIsDown: it does not run
+        :raises AlreadyMigrating: it is on its way already
+        :raises MigrationInProgress: it has not arrived here yet
+        :raises NotMigratable: its status is about to change
+        :raises MigrationFailed: the hypervisor cannot migrate at all
+        """
+        self._migrations.migrate(vm_id.lower(), params)
+
+    @action(since="1.0", overtakes=True, done="Migration process cancelled")
+    def migrate_cancel(self, vm_id: UUID) -> None:
+        """Stop to move a machine; it runs on here. Waits a few seconds until that is so.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises MigrationCancelFailed: it is not being migrated, or has moved already
+        """
+        self._migrations.cancel(vm_id.lower())
+
+    @action(since="1.0")
+    def migrate_change_params(self, vm_id: UUID, params: MigrationParameters) -> None:
+        """Change how a machine moves while it does.
+
+        :param params: what shall be different
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises MigrationNotInProgress: it is not being migrated
+        :raises VMIsDown: it does not run any more
+        :raises MigrationFailed: the hypervisor cannot change it
+        """
+        self._migrations.change(vm_id.lower(), params)
+
+    @query(since="1.0")
+    def get_migration_status(self, vm_id: UUID) -> MigrationStats:
+        """How far a machine's way to another host is.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        :raises MigrationNotInProgress: it is not being migrated, and was not since the daemon started
+        :raises MigrationFailed: the last attempt to move it failed, or was cancelled
+        """
+        return self._migrations.status(vm_id.lower())
 
     @query(since="1.0", part="get")
     def get_info(self, vm_id: UUID) -> VmDefinition:

@@ -27,13 +27,15 @@ from vdsm_core.hypervisor import (
     Hypervisor,
     HypervisorEvent,
     LifecycleEvent,
+    NoSuchDomain,
 )
+from vdsm_virt.definition import VmStatus
 from vdsm_virt.errors import VMExists
 from vdsm_virt.events import Reconciled
 from vdsm_virt.happenings import events_of
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
-from vdsm_virt.machine import MISSING, STATUS, Machine, exit_found, exit_of
+from vdsm_virt.machine import MIGRATED, MISSING, NOT_ARRIVED, STATUS, Machine, exit_found, exit_of
 from vdsm_virt.records import Records
 
 log = logging.getLogger(__name__)
@@ -51,21 +53,27 @@ Cause = Literal["connection back", "events lost"]
 
 
 class Watcher:
-    """Feeds the inventory."""
+    """Feeds the inventory.
+
+    :param compared: called when all machines have been read
+    """
 
     def __init__(
         self,
+        *,
         hypervisor: Hypervisor,
         inventory: Inventory,
         keeper: Keeper,
         records: Records,
         events: EventBus,
+        compared: Callable[[], None] = lambda: None,
     ) -> None:
         self._hypervisor = hypervisor
         self._inventory = inventory
         self._keeper = keeper
         self._records = records
         self._events = events
+        self._compared = compared
         # Comparisons and events come from different threads.
         self._lock = threading.Lock()
         #: Counts the events about states: what was read before one is not taken over after it.
@@ -111,6 +119,7 @@ class Watcher:
                 found = self._compare_all(cause)
                 if cause is not None:
                     self._events.publish(found)
+            self._compared()
         except VdsmError as error:
             log.warning("Cannot compare the machines with libvirt's: %s", error)
             if self._hypervisor.connected:
@@ -171,7 +180,8 @@ class Watcher:
         return after is not known
 
     def _new(self, domain: DomainState) -> None:
-        status = STATUS[domain.state]
+        comes = not domain.persistent and (domain.state, domain.reason) == ("paused", "migration")
+        status: VmStatus = "Migration Destination" if comes else STATUS[domain.state]
         machine = Machine(
             id=domain.uuid,
             name=domain.name,
@@ -182,6 +192,7 @@ class Watcher:
             exit_guessed=True,
             active=domain.active,
             persistent=domain.persistent,
+            incoming=time.time() if comes else 0.0,
         )
         try:
             self._inventory.add(machine)
@@ -193,9 +204,7 @@ class Watcher:
 
     def _gone(self, machine: Machine) -> None:
         if machine.ours and machine.active:
-            self._inventory.change(
-                machine.id, status="Down", exit=MISSING, active=False, missing=True, asked=""
-            )
+            self._inventory.update(machine.id, _vanished)
         else:
             self._inventory.forget(machine.id)
 
@@ -227,7 +236,8 @@ class Watcher:
             self._inventory.forget(event.uuid)
 
     def _started(self, event: DomainLifecycle) -> None:
-        machine = self._inventory.update(event.uuid, _started)
+        comes = event.detail == "migrated"
+        machine = self._inventory.update(event.uuid, _comes if comes else _started)
         if machine is None:
             self._ask(event)
         elif not machine.launching:
@@ -235,7 +245,8 @@ class Watcher:
 
     def _suspended(self, event: DomainLifecycle) -> None:
         code = _pause_code(event.detail)
-        if self._inventory.update(event.uuid, lambda machine: _suspended(machine, code)) is None:
+        change = _leaves if event.detail == "migrated" else lambda machine: _suspended(machine, code)
+        if self._inventory.update(event.uuid, change) is None:
             self._ask(event)
 
     def _resumed(self, event: DomainLifecycle) -> None:
@@ -249,12 +260,27 @@ class Watcher:
         machine = self._inventory.update(event.uuid, lambda known: _stopped(known, event.detail))
         if machine is None or machine.launching:
             return
+        if event.detail == "migrated":
+            self._keeper.do(f"looking for what is left of {event.uuid}", lambda: self._left(event.uuid))
+            return
         if machine.ours:
             self._records.remember_exit_soon(event.uuid)
         elif not machine.persistent:
             self._inventory.forget(event.uuid)
             return
         self._outdated(event.uuid)
+
+    def _left(self, vm_id: str) -> None:
+        """See whether a machine that has moved has left its definition here."""
+        try:
+            self._hypervisor.domain(vm_id)
+        except NoSuchDomain:
+            machine = self._inventory.update(vm_id, _left_nothing)
+            if machine is not None and machine.missing and not machine.ours:
+                self._inventory.forget(vm_id)
+        else:
+            self._outdated(vm_id)
+            self._records.remember_exit_soon(vm_id)
 
     def _crashed(self, event: DomainLifecycle) -> None:
         # What libvirt does about it comes as an event of its own.
@@ -271,9 +297,7 @@ def _new_xml(machine: Machine) -> Machine:
 
 def _found(machine: Machine, domain: DomainState) -> Machine:
     """What a comparison tells of a machine that is known."""
-    status = STATUS[domain.state]
-    if status == "Up" and machine.status in ("Powering down", "RebootInProgress"):
-        status = machine.status
+    status = _status_found(machine, domain)
     if (machine.status, machine.active, machine.persistent, machine.name) == (
         status,
         domain.active,
@@ -290,12 +314,69 @@ def _found(machine: Machine, domain: DomainState) -> Machine:
         name=domain.name,
         xml_changes=machine.xml_changes + 1,
         pause_code=_pause_code(domain.reason) if status == "Paused" else "",
+        incoming=machine.incoming if status == "Migration Destination" else 0.0,
+        outgoing=machine.outgoing and domain.active,
     )
     if status == "Down":
         if machine.active:
             return _replace(changed, exit=exit_of(machine, domain.reason), exit_guessed=False, asked="")
         return _replace(changed, exit=machine.exit or exit_found(domain.reason), asked="")
     return _replace(changed, exit=None)
+
+
+def _status_found(machine: Machine, domain: DomainState) -> VmStatus:
+    status = STATUS[domain.state]
+    if status == "Up" and machine.status in ("Powering down", "RebootInProgress"):
+        return machine.status
+    if machine.outgoing and domain.active:
+        return "Migration Source"
+    if machine.incoming and status == "Paused" and domain.reason in ("migration", "starting-up"):
+        return "Migration Destination"
+    return status
+
+
+def _vanished(machine: Machine) -> Machine:
+    """What libvirt does not know any more. Of a machine that was leaving: it does so only if it has left."""
+    ended = MIGRATED if machine.outgoing else NOT_ARRIVED if machine.incoming else MISSING
+    return _replace(
+        machine,
+        status="Down",
+        exit=ended,
+        exit_guessed=False,
+        active=False,
+        missing=True,
+        asked="",
+        pause_code="",
+        outgoing=False,
+        migration_progress=-1,
+        incoming=0.0,
+    )
+
+
+def _comes(machine: Machine) -> Machine:
+    """From another host, announced or not. It runs there until it is resumed here."""
+    return _replace(
+        machine,
+        active=True,
+        status="Migration Destination",
+        pause_code="",
+        exit=None,
+        asked="",
+        missing=False,
+        persistent=False,
+        incoming=machine.incoming or time.time(),
+    )
+
+
+def _leaves(machine: Machine) -> Machine:
+    """Stopped here, to go on there: this much is so whoever moves it."""
+    if machine.launching or machine.status == "Down" or machine.incoming:
+        return machine
+    return _replace(machine, status="Migration Source", pause_code="")
+
+
+def _left_nothing(machine: Machine) -> Machine:
+    return machine if machine.active else _replace(machine, missing=True, persistent=False)
 
 
 def _started(machine: Machine) -> Machine:
@@ -318,13 +399,15 @@ def _suspended(machine: Machine, code: str) -> Machine:
         return machine
     if code == "EIO" and machine.io_error:
         code = machine.io_error
-    return _replace(machine, status="Paused", pause_code=code)
+    if machine.outgoing:
+        return _replace(machine, pause_code=code) if code == "POSTCOPY" else machine
+    return _replace(machine, status="Paused", pause_code=code, incoming=0.0)
 
 
 def _resumed(machine: Machine) -> Machine:
-    if machine.launching or machine.status == "Down":
+    if machine.launching or machine.status == "Down" or machine.outgoing:
         return machine
-    return _replace(machine, status="Up", pause_code="", io_error="")
+    return _replace(machine, status="Up", pause_code="", io_error="", incoming=0.0)
 
 
 def _io_error(machine: Machine, code: str) -> Machine:
@@ -357,4 +440,7 @@ def _stopped(machine: Machine, detail: str) -> Machine:
         exit_guessed=False,
         asked="",
         missing=machine.missing or not machine.persistent,
+        outgoing=False,
+        migration_progress=-1,
+        incoming=0.0,
     )
