@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 
 from vdsm_bridge import Feature, Namespace, Progress, action, query, task
-from vdsm_bridge.types import UUID, Open, Record, Request
+from vdsm_bridge.types import SPELL_TEXT, SPELLING, UUID, Open, Record, Request
 from vdsm_xmlrpc.legacy import METHODS
 
 from .conftest import Serve
@@ -67,6 +67,20 @@ class Host(Namespace, plural="host"):
         return {"memSize": "64"}
 
 
+class Created(Record, frozen=True):
+    """A place for a machine."""
+
+    params: Full
+    migration_port: int = 0
+
+
+class Moving(Record, frozen=True):
+    """How far a machine is."""
+
+    progress: int
+    data_total: Annotated[int, msgspec.Meta(extra={SPELLING: SPELL_TEXT})]
+
+
 class VM(Namespace, key="vmID"):
     """A machine."""
 
@@ -78,6 +92,17 @@ class VM(Namespace, key="vmID"):
         """Create."""
         self.calls.append((vm_id, vm_params))
         return Full(vm_id=vm_id)
+
+    @action(since="1.0")
+    def migration_create(self, vm_id: UUID, params: VMParams) -> Created:
+        """Expect it."""
+        self.calls.append((vm_id, params))
+        return Created(params=Full(vm_id=vm_id))
+
+    @query(since="1.0")
+    def get_migration_status(self, vm_id: UUID) -> Moving:
+        """How far it is."""
+        return Moving(progress=40, data_total=5_000_000_000)
 
     @action(since="1.0", done="Machine destroyed")
     def destroy(self, vm_id: UUID) -> None:
@@ -159,6 +184,16 @@ def test_create(client: Any, vm: VM) -> None:
     assert reply == {"status": DONE, "vmList": {"vmId": ONE, "status": "Up", "vmName": "a"}}
     ((vm_id, params),) = vm.calls
     assert (vm_id, params.known.mem_size, params.unknown) == (ONE, 512, {"keyboardLayout": "en-us"})
+
+
+def test_members_beside_the_status(client: Any, vm: VM) -> None:
+    """Where VDSM put members of a result beside `status`, they are there, spelled as their types say."""
+    reply = client.migrationCreate({"vmId": ONE, "memSize": "512"})
+    machine = {"vmId": ONE, "status": "Up", "vmName": "a"}
+    assert reply == {"status": DONE, "migrationPort": 0, "params": machine}
+    assert vm.calls[0][0] == ONE
+    stats = {"progress": 40, "dataTotal": "5000000000"}
+    assert client.migrateStatus(ONE) == {"status": DONE, "progress": 40, "migrationStats": stats}
 
 
 @pytest.mark.parametrize(

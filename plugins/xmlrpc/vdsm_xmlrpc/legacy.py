@@ -21,6 +21,8 @@ class LegacyMethod(msgspec.Struct, frozen=True, kw_only=True):
     args: tuple[str, ...] = ()
     #: Where the result stands, beside `status`; empty: nowhere.
     reply: str = ""
+    #: Members of the result that stand beside `status` themselves.
+    lifted: tuple[str, ...] = ()
     #: "array": VDSM put the one result into an array.
     shape: Literal["plain", "array"] = "plain"
     #: Members of the reply that are always the same.
@@ -116,9 +118,17 @@ METHODS: Final[dict[str, LegacyMethod]] = {
     "thaw": _vm("thaw"),
     "hibernate": _vm("hibernate", "hibernationVolHandle", message="Hibernation process starting"),
     "migrate": LegacyMethod(
-        verb="VM.migrate", args=("params",), id_inside="vmId", message="Migration in progress"
+        verb="VM.migrate",
+        args=("params",),
+        id_inside="vmId",
+        fixed={"progress": 0},
+        message="Migration in progress",
     ),
     "migrateCancel": _vm("migrateCancel", message="Migration process cancelled"),
     "migrateChangeParams": _vm("migrateChangeParams", "params"),
-    "migrateStatus": _vm("getMigrationStatus", reply="migrationStats"),
+    # VDSM's own client of every release looks for `progress` beside `status`.
+    "migrateStatus": _vm("getMigrationStatus", reply="migrationStats", lifted=("progress",)),
+    "migrationCreate": LegacyMethod(
+        verb="VM.migrationCreate", args=("params",), id_inside="vmId", lifted=("migrationPort", "params")
+    ),
 }

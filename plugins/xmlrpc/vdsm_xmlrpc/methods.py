@@ -128,6 +128,11 @@ class Legacy(Method):
             if self._entry.shape == "array" and get_origin(verb.reply) is not list:
                 value = [ARRAY.encode(), *value, ARRAY_END.encode()]
             members[self._entry.reply] = value
+        for field in msgspec.structs.fields(verb.reply) if self._entry.lifted else ():
+            if field.encode_name in self._entry.lifted:
+                members[field.encode_name] = self._marshaller.splitter(field.type)(
+                    getattr(result, field.name)
+                )
         return members
 
     @property
