@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.functional.lab import BootFiles, LabHost, Unusable, boot_files, why_unusable
+from tests.functional.lab import BootFiles, LabHost, LabPair, Unusable, boot_files, why_unusable
 
 #: Kept between runs; `make clean` removes it.
 CACHE = Path(__file__).parents[2] / "build" / "lab"
@@ -24,10 +24,15 @@ def absent(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def lab_host() -> Iterator[LabHost]:
-    """A libvirtd of our own, with QEMU."""
+def lab() -> None:
+    """The means for a lab are here."""
     if (reason := why_unusable()) is not None:
         absent(reason)
+
+
+@pytest.fixture(scope="session")
+def lab_host(lab: None) -> Iterator[LabHost]:
+    """A libvirtd of our own, with QEMU."""
     try:
         host = LabHost.open()
     except Unusable as unusable:
@@ -36,8 +41,19 @@ def lab_host() -> Iterator[LabHost]:
         yield host
 
 
+@pytest.fixture(scope="module")
+def lab_pair(lab: None) -> Iterator[LabPair]:
+    """Two hosts that reach each other."""
+    try:
+        pair = LabPair.open()
+    except Unusable as unusable:
+        absent(str(unusable))
+    with pair:
+        yield pair
+
+
 @pytest.fixture(scope="session")
-def boot(lab_host: LabHost) -> BootFiles:
+def boot(lab: None) -> BootFiles:
     """What the guests boot."""
     try:
         return boot_files(CACHE)

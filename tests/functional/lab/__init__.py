@@ -3,15 +3,18 @@
 from tests.functional.lab.boot import BootFiles, boot_files
 from tests.functional.lab.guest import POWERS_OFF, UP, Guest
 from tests.functional.lab.host import BRIDGE, LabHost, Unusable, why_unusable
+from tests.functional.lab.pair import ADDRESSES, LabPair
 from tests.functional.lab.waiting import eventually
 
 __all__ = [
+    "ADDRESSES",
     "BRIDGE",
     "POWERS_OFF",
     "UP",
     "BootFiles",
     "Guest",
     "LabHost",
+    "LabPair",
     "Unusable",
     "boot_files",
     "eventually",

@@ -34,6 +34,13 @@ auth_unix_ro = "none"
 auth_unix_rw = "none"
 log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
+#: For libvirt on other hosts of the same lab. Only their network leads here.
+LISTENING_CONF = """\
+listen_tls = 0
+listen_tcp = 1
+listen_addr = "{address}"
+auth_tcp = "none"
+"""
 # A container may refuse control groups and further namespaces; the guests need neither.
 QEMU_CONF = """\
 user = "root"
@@ -79,23 +86,40 @@ class LabHost:
 
         :raises Unusable: this machine does not allow it
         """
+        host = cls.prepare()
+        try:
+            host.start()
+        except BaseException:
+            host.close()
+            raise
+        return host
+
+    @classmethod
+    def prepare(cls, name: str = "lab", address: str = "") -> Self:
+        """Make the namespaces; nothing runs in them yet.
+
+        :param name: what the host calls itself
+        :param address: where its libvirtd listens for others
+        :raises Unusable: this machine does not allow it
+        """
         # Not below the checkout: the path of a unix socket may have 107 characters.
         root = Path(tempfile.mkdtemp(prefix="vdsm-lab-"))
         for folder in ("etc", "disks"):
             (root / folder).mkdir()
-        (root / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF.format(host_uuid=uuid.uuid4()))
+        conf = LIBVIRTD_CONF.format(host_uuid=uuid.uuid4())
+        conf += LISTENING_CONF.format(address=address) if address else ""
+        (root / "etc/libvirtd.conf").write_text(conf)
         (root / "etc/qemu.conf").write_text(QEMU_CONF)
         with (root / "keeper.err").open("w") as errors:
             keeper = subprocess.Popen(
-                ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-                 sys.executable, str(KEEPER), str(root)],
+                ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 sys.executable, str(KEEPER), str(root), name, *(["--listen"] if address else [])],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                 start_new_session=True,
             )  # fmt: skip
         host = cls(root, keeper)
         try:
             host._expect("ready")
-            host.start()
         except BaseException:
             host.close()
             raise
@@ -111,6 +135,11 @@ class LabHost:
     def uri(self) -> str:
         """How libvirt's clients outside the namespaces reach this host."""
         return f"qemu+unix:///system?socket={self.root}/run/libvirt-sock"
+
+    @property
+    def namespaces(self) -> int:
+        """A process that is in its network namespace."""
+        return self._keeper.pid
 
     def start(self, within: float = 30.0) -> None:
         """Start libvirtd and wait until it answers.

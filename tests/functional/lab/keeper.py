@@ -1,6 +1,6 @@
 """The first process of the lab's namespaces: keeps libvirtd, reaps what it leaves, ends with its reader.
 
-Started by `host.py` through unshare(1) with mount, network and PID namespaces of its own. Reads commands
+Started by `host.py` through unshare(1) with mount, network, UTS and PID namespaces of its own. Reads commands
 from standard input, one a line, and answers each with a line: `start`, `stop` (SIGTERM), `kill` (SIGKILL). At
 the end of the input, also when the test run was killed, it exits; the kernel then ends every process of the
 namespace, guests included. Only the standard library: it runs before anything is set up.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,9 +56,9 @@ def reap(_signum: int, _frame: object) -> None:
         pass
 
 
-def start(log: int) -> int:
+def start(log: int, options: list[str]) -> int:
     """Start libvirtd and return its process id."""
-    arguments = ["libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid"]
+    arguments = ["libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid", *options]
     return os.posix_spawnp(
         "libvirtd",
         arguments,
@@ -85,8 +86,13 @@ def answer(line: str) -> None:
     sys.stdout.flush()
 
 
-def main(root: Path) -> None:
-    """Obey until the input ends."""
+def main(root: Path, name: str, options: list[str]) -> None:
+    """Obey until the input ends.
+
+    :param name: the host's
+    :param options: of libvirtd
+    """
+    socket.sethostname(name)
     prepare(root)
     signal.signal(signal.SIGCHLD, reap)
     log = os.open(root / "libvirtd.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -95,11 +101,11 @@ def main(root: Path) -> None:
     for line in sys.stdin:
         command = line.strip()
         if command == "start":
-            pid = start(log)
+            pid = start(log, options)
         elif command in ("stop", "kill"):
             end(pid, signal.SIGTERM if command == "stop" else signal.SIGKILL)
         answer(command)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

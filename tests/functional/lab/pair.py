@@ -1,0 +1,65 @@
+"""Two hosts that reach each other, and nobody else: what live migration needs."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from typing import Self
+
+from tests.functional.lab.host import LabHost, Unusable
+
+#: Addresses kept for examples (RFC 5737), on a cable between two namespaces.
+ADDRESSES = ("192.0.2.1", "192.0.2.2")
+CABLE = "cable0"
+
+
+class LabPair:
+    """Two `LabHost`s with a cable between them, each with a name and an address of its own.
+
+    Use it as a context manager. The cable ends with the namespaces.
+    """
+
+    def __init__(self, first: LabHost, second: LabHost) -> None:
+        self.first = first
+        self.second = second
+
+    @classmethod
+    def open(cls) -> Self:
+        """Make two hosts, connect them, and start libvirtd on both.
+
+        :raises Unusable: this machine does not allow it
+        """
+        with contextlib.ExitStack() as opened:
+            hosts = [
+                opened.enter_context(LabHost.prepare(f"lab-{number}", address))
+                for number, address in enumerate(ADDRESSES, 1)
+            ]
+            _connect(*hosts)
+            for host in hosts:
+                host.start()
+            opened.pop_all()
+        return cls(*hosts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.first.close()
+        finally:
+            self.second.close()
+
+
+def _connect(first: LabHost, second: LabHost) -> None:
+    one, other = first.namespaces, second.namespaces
+    _ip(f"link add {CABLE} netns {one} type veth peer name {CABLE} netns {other}")
+    for process, address in zip((one, other), ADDRESSES, strict=True):
+        _ip(f"address add {address}/24 dev {CABLE}", process)
+        _ip(f"link set {CABLE} up", process)
+
+
+def _ip(command: str, process: int | None = None) -> None:
+    inside = ["nsenter", f"--net=/proc/{process}/ns/net"] if process else []
+    answer = subprocess.run([*inside, "ip", *command.split()], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise Unusable(f"ip {command}: {answer.stderr.strip()}")
