@@ -46,7 +46,7 @@ class QmfOptions(Options, frozen=True):
     cert_file: str = ""
     #: The key of the host's certificate; empty: it is in the same file.
     key_file: str = ""
-    #: Calls that run at once.
+    #: Calls that run at once; those that wait for events get half of them.
     threads: Annotated[int, Meta(ge=1, le=1000)] = 32
     #: Calls that may wait for a thread; further ones are refused.
     queue: Annotated[int, Meta(ge=1)] = 500

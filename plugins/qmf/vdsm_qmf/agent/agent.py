@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-from vdsm_bridge import Bridge
+from vdsm_bridge import Bridge, Waiting
 from vdsm_bridge.errors import ResourceExhausted, UnexpectedError, VdsmError
 from vdsm_qmf import forms, message, v1
 from vdsm_qmf.agent.callers import Callers
@@ -61,7 +61,9 @@ class Agent:
         inventory = Inventory(bridge)
         self._queries = Queries(bridge, self._schemas, inventory, name)
         self._methods = Methods(bridge, self._schemas, Replay(bridge), name)
-        self._callers = Callers(bridge, anonymous=options.anonymous)
+        # Half of the threads is left to calls that do not wait for events.
+        self._waiting = Waiting(max(1, options.threads // 2))
+        self._callers = Callers(bridge, self._waiting, anonymous=options.anonymous)
         self._events = EventPump(bridge, self._schemas, self._sender, name)
         self._watch = Watch(
             inventory, self._queries, self._schemas, self._sender, interval=options.data_interval
@@ -81,6 +83,7 @@ class Agent:
     def stop(self, grace: float) -> None:
         """Let the calls that run end within `grace` seconds, send their answers, close."""
         deadline = time.monotonic() + grace
+        self._waiting.end()
         self._watch.stop()
         self._events.stop()
         self._front.stop(max(0.0, deadline - time.monotonic()))

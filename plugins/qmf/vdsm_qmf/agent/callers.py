@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any, Final
 
-from vdsm_bridge import Bridge, Context, Identity, Proof
+from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
 from vdsm_qmf import forms
 from vdsm_qmf.failures import Malformed
 from vdsm_qmf.message import Request
@@ -20,11 +20,13 @@ _LONGEST: Final = 86_400.0
 class Callers:
     """Tells who sent a message.
 
+    :param waiting: the calls that wait for something to happen
     :param anonymous: the broker knows nobody, and is on loopback: so are its users
     """
 
-    def __init__(self, bridge: Bridge, *, anonymous: bool) -> None:
+    def __init__(self, bridge: Bridge, waiting: Waiting, *, anonymous: bool) -> None:
         self._bridge = bridge
+        self._waiting = waiting
         self._anonymous = anonymous
 
     def identify(self, request: Request) -> Identity:
@@ -55,6 +57,7 @@ class Callers:
             flow_id=_checked(request, forms.FLOW_ID),
             request_id=_checked(request, forms.REQUEST_ID),
             deadline=None if seconds is None else received + seconds,
+            waiting=self._waiting,
         )
 
 
