@@ -69,22 +69,23 @@ def _add_timeout(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
     everything, switched_on = installed.read(), installed.read(config)
-    told = {(plugin.name, plugin.group): plugin.state for plugin in _told(config)}
-    rows = [("NAME", "GROUP", "DISTRIBUTION", "DAEMON", "CONFIGURATION")]
+    told = {(plugin.name, plugin.group): plugin for plugin in _told(config)}
+    rows = [("NAME", "GROUP", "DISTRIBUTION", "CONFIGURATION", "DAEMON")]
+    well = not switched_on.failures
     for plugin in everything.plugins:
+        running = told.get((plugin.name, plugin.group))
+        state = f"{running.state}: {running.error}".removesuffix(": ") if running else "-"
+        well = well and not (running and running.error)
+        switch = "enabled"
         if not config.enabled(plugin.name):
-            state = "disabled"
+            switch = "disabled"
         elif plugin.name in switched_on.failures:
             state = f"broken: {switched_on.failures[plugin.name]}"
-        else:
-            state = "enabled"
-        rows.append(
-            (plugin.name, plugin.group, plugin.source, told.get((plugin.name, plugin.group), "-"), state)
-        )
+        rows.append((plugin.name, plugin.group, plugin.source, switch, state))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         say("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))
-    return NOT_WELL if switched_on.failures else DONE
+    return DONE if well else NOT_WELL
 
 
 def _show(options: argparse.Namespace) -> int:

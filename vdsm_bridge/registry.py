@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -32,8 +31,11 @@ class Registry:
         self._verbs: Mapping[str, Verb] = MappingProxyType({})
         self._revision = ""
         self._sources: dict[str, str] = {}
-        self._changed = threading.Condition(threading.Lock())
-        self._calls: Counter[str] = Counter()
+        # Each call takes it twice: the lock itself is quicker than its condition.
+        self._counting = threading.Lock()
+        self._changed = threading.Condition(self._counting)
+        self._calls: dict[str, int] = {}
+        self._draining = 0
         self._held: set[str] = set()
 
     @property
@@ -70,20 +72,25 @@ class Registry:
         :raises NoSuchVerb: no plugin that is switched on offers it
         :raises Unavailable: its plugin was on hold all the time
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self.find(name).plugin not in self._held, seconds):
-                plugin = self.find(name).plugin
-                raise Unavailable(reason=f"the plugin '{plugin}', which offers {name}, is being restarted")
-            verb = self.find(name)
-            self._calls[verb.plugin] += 1
+        with self._counting:
+            verb = self._verbs.get(name)
+            if verb is None or verb.plugin in self._held:
+                verb = self._wait_for(name, seconds)
+            self._calls[verb.plugin] = self._calls.get(verb.plugin, 0) + 1
             return verb
+
+    def _wait_for(self, name: str, seconds: float) -> Verb:
+        if not self._changed.wait_for(lambda: self.find(name).plugin not in self._held, seconds):
+            plugin = self.find(name).plugin
+            raise Unavailable(reason=f"the plugin '{plugin}', which offers {name}, is being restarted")
+        return self.find(name)
 
     def leave(self, verb: Verb) -> None:
         """End a call."""
-        with self._changed:
-            self._calls[verb.plugin] -= 1
-            if not self._calls[verb.plugin]:
-                del self._calls[verb.plugin]
+        with self._counting:
+            left = self._calls[verb.plugin] - 1
+            self._calls[verb.plugin] = left
+            if not left and self._draining:
                 self._changed.notify_all()
 
     def hold(self, plugin: str) -> None:
@@ -94,8 +101,10 @@ class Registry:
     def drain(self, plugin: str, seconds: float) -> int:
         """Wait until no call of a plugin runs; how many do so after that time."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._calls[plugin], seconds)
-            return self._calls[plugin]
+            self._draining += 1
+            self._changed.wait_for(lambda: not self._calls.get(plugin), seconds)
+            self._draining -= 1
+            return self._calls.get(plugin, 0)
 
     def add(self, verbs: Iterable[Verb], source: str = "") -> None:
         """Add the verbs of one plugin, all or none.

@@ -1,8 +1,8 @@
 """`vdsm-tool`: what an administrator or a packager asks of an installation; most of it without a daemon.
 
 Exit codes: 0 done, 1 it cannot be done (standard error says why, in one line), 2 wrong usage,
-3 something that was looked at is not well (`plugin list`, `reload`: a plugin that is switched on does not
-run).
+3 something that was looked at is not well (`plugin list`, `reload`: a plugin does not run, or has not stopped
+as it should).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import secrets
 import sys
 from collections.abc import Sequence
@@ -40,15 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     silence = logging.NullHandler()
     logging.getLogger().addHandler(silence)  # what fails is told in one line each, not as a log
     try:
-        return int(options.run(options))
+        return _flushed(int(options.run(options)))
     except VdsmError as error:
         complain(str(error))
+        return FAILED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Python would complain at its end about what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
         complain(": ".join(str(part) for part in (error.filename, error.strerror) if part) or str(error))
         return FAILED
     finally:
         logging.getLogger().removeHandler(silence)
+
+
+def _flushed(code: int) -> int:
+    sys.stdout.flush()
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -148,29 +148,23 @@ def test_conflicts_name_both_with_their_versions(running: Daemon) -> None:
     )
 
 
-def tool(running: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `vdsm-tool`."""
-    command = [sys.executable, "-m", "vdsm_bridge.tool", *arguments, "--config", str(running.folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_the_tool_switches_and_tells_the_outcome(running: Daemon) -> None:
     """It waits until the daemon has done it, and says what it did; a refusal is exit code 1."""
     (running.folder / "conf.d" / "50-xmlrpc.toml").rename(running.folder / "conf.d" / "10-xmlrpc.toml")
-    off = tool(running, "plugin", "disable", "xmlrpc")
+    off = running.tool("plugin", "disable", "xmlrpc")
     assert (off.returncode, off.stderr) == (0, "")
     assert "xmlrpc (vdsm.bindings): disabled" in off.stdout
     assert running.xmlrpc() == ""
-    (line,) = (line for line in tool(running, "plugin", "list").stdout.splitlines() if line[:6] == "xmlrpc")
+    (line,) = (line for line in running.tool("plugin", "list").stdout.splitlines() if line[:6] == "xmlrpc")
     assert line.split()[-2:] == ["disabled", "disabled"]
-    on = tool(running, "plugin", "enable", "xmlrpc")
-    (line,) = (line for line in tool(running, "plugin", "list").stdout.splitlines() if line[:6] == "xmlrpc")
-    assert line.split()[-2:] == ["running", "enabled"]
+    on = running.tool("plugin", "enable", "xmlrpc")
+    (line,) = (line for line in running.tool("plugin", "list").stdout.splitlines() if line[:6] == "xmlrpc")
+    assert line.split()[-2:] == ["enabled", "running"]
     assert f"xmlrpc (vdsm.bindings): running on {running.xmlrpc()}" in on.stdout
-    assert "daemon:        running on http" in tool(running, "plugin", "show", "xmlrpc").stdout
+    assert "daemon:        running on http" in running.tool("plugin", "show", "xmlrpc").stdout
     (running.folder / "conf.d" / "70-bad.toml").write_text("[plugin.rest]\nport = -1\n")
     for command in (["plugin", "disable", "xmlrpc"], ["reload"]):
-        refused = tool(running, *command)
+        refused = running.tool(*command)
         assert refused.returncode == 1
         assert "70-bad.toml: plugin.rest.port: expected" in refused.stderr
     assert running.xmlrpc() != ""
@@ -188,7 +182,7 @@ def test_new_options_of_a_feature_drop_no_call_of_it(running: Daemon) -> None:
         for seconds in range(1, 6):
             running.configure("virt", f"host_sample_interval = {seconds}.0")
             assert running.reload().applied
-            shown = tool(running, "plugin", "show", "virt").stdout
+            shown = running.tool("plugin", "show", "virt").stdout
             assert f"host_sample_interval = {seconds}.0  # {running.folder}" in shown
     assert (seen.failed, seen.cut) == ([], []), seen.told()
     assert len(seen.rest) > 16

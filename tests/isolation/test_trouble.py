@@ -103,6 +103,11 @@ def test_every_trouble_at_once(running: Daemon) -> None:
             running.configure(made, "enabled = false", file="60")
         assert running.reload().applied
         went = running.plugins()
+        listed = running.tool("plugin", "list")
+    assert listed.returncode == 3
+    for line in listed.stdout.splitlines():
+        if line.startswith("feature_stop_fail"):
+            assert line.endswith("disabled: RuntimeError: broken on purpose")
     assert (seen.failed, seen.cut) == ([], []), seen.told()
     events = states(running)
     for kind in KINDS:

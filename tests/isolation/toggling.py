@@ -86,11 +86,9 @@ class Daemon:
 
     def start(self) -> None:
         """Start it."""
-        path = os.pathsep.join(filter(None, [str(self.late), os.environ.get("PYTHONPATH", "")]))
         with (self.folder / "log").open("wb") as log:
             command = [sys.executable, "-m", "vdsm_bridge.daemon", "--config", str(self.folder)]
-            environment = {**os.environ, "PYTHONPATH": path}
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment())
 
     def wait_until_told(self) -> None:
         """Wait until it is up."""
@@ -133,12 +131,23 @@ class Daemon:
 
     def reload(self) -> Outcome:
         """Apply the configuration."""
-        return presence.reload(self.run_dir, 30)
+        return presence.reload(self.run_dir, 90)
 
     def switch(self, name: str, *, on: bool) -> Outcome:
         """Switch a plugin, and apply it."""
         self.configure(name, f"enabled = {str(on).lower()}", file="60")
         return self.reload()
+
+    def tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `vdsm-tool`, which sees what the daemon sees."""
+        command = [sys.executable, "-m", "vdsm_bridge.tool", *arguments, "--config", str(self.folder)]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=120, env=self._environment()
+        )
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, [str(self.late), os.environ.get("PYTHONPATH", "")]))
+        return {**os.environ, "PYTHONPATH": path}
 
     def rest(self, path: str) -> Any:
         """The decoded body of one GET request."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.environment import Environment
+from tests.packaging.environment import BIN, Environment
 from vdsm_bridge import Feature, installed, skeleton
 from vdsm_bridge.installed import Installed
 from vdsm_bridge.skeleton import CannotBegin
@@ -91,6 +91,9 @@ def test_names_that_can_be(tmp_path: Path, here: Installed, name: str) -> None:
     folder = skeleton.write(name, tmp_path, here)
     for file in folder.rglob("*.py"):
         compile(file.read_text(), file, "exec")
+    check = [BIN / "ruff", "format", "--isolated", "--check", "--line-length", "100", folder]
+    formatted = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert formatted.returncode == 0, formatted.stdout
     scope: dict[str, object] = {"__name__": "lamp"}
     exec((folder / f"vdsm_{name}" / "__init__.py").read_text(), scope)
     assert issubclass(scope[name.title().replace("_", "")], Feature)  # type: ignore[arg-type]
