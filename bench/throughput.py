@@ -116,6 +116,9 @@ class _Threaded(socketserver.ThreadingMixIn, SimpleXMLRPCServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away is no news."""
+
 
 def _serve_standard_library(pipe: Connection) -> None:
     import threading  # noqa: PLC0415
@@ -140,7 +143,11 @@ def _serve_cherrypy(pipe: Connection) -> None:
         def index(self) -> bytes:
             return b"{}"
 
-    server = Server(("127.0.0.1", 0), cherrypy.Application(Root(), ""), numthreads=10)
+    application = cherrypy.Application(Root(), "")
+    # As we do: a line on the terminal for each call, and a bound of ten connections, would flatter us.
+    application.log.screen = False
+    server = Server(("127.0.0.1", 0), application, numthreads=10)
+    server.keep_alive_conn_limit = 1000
     server.prepare()
     threading.Thread(target=server.serve, daemon=True).start()
     pipe.send(server.bind_addr[1])

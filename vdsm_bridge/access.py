@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import hashlib
 import ipaddress
@@ -122,6 +123,7 @@ class Access:
         return ConfigError(file=self._options.tokens, key="access.tokens", reason=reason)
 
 
+@functools.lru_cache(maxsize=256)
 def _is_loopback(address: str) -> bool:
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
