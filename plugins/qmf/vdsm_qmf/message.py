@@ -187,7 +187,10 @@ def parse_head(data: bytes, broken: Exception) -> Request:
     except (ProtonException, ValueError, TypeError, AttributeError, KeyError):
         if _PROPERTIES not in found:
             raise Malformed(reason="it is no AMQP message") from None
-    fields = list(found.get(_PROPERTIES, ())) + [None] * 6
+    section = found.get(_PROPERTIES, [])
+    if not isinstance(section, list):
+        raise Malformed(reason="its properties are no list")
+    fields = section + [None] * 6
     # message-id, user-id, to, subject, reply-to, correlation-id (AMQP 1.0, section 3.2.4)
     return Request(
         properties=_properties(found.get(_APPLICATION_PROPERTIES)),

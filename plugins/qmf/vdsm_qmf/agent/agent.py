@@ -254,4 +254,5 @@ class Agent:
 
 
 def _is_about_schema(request: Request) -> bool:
-    return isinstance(request.body, dict) and request.body.get("_what") in {"SCHEMA", "SCHEMA_ID"}
+    # Whatever it is: a list is not hashable, so not in a set.
+    return isinstance(request.body, dict) and request.body.get("_what") in ("SCHEMA", "SCHEMA_ID")

@@ -38,7 +38,7 @@ class Queries:
         :raises InvalidQuery: it is no query
         """
         what = body.get("_what")
-        if what not in {"SCHEMA", "SCHEMA_ID"}:
+        if what not in ("SCHEMA", "SCHEMA_ID"):  # whatever it is: a list is not hashable
             return None
         classes = self._schemas.current().select(_map(body, "_schema_id"))
         if what == "SCHEMA_ID":
@@ -51,7 +51,7 @@ class Queries:
         :raises VdsmError: it is no query, or the caller may not see the objects
         """
         what = body.get("_what")
-        if what not in {"OBJECT", "OBJECT_ID"}:
+        if what not in ("OBJECT", "OBJECT_ID"):
             raise InvalidQuery(reason=f"'{what}' is none of OBJECT, OBJECT_ID, SCHEMA, SCHEMA_ID")
         matches = compile_predicate(body.get("_where"))
         oid, wanted = _map(body, "_object_id"), _map(body, "_schema_id")
