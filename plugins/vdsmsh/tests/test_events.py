@@ -128,9 +128,13 @@ def test_help(host: TestHost, run: Run) -> None:
     assert json.loads(run("events", "list", "-f", "json").out) == []
 
 
-def test_terminal(host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str) -> None:
-    """On a terminal there are colours; Ctrl-C ends it and tells how to go on."""
-    screen = terminal(vdsmsh, "events", "sample", "--snapshot")
+@pytest.mark.parametrize("named", [False, True], ids=["by default", "by name"])
+def test_terminal(
+    host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str, home: Path, named: bool
+) -> None:
+    """On a terminal there are colours; Ctrl-C ends it and tells how to go on, with the same host."""
+    words = ("--url", f"unix://{home}/api.sock") if named else ()
+    screen = terminal(vdsmsh, *words, "events", "sample", "--snapshot")
     while not host.server.bridge._events.subscriptions:
         time.sleep(0.05)
     switch(host, True)
@@ -138,7 +142,8 @@ def test_terminal(host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str
     place = host.call("Events.subscribe").seq
     time.sleep(0.2)
     screen.type("\x03")
-    screen.expect(f"the last number was {place}; go on with: vdsmsh events sample --after {place}")
+    again = " ".join(["vdsmsh", *words, "events", "sample", "--after", str(place)])
+    screen.expect(f"the last number was {place}; go on with: {again}")
     assert screen.wait() == 130
 
 

@@ -77,7 +77,7 @@ def _follow(
                 missing = missing and missing - len(events)
     except KeyboardInterrupt:
         if place is not None:
-            again = shlex.join(["vdsmsh", "events", *parsed.patterns, "--after", str(place)])
+            again = shlex.join(["vdsmsh", *session.named, "events", *parsed.patterns, "--after", str(place)])
             tell(f"the last number was {place}; go on with: {again}")
         raise
     if missing:

@@ -75,6 +75,7 @@ def _run(words: list[str], streams: Streams) -> int:
         return _overview(connection, streams)
     settings = Settings().updated(parsed)
     with contextlib.closing(open_session(connection, streams)) as session:
+        session.named = [word for pair in connection.items() for word in pair if word]
         if not words:
             return int(importlib.import_module("vdsmsh.shell").Shell(session, settings).run())
         importlib.import_module("vdsmsh.dispatch").dispatch(session, settings, words)

@@ -8,7 +8,7 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TextIO
 
@@ -55,6 +55,8 @@ class Session:
     def __init__(self, transport: Transport, cache: CatalogueCache, streams: Streams) -> None:
         self.transport = transport
         self.streams = streams
+        #: The words of the command line that mean this host; none for the one that is meant without any.
+        self.named: Sequence[str] = ()
         self._cache = cache
         self._catalogue: Catalogue | None = None
         self._fresh = False
