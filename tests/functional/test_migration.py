@@ -161,6 +161,10 @@ def test_a_running_guest_moves(engine: Engine) -> None:
     assert eventually(lambda: there.statuses(vm_id)[-1] == "Up")
     assert there.statuses(vm_id) == ["WaitForLaunch", "Migration Destination", "Up"]
     assert here.events(vm_id, "VM_migration_status")[-1]["params"]["progress"] == 100
+    passes = [event["params"]["iteration"] for event in here.events(vm_id, "VM_migration_iteration")]
+    assert passes == list(range(1, len(passes) + 1)) != []
+    (job,) = [event["params"] for event in here.events(vm_id, "VM_job_completed")]
+    assert job["job"] == "migration-out"
 
     here.daemon.xmlrpc("destroy", vm_id)
     assert here.status(vm_id) == ""
