@@ -28,10 +28,11 @@ _FLAGS: Final[dict[str, int]] = {
     "moves_definition": libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE,
     "storage_is_shared": libvirt.VIR_MIGRATE_UNSAFE,
 }
+#: MiB/s; more than this does not fit into QEMU's number of bytes.
+_NO_LIMIT: Final = 2**43 - 1
 _PARAMETERS: Final[dict[str, str]] = {
     "memory_uri": libvirt.VIR_MIGRATE_PARAM_URI,
     "graphics_uri": libvirt.VIR_MIGRATE_PARAM_GRAPHICS_URI,
-    "bandwidth": libvirt.VIR_MIGRATE_PARAM_BANDWIDTH,
     "parallel": libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS,
 }
 _ENDED: Final[dict[int, Any]] = {
@@ -108,7 +109,9 @@ def _flags(migration: Migration) -> int:
 
 def _parameters(migration: Migration) -> dict[str, Any]:
     values = ((name, getattr(migration, member)) for member, name in _PARAMETERS.items())
-    return {name: value for name, value in values if value}
+    # Always: libvirt remembers what was set for an earlier migration.
+    bandwidth = {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: migration.bandwidth or _NO_LIMIT}
+    return bandwidth | {name: value for name, value in values if value}
 
 
 def _job(stats: dict[str, Any]) -> DomainJob:

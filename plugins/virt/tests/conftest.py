@@ -119,6 +119,8 @@ class MovingDriver:
     def __init__(self) -> None:
         self.journeys: dict[str, Journey] = {}
         self.settings: list[tuple[str, int]] = []
+        #: Connections are found broken.
+        self.dead = False
         self._moved: set[str] = set()
         #: How the daemon is told that a job has been completed.
         self.tellers: list[Callable[[Any, dict[str, Any]], None]] = []
@@ -152,12 +154,17 @@ class MovingDriver:
         del self.journeys[vm_id]
         if journey.error is not None:
             raise _error(*journey.error)
-        self._moved.add(vm_id)
-        real.undefine()
-        real.destroy()
+        self.take_away(vm_id)
         stats = {"operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, "downtime": 77}
         for tell in self.tellers:
             tell(real, stats)
+
+    def take_away(self, vm_id: str) -> None:
+        """What becomes of a domain here when it has moved."""
+        self._moved.add(vm_id)
+        domain = self._kept.lookupByUUIDString(vm_id)
+        domain.undefine()
+        domain.destroy()
 
     def detail(self, domain: Any, event: int, detail: int) -> int:
         """A domain that has moved was not destroyed."""
@@ -179,6 +186,9 @@ class _MovingConnection:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+    def isAlive(self) -> bool:
+        return not self._driver.dead and bool(self._real.isAlive())
 
     def lookupByUUIDString(self, uuid: str) -> Any:
         return _MovingDomain(self._driver, self._real.lookupByUUIDString(uuid))

@@ -141,6 +141,24 @@ def test_the_other_connection_is_not_ours(movers, moving, code, domain):
     assert movers.status(vm_id) == "Up"
 
 
+@pytest.mark.parametrize("moved", [True, False])
+def test_libvirt_is_lost_while_it_moves(movers, moving, caplog, moved):
+    """Nothing is claimed until libvirt is back and shows what became of it."""
+    caplog.set_level("INFO", "vdsm_virt")
+    vm_id = movers.create()
+    migrate(movers, vm_id)
+    journey = moving.journey(vm_id)
+    moving.dead = True
+    if moved:
+        moving.take_away(vm_id)
+    journey.settle(libvirt.VIR_ERR_SYSTEM_ERROR, "broken pipe", libvirt.VIR_FROM_RPC)
+    movers.eventually(lambda: "Libvirt was lost" in caplog.text)
+    moving.dead = False
+    expected = "done" if moved else "the connection to libvirt broke, and libvirt ended it"
+    movers.eventually(lambda: outcome(movers, vm_id) == expected, 20)
+    assert movers.status(vm_id) == ("Down" if moved else "Up")
+
+
 def test_what_is_refused_while_it_moves(movers, moving):
     """Actions that libvirt would keep waiting, each with VDSM's code; queries go on."""
     vm_id = movers.create()

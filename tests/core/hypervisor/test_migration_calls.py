@@ -153,6 +153,7 @@ def test_how_it_is_told_to_libvirt() -> None:
         | libvirt.VIR_MIGRATE_PERSIST_DEST
         | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
     )
+    assert _parameters(THERE) == {libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: 2**43 - 1}
     transient = Migration(uri="x", moves_definition=False, storage_is_shared=True)
     assert _flags(transient) == (
         libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE

@@ -15,8 +15,8 @@ from vdsm_virt.migration.params import MigrateParams
 from vdsm_virt.scalars import given, truth, whole
 
 _MOST_CONNECTIONS: Final = 255
-#: libvirt counts in bytes with 63 bits.
-_MOST_BANDWIDTH: Final = 2**43
+#: MiB/s: libvirt counts in bytes with 63 bits.
+MOST_BANDWIDTH: Final = 2**43 - 1
 
 
 def uri(dst: str, template: str) -> str:
@@ -51,7 +51,7 @@ def migration(
         uri=uri(params.dst, template),
         memory_uri=_memory_uri(params.dstqemu),
         graphics_uri=_graphics_uri(params.console_address, machine),
-        bandwidth=whole(params.max_bandwidth, "params.maxBandwidth", bandwidth, most=_MOST_BANDWIDTH),
+        bandwidth=whole(params.max_bandwidth, "params.maxBandwidth", bandwidth, most=MOST_BANDWIDTH),
         live=params.method == "online",
         tunnelled=tunnelled,
         compressed=truth(params.compressed, False),

@@ -103,8 +103,8 @@ class Incoming:
             if on_their_way >= limit:
                 raise MigrationLimitExceeded(limit=limit)
             before = self._inventory.find(machine.id)
-            if before is not None and before.missing and not before.active and not before.incoming:
-                # What is left of it here is how it went away, or why it did not come.
+            if before is not None and not (before.active or before.incoming or before.launching):
+                # libvirt knows nothing of it: what is left is how it went away, or why it did not come.
                 self._inventory.forget(machine.id)
             self._inventory.add(machine)
 

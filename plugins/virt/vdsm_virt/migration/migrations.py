@@ -141,8 +141,9 @@ class Migrations:
         outgoing = self._active(vm_id)
         if outgoing is None:
             raise MigrationNotInProgress(vm_id=vm_id)
-        # libvirt knows no word for "no limit" here; this much is none.
-        bandwidth = whole(params.max_bandwidth, "params.maxBandwidth", 0, least=1, most=2**30)
+        bandwidth = whole(
+            params.max_bandwidth, "params.maxBandwidth", 1, least=1, most=destination.MOST_BANDWIDTH
+        )
         self._set(
             vm_id,
             outgoing.destination,

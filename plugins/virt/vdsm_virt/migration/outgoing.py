@@ -111,6 +111,7 @@ class Outgoing:
         self._convergence = Convergence(schedule, patience)
         self._timeout = timeout
         self._limit = limit
+        self._unexplained = "libvirt ended it and does not say why"
         self._called_off = ""
         self._called_off_at = 0.0
         self._told = threading.Event()
@@ -198,6 +199,7 @@ class Outgoing:
         error = pending.error
         if isinstance(error, HypervisorUnavailable):
             log.info("Libvirt was lost while machine %s moved: %s", self.vm_id, error)
+            self._unexplained = "the connection to libvirt broke, and libvirt ended it"
             return True
         if error is None:
             self._succeed()
@@ -321,7 +323,7 @@ class Outgoing:
         self._inventory.wait(self.vm_id, _is_off, _EVENT)
         machine = self._inventory.find(self.vm_id)
         if machine is not None and machine.active:
-            self._fail("libvirt ended it and does not say why")
+            self._fail(self._unexplained)
         elif machine is not None and machine.exit == MIGRATED:
             self._succeed()
         else:
