@@ -4,8 +4,9 @@ Hooks come first, then features, then bindings, so that nothing is served before
 they go in the opposite order. Starting and stopping have a bound each: a plugin that does not come back is
 reported and left alone. When the daemon ends, all of it together has one.
 
-A feature whose options change is replaced: calls of its verbs wait meanwhile. One that is switched off takes
-its verbs away first, and has the time to finish the calls that it has begun.
+A feature whose options change is replaced: calls of its verbs wait meanwhile. What does not start with other
+options goes on with those that it had, and says so. A feature that is switched off takes its verbs away
+first, and has the time to finish the calls that it has begun.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Plugin:
         #: Why it did not stop cleanly the last time.
         self.unclean = ""
         self.options: Options | None = None
+        #: The options that it ran with, while others are tried.
+        self.former: Options | None = None
         self.instance: Any = None
 
     def address(self) -> list[str]:
@@ -193,13 +196,19 @@ class Lifecycle:
             if plugin.found.group not in groups:
                 continue
             if number in wanted:
-                if plugin.state != "running":
-                    self._go_on()
-                    self._start(plugin, wanted[number], runtime, bridge)
+                self._run(plugin, wanted[number], runtime, bridge)
             elif not config.enabled(plugin.found.name):
                 self._turn(plugin, "disabled", plugin.unclean)
             else:
                 self._turn(plugin, "failed", plugin.found.error)
+
+    def _run(self, plugin: Plugin, options: Options, runtime: Runtime, bridge: Bridge) -> None:
+        if plugin.state == "running":
+            # It may have been about options that nobody wants any more.
+            self._turn(plugin, "running", "")
+        else:
+            self._go_on()
+            self._start(plugin, options, runtime, bridge)
 
     def _remark_on(self, config: Config) -> None:
         for name in sorted(set(config.plugin) - {plugin.found.name for plugin in self._plugins}):
@@ -274,16 +283,25 @@ class Lifecycle:
             self._offer(found, instance, verbs, runtime)
         except Exception as error:
             # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
-            if found.group == VERBS:
-                runtime.registry.remove(found.name)
             reason = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
-            self._turn(plugin, "failed", reason)
             log.exception("Plugin %s (%s) did not start", found.name, found.group)
+            self._did_not_start(plugin, reason, runtime, bridge)
             return
-        plugin.options, plugin.instance, plugin.unclean = options, instance, ""
+        plugin.options, plugin.instance, plugin.unclean, plugin.former = options, instance, "", None
         self._turn(plugin, "running", "")
         where = ", ".join(plugin.address())
         log.info("Plugin %s runs%s", found.name, f" on {where}" if where else "")
+
+    def _did_not_start(self, plugin: Plugin, reason: str, runtime: Runtime, bridge: Bridge) -> None:
+        former, plugin.former = plugin.former, None
+        if former is not None and not self._hurry.done():
+            self._start(plugin, former, runtime, bridge)
+            if plugin.state == "running":
+                self._turn(plugin, "running", f"it goes on with its options of before: {reason}")
+                return
+        if plugin.found.group == VERBS:
+            runtime.registry.remove(plugin.found.name)
+        self._turn(plugin, "failed", reason)
 
     def _offer(self, found: Found, instance: Any, verbs: Sequence[Verb], runtime: Runtime) -> None:
         if found.group != VERBS:
@@ -302,6 +320,7 @@ class Lifecycle:
                 runtime.registry.hold(found.name)
             else:
                 runtime.registry.remove(found.name)
+        plugin.former = plugin.options if comes_back else None
         reason = ""
         try:
             self._end(found, plugin.instance, runtime, grace)

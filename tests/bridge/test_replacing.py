@@ -61,6 +61,8 @@ class Library(Feature):
 
     def start(self) -> None:
         """Up."""
+        if self.config.books < 0:
+            raise ValueError("no books to read")
         self.alive = True
 
     def stop(self, grace: float) -> None:
@@ -122,3 +124,34 @@ def test_a_call_that_waited_too_long_finds_its_plugin_gone(make_vdsm_host: Calla
             Unavailable, match="'library' was switched off, or restarted, while the call waited"
         ):
             calls[1].result(10)
+
+
+def test_options_that_do_not_work_leave_the_old_ones_in_force(
+    make_vdsm_host: Callable[..., TestHost],
+) -> None:
+    """A value of the right type may still be wrong: the feature serves on, and says why."""
+    host = make_vdsm_host(verbs={"library": Library})
+    revision = host.bridge.revision
+
+    def info() -> tuple[str, str]:
+        (found,) = (plugin for plugin in host.server.plugins() if plugin.name == "library")
+        return found.state, found.error
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            call = pool.submit(host.call, "Book.read", pause=0.2)
+            reload(host, library={"books": -1})
+            assert info() == (
+                "running",
+                "it goes on with its options of before: ValueError: no books to read",
+            )
+            assert (call.result(10), host.call("Book.read"), host.bridge.revision) == (1, 1, revision)
+    reload(host)
+    assert info() == ("running", "")
+    reload(host, library={"books": 3})
+    assert (info(), host.call("Book.read")) == (("running", ""), 3)
+    reload(host, library={"enabled": False})
+    reload(host, library={"books": -1})
+    assert info() == ("failed", "ValueError: no books to read")
+    with pytest.raises(NoSuchVerb):
+        host.call("Book.read")

@@ -204,3 +204,16 @@ def test_many_who_reload_at_once(running: Daemon) -> None:
     file = running.folder / "conf.d" / "50-virt.toml"
     assert reasons == {f"{file}: plugin.virt.enabled: expected true or false"}
     assert "The configuration stays as it was" in running.log
+
+
+def test_an_address_that_cannot_be_had(running: Daemon) -> None:
+    """REST serves on where it did; the tool and the list of plugins say what is the matter."""
+    running.configure("rest", 'address = "192.0.2.1"', file="70")  # TEST-NET-1 (RFC 5737), nobody has it
+    told = running.tool("reload")
+    assert told.returncode == 3
+    assert "plugin rest (vdsm.bindings): running on unix:" in told.stderr
+    assert "it goes on with its options of before: OSError: " in told.stderr
+    assert "192.0.2.1" in running.plugins()["rest"]["error"]
+    running.configure("rest", "", file="70")
+    assert running.tool("reload").returncode == 0
+    assert running.plugins()["rest"]["error"] == ""

@@ -169,9 +169,24 @@ def test_a_third_party_arrives(site: Site) -> None:
     assert site.run("vdsmsh", "greeting", "words", "--name", "Ada", "-f", "value").strip() == "Moin, Ada!"
     assert 'salutation = "Moin"' in site.tool("plugin", "show", "hello")
     assert "| `salutation` |" in site.tool("config", "docs")
+    assert greeted(site, 1)
     site.tool("plugin", "disable", "hello")
+    assert not greeted(site, 2)
     assert not any({**offered(site), "reference": set()}.values())
     assert site.daemon.poll() is None
+
+
+def greeted(site: Site, number: int) -> bool:
+    """Whether the example's hook had its hand in a machine that was just made."""
+    vm_id = f"00000000-0000-4000-8000-{number:012}"
+    asked = {"vmId": vm_id, "vmName": f"m{number}", "memSize": 16, "custom": {"greeting": "hi"}}
+    site.rest("POST", "/api/verbs/VM.create", {"vmParams": asked})
+    end = time.monotonic() + 60
+    while site.rest("POST", "/api/verbs/VM.getStats", {"vmID": vm_id})[0]["status"] != "Up":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    document = site.rest("POST", "/api/verbs/Host.dumpxmls", {"vmList": [vm_id]})
+    return "greeting:hi</entry>" in document[vm_id]
 
 
 #: Writes down which verbs are called over XML-RPC.
