@@ -34,7 +34,9 @@ class Probe:
         broker, _, _ = parse_url(url)
         security = Security(user=user, password=password)
         broker = type(broker)(host=broker.host, port=broker.port, user=user)
-        settings = BusSettings(brokers=(broker,), security=security, reconnect_first=0.01)
+        settings = BusSettings(
+            brokers=(broker,), security=security, reconnect_first=0.01, reconnect_most=0.02
+        )
         self._bus = Bus(self._loop, settings, keys, self)
 
     def __enter__(self) -> Probe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
@@ -94,6 +95,7 @@ class Bus:
         self._stopping = False
         self._flushing = False
         self._failures = 0
+        self._up_since = 0.0
         self._stopped = threading.Event()
         # Of each subscription: messages that the listener has and has not done with, of whichever connection.
         self._held = [0] * len(self._subscriptions)
@@ -236,6 +238,7 @@ class Bus:
         if self._waiting_for or self._up or self._stopping:
             return
         self._up = True
+        self._up_since = time.monotonic()
         self.connections += 1
         self.trouble = ""
         self._cancel_timer()
@@ -260,18 +263,20 @@ class Bus:
         (log.warning if was_up else log.info)("No connection to the broker %s: %s", broker, reason)
         if was_up:
             self._listener.down(reason)
-            self._failures = 0
+            if time.monotonic() - self._up_since > self.settings.reconnect_most:
+                # One that ends soon after it began counts as failed: the broker has too much to do.
+                self._failures = 0
         self._attempts += 1
-        self.loop.call_later(self._pause(was_up=was_up), self._connect)
+        self.loop.call_later(self._pause(), self._connect)
 
-    def _pause(self, *, was_up: bool) -> float:
+    def _pause(self) -> float:
         """Seconds until the next attempt. Each broker is tried before the wait grows."""
         rounds = self._failures // len(self.settings.brokers)
         self._failures += 1
         longest = min(self.settings.reconnect_most, self.settings.reconnect_first * 2.0 ** min(rounds, 16))
         # A thousand hosts that lose one broker at once do not come back at once.
         spread = random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        return longest * spread if not was_up else self.settings.reconnect_first * spread
+        return longest * spread
 
     def _abandon(self, reason: str) -> None:
         if self._wire is not None and not self._up:

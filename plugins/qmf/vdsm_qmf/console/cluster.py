@@ -72,6 +72,8 @@ class Cluster:
             security=proof,
             dialect=dialect,
             max_message=_LARGEST_ANSWER,
+            # There are few consoles: they need not spare the broker as a thousand hosts do.
+            reconnect_most=2.0,
         )
         user = parsed[0][0].user or proof.user
         self._calls = Calls("" if proof.anonymous else user, token, self._learn)

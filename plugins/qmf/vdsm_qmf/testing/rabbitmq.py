@@ -15,7 +15,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -33,17 +33,31 @@ class BrokerFailed(Exception):
     """The broker cannot be started. The text is the end of what it logged."""
 
 
+class TlsFiles(NamedTuple):
+    """For TLS: the authority of the clients' certificates, the broker's own certificate and its key."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
 class RabbitMQ:
     """One broker. `with RabbitMQ(folder) as broker: ... broker.url`.
 
     :param folder: for its data; removed by whoever made it
     :param users: further users with their passwords
+    :param tls: with it, it also listens for TLS (`secure_port`), and a client's certificate may be its proof:
+        the common name is the user
     """
 
-    def __init__(self, folder: Path, *, users: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, users: dict[str, str] | None = None, tls: TlsFiles | None = None
+    ) -> None:
         self.folder = folder
         self.users = {USER: PASSWORD, **(users or {})}
         self.port = 0
+        self.secure_port = 0
+        self._tls = tls
         self._mapper: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._mapper_port = 0
@@ -75,7 +89,7 @@ class RabbitMQ:
         :raises BrokerFailed: it is not installed, or does not come up
         """
         if not self.port:
-            self.port, self._mapper_port, self._dist_port = _free_ports(3)
+            self.port, self.secure_port, self._mapper_port, self._dist_port = _free_ports(4)
             self._write_files()
         try:
             if self._mapper is None:
@@ -144,13 +158,27 @@ class RabbitMQ:
         self.folder.mkdir(parents=True, exist_ok=True)
         document = definitions(self.users)
         (self.folder / "definitions.json").write_bytes(msgspec.json.encode(document))
-        (self.folder / "enabled_plugins").write_text("[rabbitmq_amqp1_0].\n")
+        plugins = "rabbitmq_amqp1_0" if self._tls is None else "rabbitmq_amqp1_0,rabbitmq_auth_mechanism_ssl"
+        (self.folder / "enabled_plugins").write_text(f"[{plugins}].\n")
         (self.folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
             f"load_definitions = {self.folder}/definitions.json\n"
             "loopback_users = none\n"
             "log.console = false\nlog.file.level = warning\n"
-            "disk_free_limit.absolute = 10MB\n"
+            "disk_free_limit.absolute = 10MB\n" + self._tls_lines()
+        )
+
+    def _tls_lines(self) -> str:
+        if self._tls is None:
+            return ""
+        return (
+            f"listeners.ssl.1 = 127.0.0.1:{self.secure_port}\n"
+            f"ssl_options.cacertfile = {self._tls.ca}\n"
+            f"ssl_options.certfile = {self._tls.cert}\n"
+            f"ssl_options.keyfile = {self._tls.key}\n"
+            "ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n"
+            "auth_mechanisms.1 = EXTERNAL\nauth_mechanisms.2 = PLAIN\n"
+            "ssl_cert_login_from = common_name\n"
         )
 
     def _environment(self) -> dict[str, str]:

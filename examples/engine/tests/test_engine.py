@@ -1,0 +1,226 @@
+"""The engine with three daemons on one bus, each with an embedded hypervisor of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_engine import Engine, EngineError, Machine
+from small_engine.__main__ import main
+
+from vdsm_qmf.console import Cluster
+from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
+
+BIN = Path(sys.executable).parent
+NAMES = ("a", "b", "c")
+CONFIG = """\
+[daemon]
+state_dir = "{folder}/state"
+run_dir = "{folder}"
+required = ["virt", "qmf"]
+[hypervisor]
+uri = "test:///default"
+sample_interval = 0.5
+[access]
+bus_users = {{ {user} = "operator" }}
+[plugin.xmlrpc]
+enabled = false
+[plugin.rest]
+enabled = false
+[plugin.qmf]
+brokers = ["{url}"]
+password_file = "{folder}/password"
+instance = "{name}"
+heartbeat = 1.0
+reconnect_most = 1.0
+"""
+
+
+class Host:
+    """A daemon."""
+
+    def __init__(self, name: str, url: str, folder: Path) -> None:
+        self.name = name
+        folder.mkdir()
+        (folder / "password").write_text(PASSWORD)
+        (folder / "password").chmod(0o600)
+        self._config = folder / "vdsm.toml"
+        self._config.write_text(CONFIG.format(folder=folder, url=url, name=name, user=USER))
+        self._log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [BIN / "vdsmd", "--config", self._config], stdout=log, stderr=log
+            )
+
+    def end(self, number: int = signal.SIGKILL) -> None:
+        """End it; by default as a power cut does."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(number)
+            process.wait(30.0)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[RabbitMQ]:
+    """A message bus."""
+    with tempfile.TemporaryDirectory(prefix="vdsm-engine-") as folder, RabbitMQ(Path(folder)) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def hosts(broker: RabbitMQ) -> Iterator[dict[str, Host]]:
+    """Three daemons."""
+    made = {name: Host(name, broker.url, broker.folder / name) for name in NAMES}
+    try:
+        for host in made.values():
+            host.start()
+        yield made
+    finally:
+        for host in made.values():
+            host.end()
+
+
+@pytest.fixture
+def cluster(broker: RabbitMQ, hosts: dict[str, Host]) -> Iterator[Cluster]:
+    """The console, once all three are there."""
+    with Cluster(broker.url, password=PASSWORD) as cluster:
+        cluster.wait_for(*hosts, timeout=60.0)
+        yield cluster
+
+
+@pytest.fixture
+def engine(cluster: Cluster, tmp_path: Path) -> Engine:
+    return Engine(cluster, memory=tmp_path / "memory.json")
+
+
+def small(name: str, **more: object) -> dict[str, object]:
+    return {"vmName": name, "memSize": 64, **more}
+
+
+def lost(cluster: Cluster, name: str) -> None:
+    end = time.monotonic() + 30.0
+    while name in cluster.living():
+        assert time.monotonic() < end, f"{name} is not lost"
+        time.sleep(0.05)
+
+
+def test_inventory(engine: Engine) -> None:
+    """Every host with its load, every machine with its host; the test driver brings a machine on each."""
+    found = engine.inventory()
+    assert [host.id for host in found.hosts] == list(NAMES)
+    assert all(host.memory > 0 and 0 < host.load < 1 for host in found.hosts)
+    assert sorted((one.host, one.name, one.status) for one in found.machines) == [
+        (name, "test", "Up") for name in NAMES
+    ]
+    assert found.silent == {}
+    # One id on three hosts is what the engine warns of; here it is the test driver's own machine.
+    assert found.doubled == {found.machines[0].id}
+
+
+def test_placing_spreads(engine: Engine) -> None:
+    """Each new machine goes to the least loaded host; it is up when the engine says so."""
+    placed = []
+    for number in range(4):
+        least = min(engine.inventory().hosts, key=lambda host: (host.load, host.machines, host.id))
+        placed.append(engine.place(small(f"p{number}", memSize=256)))
+        assert placed[-1].host == least.id
+    assert len({machine.host for machine in placed[:3]}) == 3
+    assert {machine.status for machine in placed} == {"Up"}
+    again = {one.id: one.host for one in engine.inventory().machines}
+    assert all(again[machine.id] == machine.host for machine in placed)
+
+
+def test_no_host_has_room(engine: Engine) -> None:
+    """What fits nowhere is refused before any host is asked; what every host refuses, with their words."""
+    with pytest.raises(EngineError, match="no host takes 'giant': none has room"):
+        engine.place(small("giant", memSize=10**9))
+    with pytest.raises(EngineError, match=r"no host takes 'odd': .: .*; .: .*; .: "):
+        engine.place(small("odd", devices=[{"type": "hostdev", "device": "hostdev"}]))
+
+
+def test_migration_that_the_hypervisor_cannot_do(engine: Engine) -> None:
+    """libvirt's test driver moves no machine: it runs on where it was, and no place is kept for it."""
+    machine = engine.place(small("mover"))
+    target = next(name for name in NAMES if name != machine.host)
+    with pytest.raises(EngineError, match=f"'mover' stays on {machine.host}: "):
+        engine.migrate("mover", target)
+    assert [(one.host, one.status) for one in engine.inventory().find("mover")] == [(machine.host, "Up")]
+
+
+def test_machines_of_a_dead_host(engine: Engine, cluster: Cluster, hosts: dict[str, Host]) -> None:
+    """They are started elsewhere when somebody says that the host is dead; then it may come back."""
+    placed = {one.name: one for one in (engine.place(small(f"m{number}")) for number in range(3))}
+    victim = placed["m0"].host
+    mine = {one.name for one in engine.inventory().machines if one.host == victim} - {"test"}
+    with pytest.raises(EngineError, match=f"{victim} lives: its heartbeats come"):
+        engine.restart_from(victim, dead=True)
+    engine.inventory()
+    hosts[victim].end()
+    lost(cluster, victim)
+    told = engine.inventory()
+    assert told.silent == {victim: "it is lost"}
+    assert {one.name for one in told.machines if one.status == "unknown"} == mine | {"test"}
+    with pytest.raises(EngineError, match=f"make sure that {victim} is off, and say so"):
+        engine.restart_from(victim)
+    ended = engine.restart_from(victim, dead=True)
+    # The test driver's own machine has the same id everywhere: it runs there already.
+    assert isinstance(ended.pop("test"), EngineError)
+    assert ended.keys() == mine
+    for name, machine in ended.items():
+        assert isinstance(machine, Machine)
+        assert machine.status == "Up"
+        assert machine.host != victim
+        assert name not in placed or machine.id == placed[name].id
+    assert engine.restart_from(victim, dead=True).keys() == {"test"}
+    hosts[victim].start()
+    cluster.wait_for(victim, timeout=60.0)
+    assert all(len(engine.inventory().find(name)) == 1 for name in placed)
+
+
+def test_memory_outlives_the_engine(
+    engine: Engine, cluster: Cluster, hosts: dict[str, Host], tmp_path: Path
+) -> None:
+    """An engine that is started while a host is dead knows that host's machines from the file."""
+    machine = engine.place(small("kept", custom={"purpose": "test"}))
+    engine.inventory()
+    hosts[machine.host].end()
+    lost(cluster, machine.host)
+    other = Engine(cluster, memory=tmp_path / "memory.json")
+    restarted = other.restart_from(machine.host, dead=True)["kept"]
+    hosts[machine.host].start()
+    cluster.wait_for(machine.host, timeout=60.0)
+    assert isinstance(restarted, Machine)
+    assert restarted.definition["custom"] == {"purpose": "test"}
+
+
+def test_command_line(
+    cluster: Cluster,
+    broker: RabbitMQ,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The same from a shell; what cannot be done is said in one line, and the exit code is 1."""
+    monkeypatch.setitem(os.environ, "VDSM_BUS_PASSWORD", PASSWORD)
+    common = [broker.url, "--hosts", "3", "--memory", str(tmp_path / "memory")]
+    assert main([*common, "place", "shelly", "--mib", "64"]) == 0
+    assert " is Up on " in capsys.readouterr().out
+    assert main([*common, "inventory"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("\nhost ") == 2
+    assert " shelly Up on " in told
+    assert main([*common, "restart", "a"]) == 1
+    assert capsys.readouterr().err == (
+        "small-engine: a host that is not heard may run on: make sure that a is off, and say so\n"
+    )

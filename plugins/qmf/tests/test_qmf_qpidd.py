@@ -1,0 +1,324 @@
+"""Agent and console on a broker that is spoken to as qpidd is; consoles of the 0-10 age beside ours."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from proton import Described, Message
+from proton import Event as Happening
+from proton.handlers import MessagingHandler
+from proton.reactor import ApplicationEvent, Container, EventInjector, Filter, LinkOption
+
+from vdsm_qmf.bus.dialects import DIALECTS, recognise
+from vdsm_qmf.console import Cluster, Security
+from vdsm_qmf.message import Address
+
+from .amqp_bytes import kinds, plain, shape
+from .conftest import BusHost, MakeHost
+from .qpidd_peer import QpiddPeer, matches
+
+AGENT = "vdsm:vdsmd:q.host"
+LAMP = "00000000-0000-4000-8000-000000000010"
+
+
+@pytest.fixture
+def peer() -> Iterator[QpiddPeer]:
+    with QpiddPeer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def host(peer: QpiddPeer, on_bus: MakeHost) -> BusHost:
+    host = on_bus("q.host", url=peer.url, anonymous=True, access={"loopback": "admin"})
+    host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
+    return host
+
+
+class OldConsole(MessagingHandler):
+    """A console behind qpidd: a link for each key, requests by the relay, a reply address of its own."""
+
+    def __init__(self, url: str, *subscriptions: tuple[str | None, str]) -> None:
+        super().__init__(prefetch=100)
+        self.url, self.subscriptions = url, subscriptions
+        self.got: list[dict[str, Any]] = []
+        self.address = ""
+        self._changed = threading.Condition()
+        self._up = threading.Event()
+        self._injector = EventInjector()
+
+    def __enter__(self) -> OldConsole:
+        self._thread = threading.Thread(target=lambda: Container(self).run(), name="old console")
+        self._thread.start()
+        assert self._up.wait(10.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._injector.trigger(ApplicationEvent("finish"))
+        self._thread.join(10.0)
+        self._injector.close()
+
+    def on_start(self, event: Happening) -> None:
+        event.container.selectable(self._injector)
+        self.connection = event.container.connect(self.url, allowed_mechs="ANONYMOUS", reconnect=False)
+        self._waiting = len(self.subscriptions) + 1
+        self.sender = event.container.create_sender(self.connection, None)
+        for exchange, key in self.subscriptions:
+            if exchange is None:
+                event.container.create_receiver(self.connection, dynamic=True)
+            else:
+                event.container.create_receiver(self.connection, exchange, options=_Key(exchange, key))
+
+    def on_link_opened(self, event: Happening) -> None:
+        if event.link.is_receiver and event.link.source.dynamic:
+            self.address = event.link.remote_source.address
+        self._waiting -= 1
+        if not self._waiting:
+            self._up.set()
+
+    def on_finish(self, event: Happening) -> None:
+        self.connection.close()
+
+    def on_ask(self, event: Happening) -> None:
+        self.sender.send(event.subject)
+
+    def on_message(self, event: Happening) -> None:
+        with self._changed:
+            self.got.append(shape(bytes(event.message.encode())))
+            self._changed.notify_all()
+
+    def ask(self, body: Any, properties: dict[Any, Any] | None, **fields: Any) -> None:
+        message = Message(body=body, properties=properties)
+        message.inferred = isinstance(body, bytes)
+        for name, value in {"address": "qmf.default.direct", "subject": AGENT, **fields}.items():
+            setattr(message, name, value)
+        self._injector.trigger(ApplicationEvent("ask", subject=message))
+
+    def wait(self, count: int = 1) -> list[dict[str, Any]]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.got) >= count, 5.0), self.got
+            return list(self.got)
+
+
+class _Key(LinkOption):
+    """The legacy filter that binds a key."""
+
+    def __init__(self, exchange: str, key: str) -> None:
+        kind = "topic" if exchange.endswith("topic") else "direct"
+        descriptor = f"apache.org:legacy-amqp-{kind}-binding:string"
+        self._filter = Filter({"key": Described(descriptor, key)})
+
+    def apply(self, link: Any) -> None:
+        self._filter.apply(link)
+
+
+def test_addresses(peer: QpiddPeer, host: BusHost) -> None:
+    """Nodes by bare name, one link for each key with a described filter; everything goes by the relay."""
+    told = [
+        (address, [(str(one.descriptor), one.value) for one in filters.values()])
+        for address, filters in peer.attached
+    ]
+    assert told == [
+        (
+            "qmf.default.topic",
+            [("apache.org:legacy-amqp-topic-binding:string", "console.request.agent_locate")],
+        ),
+        ("qmf.default.direct", [("apache.org:legacy-amqp-direct-binding:string", AGENT)]),
+    ]
+    host.call("Lamp.switch", lampID=LAMP, lit=True)
+    with OldConsole(peer.url, ("qmf.default.topic", "agent.ind.event.*.*.*.#")) as console:
+        host.call("Lamp.switch", lampID=LAMP, lit=False)
+        (event,) = console.wait()
+    assert plain(event["amqp-value"])[0]["_values"]["lit"] is False
+    targets = {(target, to) for target, to, _, _ in peer.received}
+    assert targets == {(None, "qmf.default.topic")}
+
+
+def test_names_have_no_slash(peer: QpiddPeer, host: BusHost) -> None:
+    """qpidd makes queue names of container and link, and would read a slash as the end of an exchange."""
+    assert len(peer.names) >= 4
+    assert not any("/" in name for name in peer.names)
+
+
+def test_our_console(peer: QpiddPeer, host: BusHost) -> None:
+    """Everything works as with the other broker: discovery, calls, queries, events."""
+    with Cluster(peer.url, security=Security(anonymous=True)) as cluster:
+        cluster.wait_for("q.host")
+        assert cluster.call("q.host", "Room.add", {"left": 1}) == 2
+        (found,) = cluster.objects("q.host", "Lamp")
+        assert found["_values"]["name"] == "hall"
+        with cluster.events("|sample|switched") as stream:
+            for turn in range(5):
+                host.call("Lamp.switch", lampID=LAMP, lit=bool(turn % 2))
+            events = [stream.next(10.0) for _ in range(5)]
+    assert [event.params["lit"] for event in events if event is not None] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("subscription", "reply_to"),
+    [
+        (("qmf.default.direct", "qmfc-v2-host.1.1"), "qmf.default.direct/qmfc-v2-host.1.1"),
+        (("qmf.default.topic", "direct-console.1"), "qmf.default.topic/direct-console.1"),
+        (("amq.direct", "reply-host.1.1"), "amq.direct/reply-host.1.1"),
+        ((None, ""), ""),
+    ],
+    ids=["console.py", "C++", "first QMF", "queue"],
+)
+def test_reply_addresses(
+    peer: QpiddPeer, host: BusHost, subscription: tuple[str | None, str], reply_to: str
+) -> None:
+    """Split at the first slash into exchange and key; without one it is a queue. The correlation id stays."""
+    with OldConsole(peer.url, subscription) as console:
+        console.ask(
+            {"_method_name": "Host.ping"},
+            {"qmf.opcode": "_method_request"},
+            reply_to=reply_to or console.address,
+            correlation_id="123",
+        )
+        (answer,) = console.wait()
+    assert plain(answer["properties"])["correlation-id"] == "123"
+    assert plain(answer["amqp-value"]) == {"_arguments": {}}
+    routes = [(to, subject) for _, to, subject, data in peer.received if b"_method_response" in data]
+    exchange = reply_to.partition("/")[0]
+    assert routes == [(exchange, subscription[1]) if reply_to else (console.address, None)]
+
+
+def test_the_binary_schema_request(peer: QpiddPeer, host: BusHost) -> None:
+    """As console.py sends it: no properties, a content type of its own, the reply on `amq.direct`."""
+    with OldConsole(peer.url, ("amq.direct", "reply-h.1.1"), ("qmf.default.direct", "qmfc-v2-1")) as console:
+        console.ask(
+            {"_what": "SCHEMA_ID", "_schema_id": {"_class_name": "Lamp"}},
+            {"qmf.opcode": "_query_request"},
+            reply_to="qmf.default.direct/qmfc-v2-1",
+            correlation_id="1",
+        )
+        digest = plain(console.wait()[0]["amqp-value"])[0]["_hash"]
+        assert isinstance(digest, uuid.UUID)
+        names = b"".join(bytes((len(name),)) + name for name in (b"vdsm", b"Lamp"))
+        console.ask(
+            b"AM2S" + struct.pack(">I", 7) + names + digest.bytes,
+            None,
+            reply_to="amq.direct/reply-h.1.1",
+            content_type="x-application/qmf",
+        )
+        answer = console.wait(2)[1]
+    assert kinds(answer["data"]) == "binary"
+    assert answer["data"].value.startswith(b"AM2s" + struct.pack(">IB", 7, 1) + names + digest.bytes)
+    assert plain(answer["application-properties"]) == {"qmf.agent": AGENT}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"AM2S",
+        b"AM2S\x00\x00\x00\x01\x04vdsm",
+        b"AM2S" + b"\xff" * 40,
+        b"AM2S" + struct.pack(">I", 1) + b"\x00" * 18,
+    ],
+)
+def test_binary_requests_that_are_none(peer: QpiddPeer, host: BusHost, data: bytes) -> None:
+    """Of an unknown class, or cut off: no answer in the old form, and the agent lives on."""
+    with OldConsole(peer.url, ("amq.direct", "reply-1")) as console:
+        console.ask(data, None, reply_to="amq.direct/reply-1")
+        console.ask(
+            {"_method_name": "Host.ping"},
+            {"qmf.opcode": "_method_request"},
+            reply_to="amq.direct/reply-1",
+            correlation_id="after",
+        )
+        last = console.wait()[-1]
+        while plain(last["properties"]).get("correlation-id") != "after":
+            last = console.wait(len(console.got) + 1)[-1]
+    assert not any(b"AM2s" in one["data"].value for one in console.got if "data" in one)
+
+
+def test_a_request_of_console_py(peer: QpiddPeer, host: BusHost) -> None:
+    """Without `x-amqp-0-10.app-id` and `method`, which qpidd drops; every answer has them for C++."""
+    with OldConsole(peer.url, ("qmf.default.direct", "c")) as console:
+        console.ask(
+            {"_what": "OBJECT", "_schema_id": {"_class_name": "Lamp"}},
+            {"qmf.opcode": "_query_request"},
+            reply_to="qmf.default.direct/c",
+            correlation_id="1",
+        )
+        (answer,) = console.wait()
+    assert plain(answer["application-properties"]) == {
+        "method": "response",
+        "qmf.agent": AGENT,
+        "qmf.opcode": "_query_response",
+        "qmf.content": "_data",
+        "x-amqp-0-10.app-id": "qmf2",
+        "vdsm.revision": host.bridge.revision,
+    }
+
+
+# -- the dialects by themselves
+
+
+@pytest.mark.parametrize(
+    ("name", "reply_to", "expected"),
+    [
+        ("qpidd", "qmf.default.direct/a/b", Address("qmf.default.direct", "a/b")),
+        ("qpidd", "queue", Address("", "queue")),
+        ("qpidd", "", None),
+        ("qpidd", "/key", None),
+        ("qpidd", "exchange/", None),
+        ("rabbitmq", "/exchange/qmf.default.direct/a/b", Address("qmf.default.direct", "a/b")),
+        ("rabbitmq", "qmf.default.topic/direct-console.1", Address("qmf.default.topic", "direct-console.1")),
+        ("rabbitmq", "/exchange/elsewhere/a", None),
+        ("rabbitmq", "/queue/a", None),
+        ("rabbitmq", "/exchange/qmf.default.direct/", None),
+    ],
+)
+def test_reply_to(name: str, reply_to: str, expected: Address | None) -> None:
+    """Where an answer goes, by make; None where none can go."""
+    assert DIALECTS[name].parse(reply_to) == expected
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@pytest.mark.parametrize("exchange", ["qmf.default.direct", "qmf.default.topic"])
+def test_a_dialect_reads_what_it_writes(name: str, exchange: str) -> None:
+    """A console's reply address leads back to its key."""
+    dialect = DIALECTS[name]
+    assert dialect.parse(dialect.reply_to(exchange, "k.1")) == Address(exchange, "k.1")
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [
+        ({"product": "RabbitMQ", "version": "3.10.8"}, "rabbitmq"),
+        ({"product": "qpid-cpp"}, "qpidd"),
+        ({"product": "other"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_recognising(properties: dict[str, str] | None, name: str | None) -> None:
+    """A broker is known by what it says of itself."""
+    found = recognise(properties)
+    assert (found.name if found else None) == name
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "expected"),
+    [
+        ("agent.ind.event.*.*.*.#", "agent.ind.event.p.c.info.v.p.i", True),
+        ("agent.ind.event.*.*.*.#", "agent.ind.event.p.c", False),
+        ("#", "", True),
+        ("a.#.b", "a.b", True),
+        ("a.*", "a", False),
+    ],
+)
+def test_topics_of_the_peer(pattern: str, key: str, expected: bool) -> None:
+    """The peer of these tests matches keys as AMQP's topics do."""
+    assert matches(pattern.split("."), key.split(".")) is expected

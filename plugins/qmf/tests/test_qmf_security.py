@@ -1,0 +1,250 @@
+"""Who may connect how, with real brokers: passwords, TLS, certificates, SCRAM; what is never tried."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vdsm_qmf.bus import BadBroker, Broker, Security, parse_url, read_password
+from vdsm_qmf.bus.security import choose_mechanisms
+from vdsm_qmf.console import CallRefused, Cluster, Unreachable
+from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ, TlsFiles
+
+from .certificates import Authority, Pair
+from .conftest import BusHost, MakeHost, options, password_file
+from .qpidd_peer import QpiddPeer
+
+FAR = Broker(host="broker.example", port=5672, user="u")
+FAR_TLS = Broker(host="broker.example", port=5671, tls=True, user="u")
+NEAR = Broker(host="127.0.0.1", port=5672)
+SECRET = "a secret of the test"
+
+
+class Safe:
+    """A broker with TLS, and the certificates around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority, self.stranger = Authority(folder / "ca"), Authority(folder / "other")
+        self.client = {name: self.authority.issue(name) for name in ("engine", "node")}
+        server = self.authority.issue("server", "localhost")
+        self.broker = RabbitMQ(
+            folder / "broker",
+            users={"engine": "not this way", "node": "not this way"},
+            tls=TlsFiles(self.authority.cert, *server),
+        )
+
+    def url(self, user: str = "", host: str = "localhost") -> str:
+        return f"amqps://{user}{'@' if user else ''}{host}:{self.broker.secure_port}"
+
+    def options(self, pair: Pair) -> dict[str, Any]:
+        return {"ca_file": str(self.authority.cert), "cert_file": str(pair.cert), "key_file": str(pair.key)}
+
+
+@pytest.fixture(scope="module")
+def safe() -> Iterator[Safe]:
+    with tempfile.TemporaryDirectory(prefix="vdsm-broker-") as folder:
+        safe = Safe(Path(folder))
+        with safe.broker:
+            yield safe
+
+
+# -- before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("broker", "security", "expected"),
+    [
+        (FAR_TLS, Security(), ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")),
+        (FAR, Security(), ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")),
+        (FAR, Security(mechanisms=("SCRAM-SHA-256",)), ("SCRAM-SHA-256",)),
+        (FAR_TLS, Security(cert_file="c", mechanisms=("EXTERNAL",)), ("EXTERNAL",)),
+        (NEAR, Security(anonymous=True), ("ANONYMOUS",)),
+        (
+            NEAR,
+            Security(user="u"),
+            ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"),
+        ),
+    ],
+)
+def test_mechanisms(broker: Broker, security: Security, expected: tuple[str, ...]) -> None:
+    """The best first; a password in the clear on loopback and in TLS only; nothing without being told."""
+    assert choose_mechanisms(broker, security) == expected
+
+
+@pytest.mark.parametrize(
+    ("broker", "security", "message"),
+    [
+        (FAR, Security(anonymous=True), "'anonymous' is for brokers on loopback only"),
+        (FAR_TLS, Security(anonymous=True), "'anonymous' is for brokers on loopback only"),
+        (NEAR, Security(), "nothing to prove oneself with"),
+        (FAR, Security(mechanisms=("PLAIN",)), "PLAIN would send the password in the clear"),
+        (FAR, Security(cert_file="c", mechanisms=("EXTERNAL",)), "EXTERNAL needs amqps:// and a certificate"),
+        (FAR_TLS, Security(mechanisms=("EXTERNAL",)), "EXTERNAL needs amqps:// and a certificate"),
+        (NEAR, Security(mechanisms=("SCRAM-SHA-1",)), "SCRAM-SHA-1 needs a user"),
+        (NEAR, Security(user="u", mechanisms=("ANONYMOUS",)), "ANONYMOUS needs the option 'anonymous'"),
+        (NEAR, Security(user="u", mechanisms=("GSSAPI",)), "'GSSAPI' is none of "),
+    ],
+)
+def test_what_is_never_tried(broker: Broker, security: Security, message: str) -> None:
+    """The binding does not start with it, and says why."""
+    with pytest.raises(BadBroker, match=message):
+        choose_mechanisms(broker, security)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://broker", "it begins with amqp:// or amqps://"),
+        ("amqp://", "it names no host"),
+        ("amqp://broker:none", "its port is no number of a port"),
+        ("amqp://broker:99999", "its port is no number of a port"),
+    ],
+)
+def test_what_is_no_url(url: str, reason: str) -> None:
+    """It is refused in words, without the password that may be in it."""
+    with pytest.raises(BadBroker, match=reason) as caught:
+        parse_url(url.replace("://", "://user:secret@"))
+    assert "secret" not in str(caught.value)
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    """Neither in representations nor in a URL; and a file that others may read is not taken."""
+    broker, password, path = parse_url("amqps://u%40x:p%2Fw@[::1]/host")
+    assert (password, path, broker.port, broker.user) == ("p/w", "host", 5671, "u@x")
+    assert str(broker) == "amqps://u%40x@[::1]:5671"
+    assert SECRET not in repr(Security(user="u", password=SECRET))
+    file = Path(password_file(tmp_path, f"{SECRET}\n"))
+    assert read_password(str(file)) == SECRET
+    file.chmod(0o640)
+    with pytest.raises(BadBroker, match="others may read the password file"):
+        read_password(str(file))
+    with pytest.raises(BadBroker, match="the password file cannot be read"):
+        read_password(str(tmp_path / "none"))
+
+
+def test_a_password_in_the_configuration(tmp_path: Path) -> None:
+    """It belongs into a file of its own: the binding does not start, and the daemon goes on."""
+    host = BusHost({"plugin": {"qmf": options(f"amqp://u:{SECRET}@127.0.0.1:1", tmp_path)}}, None)
+    with host:
+        (plugin,) = (one for one in host.server.plugins() if one.name == "qmf")
+        assert "the password belongs into a file" in str(plugin.error)
+        assert SECRET not in str(plugin.error)
+
+
+# -- with real brokers
+
+
+def test_wrong_password(broker: RabbitMQ, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The console is told; an agent is degraded and goes on trying; no log has the password."""
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(Unreachable, match=r"cannot reach the message bus: .*uthentication failed"):
+        Cluster(broker.url, password=SECRET).start(8.0)
+    table = options(broker.url, tmp_path, instance="h")
+    table["password_file"] = password_file(tmp_path, SECRET)
+    with BusHost({"plugin": {"qmf": table}}, None) as host:
+        end = time.monotonic() + 10.0
+        while "uthentication failed" not in host.made[-1].health().reason and time.monotonic() < end:
+            time.sleep(0.05)
+        assert host.made[-1].health().status == "degraded"
+        assert "uthentication failed" in host.made[-1].health().reason
+    assert SECRET not in caplog.text
+
+
+def test_password_in_tls(safe: Safe, on_bus: MakeHost) -> None:
+    """With the authority of the broker's certificate, agent and console meet over TLS."""
+    ca = str(safe.authority.cert)
+    on_bus("h", url=safe.url(USER), ca_file=ca)
+    with Cluster(safe.url(USER), security=Security(password=PASSWORD, ca_file=ca)) as cluster:
+        cluster.wait_for("h")
+        assert cluster.call("h", "Room.whisper") == USER
+
+
+@pytest.mark.parametrize("what", ["authority", "name"])
+def test_a_broker_that_is_not_the_one(safe: Safe, what: str) -> None:
+    """A certificate of another authority, or for another name: no password is sent."""
+    ca = safe.stranger.cert if what == "authority" else safe.authority.cert
+    url = safe.url(USER, "localhost" if what == "authority" else "127.0.0.1")
+    cluster = Cluster(url, security=Security(password=PASSWORD, ca_file=str(ca)))
+    with pytest.raises(Unreachable, match="certificate verify failed"):
+        cluster.start(3.0)
+
+
+def test_certificates_are_identities(safe: Safe, on_bus: MakeHost) -> None:
+    """EXTERNAL: no password anywhere; the common name is the user, and its role is what the host says."""
+    access = {"bus_users": {"engine": "operator"}}
+    on_bus(
+        "h",
+        url=safe.url("node"),
+        access=access,
+        mechanisms=["EXTERNAL"],
+        password_file="",
+        **safe.options(safe.client["node"]),
+    )
+    security = Security(user="engine", mechanisms=("EXTERNAL",), **safe.options(safe.client["engine"]))
+    with Cluster(safe.url(), security=security) as cluster:
+        cluster.wait_for("h")
+        assert cluster.call("h", "Room.add", {"left": 1}) == 2
+        with pytest.raises(CallRefused, match="engine") as caught:
+            cluster.call("h", "Room.whisper")
+    assert caught.value.slug == "forbidden"
+
+
+def test_a_certificate_of_a_stranger(safe: Safe) -> None:
+    """One that the broker's authority did not issue gets nobody in."""
+    pair = safe.stranger.issue("engine")
+    security = Security(user="engine", mechanisms=("EXTERNAL",), **safe.options(pair))
+    with pytest.raises(Unreachable, match="cannot reach the message bus"):
+        Cluster(safe.url(), security=security).start(2.0)
+
+
+def test_anonymous(broker: RabbitMQ, on_bus: MakeHost) -> None:
+    """By explicit option, on loopback: callers have the role of loopback, whoever they say they are."""
+    url = broker.url.replace(f"{USER}@", "")
+    on_bus("h", url=url, anonymous=True, password_file="", access={"loopback": "monitor"})
+    with Cluster(url, security=Security(anonymous=True)) as cluster:
+        cluster.wait_for("h")
+        assert cluster.call("h", "Room.add", {"left": 1}) == 2
+    with Cluster(broker.url, password=PASSWORD) as cluster:
+        cluster.wait_for("h")
+        with pytest.raises(CallRefused, match="loopback") as caught:
+            cluster.call("h", "Room.whisper")
+    assert caught.value.slug == "forbidden"
+
+
+@pytest.fixture
+def sasl(tmp_path: Path) -> Path:
+    """A folder with Cyrus SASL's configuration of a server, and a user in its database."""
+    folder = tmp_path / "sasl"
+    folder.mkdir()
+    database = folder / "users.db"
+    subprocess.run(
+        ["saslpasswd2", "-c", "-p", "-f", database, "-u", socket.gethostname(), "engine"],
+        input=SECRET,
+        text=True,
+        check=True,
+        capture_output=True,
+    )
+    (folder / "qpidd-peer.conf").write_text(
+        f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_scram(sasl: Path, mechanism: str) -> None:
+    """A server with Cyrus SASL, as qpidd is one, knows who is there and has not seen the password."""
+    with QpiddPeer(mechanism, sasl) as peer:
+        url = peer.url.replace("//", "//engine@")
+        with Cluster(url, security=Security(password=SECRET, mechanisms=(mechanism,))):
+            pass
+        assert peer.users[-1].partition("@")[0] == "engine"
+        with pytest.raises(Unreachable, match="uthentication failed"):
+            Cluster(url, security=Security(password="wrong", mechanisms=(mechanism,))).start(2.0)
