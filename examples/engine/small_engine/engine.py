@@ -83,12 +83,13 @@ class Engine:
         with self._changes(found.id) as changes:
             try:
                 self._cluster.call(target, "VM.migrationCreate", {"vmID": found.id, "params": definition})
-                params = {"vmId": found.id, "dst": self._address(target), "mode": "remote"}
+                params = {"vmId": found.id, **self._destination(target)}
                 self._cluster.call(source, "VM.migrate", {"vmID": found.id, "params": params})
                 self._until_moved(changes, source, target, found.id, timeout)
             except (CallRefused, EngineError) as error:
                 self._give_up(target, found.id)
                 raise EngineError(f"'{found.name}' stays on {source}: {error}") from error
+        self._forget(source, found.id)
         return self._machine(target, found.id)
 
     def restart_from(
@@ -143,9 +144,12 @@ class Engine:
         definition = self._cluster.call(host, "VM.getInfo", {"vmID": vm_id})
         return Machine(host, str(definition["status"]), definition)
 
-    def _address(self, host: str) -> str:
+    def _destination(self, host: str) -> dict[str, str]:
+        """Where the source finds the target's libvirt, and where QEMU sends the memory."""
+        if address := self._addresses.get(host):
+            return {"dst": address, "dstqemu": address}
         names = {one.id: one.name for one in self._cluster.hosts()}
-        return self._addresses.get(host) or names.get(host, "")
+        return {"dst": names.get(host, "")}
 
     # -- waiting
 
@@ -202,6 +206,15 @@ class Engine:
             # It says no also of a machine that has left.
             if self._status(source, vm_id) != "Down":
                 raise
+
+    def _forget(self, source: str, vm_id: str) -> None:
+        """The source still tells how the machine ended there: when that is so, it need not any more."""
+        end = time.monotonic() + 10 * _LOOK
+        while self._status(source, vm_id) != "Down" and time.monotonic() < end:
+            time.sleep(_LOOK / 10)
+        with suppress(CallRefused, Unreachable):
+            if self._status(source, vm_id) == "Down":
+                self._cluster.call(source, "VM.destroy", {"vmID": vm_id})
 
     def _give_up(self, target: str, vm_id: str) -> None:
         """Give the place on the target up; never a machine that runs there."""
