@@ -9,12 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_engine import Engine, EngineError, Machine
 from small_engine.__main__ import main
 
+from tests.settled import Held
 from vdsm_qmf.console import Cluster
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
@@ -56,6 +58,11 @@ class Host:
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of its process; 0 if there is none."""
+        return self._process.pid if self._process is not None else 0
+
     def start(self) -> None:
         """Start it."""
         with self._log.open("ab") as log:
@@ -89,6 +96,17 @@ def hosts(broker: RabbitMQ) -> Iterator[dict[str, Host]]:
     finally:
         for host in made.values():
             host.end()
+
+
+@pytest.fixture(autouse=True)
+def settled(hosts: dict[str, Host]) -> Iterator[None]:
+    """As everywhere, nothing is left behind; a daemon that a test has started again is the module's."""
+    before = Held.now()
+    yield
+    restarted = {f"vdsmd ({host.pid})" for host in hosts.values()}
+    before = replace(before, children=before.children | restarted)
+    if left := before.left_since():
+        pytest.fail(f"left behind: {left}")
 
 
 @pytest.fixture

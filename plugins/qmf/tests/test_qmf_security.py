@@ -153,7 +153,7 @@ def test_wrong_password(broker: RabbitMQ, tmp_path: Path, caplog: pytest.LogCapt
         end = time.monotonic() + 10.0
         while "uthentication failed" not in host.made[-1].health().reason and time.monotonic() < end:
             time.sleep(0.05)
-        assert host.made[-1].health().status == "degraded"
+        assert host.made[-1].health().state == "degraded"
         assert "uthentication failed" in host.made[-1].health().reason
     assert SECRET not in caplog.text
 
