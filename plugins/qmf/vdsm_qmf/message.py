@@ -26,6 +26,8 @@ LIST: Final = "amqp/list"
 #: Descriptors of the sections of a message (AMQP 1.0, section 3.2).
 _PROPERTIES: Final = 0x73
 _APPLICATION_PROPERTIES: Final = 0x74
+#: What Proton's decoder raises of bytes that are no message; the overflow is that of a character's number.
+_UNREADABLE: Final = (ProtonException, ValueError, TypeError, AttributeError, KeyError, OverflowError)
 _BEFORE_BODY: Final = (0x70, 0x71, 0x72, _PROPERTIES, _APPLICATION_PROPERTIES)
 #: The same two by their names, which a sender may use as well.
 _NAMED: Final[dict[Any, Any]] = {
@@ -134,7 +136,7 @@ def parse(data: bytes) -> Request:
     """
     try:
         return _parse(data)
-    except (ProtonException, ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         return parse_head(data, Malformed(reason=f"it is no AMQP message ({error})"))
 
 
@@ -184,7 +186,7 @@ def parse_head(data: bytes, broken: Exception) -> Request:
                 break
             found[number] = described.value
             data = data[used:]
-    except (ProtonException, ValueError, TypeError, AttributeError, KeyError):
+    except _UNREADABLE:
         if _PROPERTIES not in found:
             raise Malformed(reason="it is no AMQP message") from None
     section = found.get(_PROPERTIES, [])

@@ -9,6 +9,34 @@ import pytest
 from vdsm_bridge.context import Context
 from vdsm_core.types import builtins, convert
 
+#: What VDSM always told: the newest schema's members that are not optional, and those of 3.1.
+ALWAYS = {
+    "Host.getCapabilities": (
+        "additionalFeatures autoNumaBalancing bondings bridges clusterLevels cpuCores cpuFlags cpuModel "
+        "cpuSockets cpuSpeed cpuThreads cpuTopology emulatedMachines guestOverhead HBAInventory hooks "
+        "hostdevPassthrough ISCSIInitiatorName kdumpStatus kvmEnabled lastClient lastClientIface "
+        "management_ip memSize nameservers netConfigDirty networks nics numaNodeDistance numaNodes "
+        "onlineCpus operatingSystem packages2 reservedMem rngSources selinux software_revision "
+        "software_version supportedENGINEs supportedProtocols supportedRHEVMs supportsIPv6 uuid "
+        "vdsmToCpusAffinity version_name vlans vmTypes vncEncrypted"
+    ),
+    "Host.getStats": (
+        "anonHugePages cpuIdle cpuLoad cpuStatistics cpuSys cpuSysVdsmd cpuUser cpuUserVdsmd dateTime "
+        "diskStats elapsedTime generationID haStats incomingVmMigrations ksmCpu ksmMergeAcrossNodes ksmPages "
+        "ksmState memAvailable memCommitted memFree memShared memUsed momStatus netConfigDirty network "
+        "numaNodeMemFree outgoingVmMigrations rxDropped rxRate statsAge storageDomains swapFree swapTotal "
+        "thpState txDropped txRate vmActive vmCount vmMigrating"
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ALWAYS)
+def test_the_host_tells_all_that_vdsm_told(vms, verb):
+    """Every member that clients may count on is there; nothing stands for "not known"."""
+    told = builtins(vms.call(verb))
+    assert set(ALWAYS[verb].split()) - set(told) == set()
+    assert [name for name, value in told.items() if value is None] == []
+
 
 def test_lists_in_their_three_forms(vms):
     """Ids, short records, full records; in full by either verb."""
