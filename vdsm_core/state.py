@@ -7,6 +7,7 @@ after a power cut.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vdsm_core.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 MEMORY: Final = ":memory:"
 
@@ -71,6 +74,22 @@ class StateStore:
         """Run one changing statement, durably; the number of rows it changed."""
         with self._lock:
             return self._open().execute(sql, values).rowcount
+
+    def write_soon(self, sql: str, *values: Any) -> None:
+        """Run one changing statement that nobody waits for, and whose failure nobody is to pay for.
+
+        It is kept if the daemon is killed; if the power fails, only once something durable follows.
+        """
+        with self._lock:
+            connection = self._open()
+            try:
+                # In WAL mode NORMAL leaves it to the next durable write, or checkpoint, to force the disk.
+                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.execute(sql, values)
+            except sqlite3.Error as error:
+                log.warning("The state store lacks a change: %s", error)
+            finally:
+                connection.execute("PRAGMA synchronous=FULL")
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:

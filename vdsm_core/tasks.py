@@ -38,6 +38,7 @@ FINAL: Final = frozenset({"finished", "failed", "recovered"})
 #: VDSM's end and start texts.
 _STARTING: Final = "Task is initializing"
 _DONE: Final = "1 jobs completed successfully"
+_KEEP: Final = "INSERT OR REPLACE INTO tasks VALUES (?, ?)"
 
 
 class TaskAborted(VdsmError):
@@ -336,26 +337,30 @@ class Tasks:
             if changes.get("message") == "":
                 del changes["message"]
             record = self._records[task_id] = msgspec.structs.replace(self._records[task_id], **changes)
-            if "state" in changes:  # progress alone is not worth a write to the disk
+            if "state" in changes:
                 self._store(record)
             elif (early := self._told.get(task_id, 0.0) + PROGRESS_INTERVAL - time.monotonic()) <= 0:
-                self._tell(record)
+                self._tell_progress(record)
             elif task_id not in self._late and not self._stopping:
                 timer = self._late[task_id] = threading.Timer(early, self._tell_late, (task_id,))
                 timer.start()
 
     def _store(self, record: TaskRecord) -> None:
         # Under the lock, so that the store and the subscribers see every change in its order.
-        self._state.write(
-            "INSERT OR REPLACE INTO tasks VALUES (?, ?)", record.id, msgspec.json.encode(record)
-        )
+        self._state.write(_KEEP, record.id, msgspec.json.encode(record))
+        self._tell(record)
+
+    def _tell_progress(self, record: TaskRecord) -> None:
+        # Not worth to wait for the disk, but a crash shall not make the task say that it stood at 0 %.
+        self._state.write_soon(_KEEP, record.id, msgspec.json.encode(record))
         self._tell(record)
 
     def _tell_late(self, task_id: str) -> None:
         with self._lock:
             # Without its timer it has been told meanwhile.
-            if self._late.pop(task_id, None) is not None and task_id in self._records:
-                self._tell(self._records[task_id])
+            told = self._late.pop(task_id, None) is None
+            if not told and not self._stopping and task_id in self._records:
+                self._tell_progress(self._records[task_id])
 
     def _tell(self, record: TaskRecord) -> None:
         if (timer := self._late.pop(record.id, None)) is not None:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_writes_are_synchronous(store: StateStore) -> None:
     """The file is in WAL mode, and every commit reaches the disk."""
     assert store.rows("PRAGMA journal_mode") == [("wal",)]
     assert store.rows("PRAGMA synchronous") == [(2,)]  # FULL
+
+
+def test_what_nobody_waits_for(store: StateStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is in the file at once, the next write is durable again, and what cannot be written is told."""
+    store.migrate("lamps", ["CREATE TABLE lamps (id INTEGER PRIMARY KEY)"])
+    store.write_soon("INSERT INTO lamps VALUES (?)", 7)
+    assert store.rows("PRAGMA synchronous") == [(2,)]
+    with closing(sqlite3.connect(tmp_path / "state" / "state.sqlite")) as other:
+        assert other.execute("SELECT id FROM lamps").fetchall() == [(7,)]
+    store.write_soon("INSERT INTO lamps VALUES (?)", 7)
+    assert "lacks a change: UNIQUE" in caplog.text
+    assert store.rows("PRAGMA synchronous") == [(2,)]
 
 
 def test_the_folder_is_private(store: StateStore, tmp_path: Path) -> None:
