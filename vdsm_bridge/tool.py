@@ -151,8 +151,7 @@ def _show_table(name: str, values: dict[str, object], config: Config) -> None:
 
 def _config_docs(options: argparse.Namespace) -> int:
     found = installed.read(configuration.load(options.config))
-    # The first line is for who would edit the page.
-    page = reference.render(found)["options.md"].partition("\n\n")[2].rstrip()
+    page = reference.options.text(found).rstrip()
     if options.table:
         page = reference.options.section(page, options.table)
         if not page:

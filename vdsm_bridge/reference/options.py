@@ -29,6 +29,11 @@ _SWITCH: Final = ("`enabled`", "true or false", "", "`true`", "Whether the plugi
 
 def page(installed: Installed, _: Sources) -> str:
     """`options.md`."""
+    return text(installed)
+
+
+def text(installed: Installed) -> str:
+    """The page, which needs no source but the types of the options."""
     names = sorted({plugin.name for plugin in installed.plugins})
     parts = [_INTRODUCTION]
     parts += [_table(name, type_, line(type_), []) for name, type_ in TABLES.items()]
