@@ -23,7 +23,7 @@ from vdsm_qmf.schema import build
 from vdsm_qmf.testing import RabbitMQ
 
 from .amqp_bytes import plain
-from .conftest import Console, MakeHost
+from .conftest import BusHost, Console, MakeHost, options
 from .probe import Probe
 
 AGENT = "vdsm:vdsmd:h"
@@ -281,6 +281,20 @@ def test_a_broker_that_hangs_stops_nothing_else(
             numbers.append(event.seq)
         assert len(numbers) == 3000
         assert numbers == sorted(set(numbers))
+
+
+def test_the_next_broker(own_broker: RabbitMQ, broker: RabbitMQ, tmp_path: Path) -> None:
+    """Brokers are tried in turn: one that is not there costs a moment, one that dies leads to the next."""
+    table = options("", tmp_path, instance="h")
+    table["brokers"] = ["amqp://guest@127.0.0.1:1", own_broker.url, broker.url]
+    with BusHost({"plugin": {"qmf": table}, "access": {"bus_users": {"guest": "admin"}}}, None) as host:
+        with Cluster(own_broker.url, password="guest") as cluster:
+            cluster.wait_for("h")
+        own_broker.kill()
+        with Cluster([own_broker.url, broker.url], password="guest") as cluster:
+            cluster.wait_for("h", timeout=30.0)
+            assert cluster.call("h", "Room.add", {"left": 1}) == 2
+        assert host.made[-1].address == (f"{broker.url}/vdsm:vdsmd:h",)
 
 
 # -- what it says of itself

@@ -146,7 +146,7 @@ def test_wrong_password(broker: RabbitMQ, tmp_path: Path, caplog: pytest.LogCapt
     """The console is told; an agent is degraded and goes on trying; no log has the password."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(Unreachable, match=r"cannot reach the message bus: .*uthentication failed"):
-        Cluster(broker.url, password=SECRET).start(8.0)
+        Cluster(broker.url, password=SECRET).start(60.0)
     table = options(broker.url, tmp_path, instance="h")
     table["password_file"] = password_file(tmp_path, SECRET)
     with BusHost({"plugin": {"qmf": table}}, None) as host:
@@ -174,7 +174,7 @@ def test_a_broker_that_is_not_the_one(safe: Safe, what: str) -> None:
     url = safe.url(USER, "localhost" if what == "authority" else "127.0.0.1")
     cluster = Cluster(url, security=Security(password=PASSWORD, ca_file=str(ca)))
     with pytest.raises(Unreachable, match="certificate verify failed"):
-        cluster.start(3.0)
+        cluster.start(60.0)
 
 
 def test_certificates_are_identities(safe: Safe, on_bus: MakeHost) -> None:
@@ -202,7 +202,7 @@ def test_a_certificate_of_a_stranger(safe: Safe) -> None:
     pair = safe.stranger.issue("engine")
     security = Security(user="engine", mechanisms=("EXTERNAL",), **safe.options(pair))
     with pytest.raises(Unreachable, match="cannot reach the message bus"):
-        Cluster(safe.url(), security=security).start(2.0)
+        Cluster(safe.url(), security=security).start(4.0)
 
 
 def test_anonymous(broker: RabbitMQ, on_bus: MakeHost) -> None:
@@ -247,4 +247,4 @@ def test_scram(sasl: Path, mechanism: str) -> None:
             pass
         assert peer.users[-1].partition("@")[0] == "engine"
         with pytest.raises(Unreachable, match="uthentication failed"):
-            Cluster(url, security=Security(password="wrong", mechanisms=(mechanism,))).start(2.0)
+            Cluster(url, security=Security(password="wrong", mechanisms=(mechanism,))).start(60.0)

@@ -30,6 +30,8 @@ _LOOK_AGAIN: Final = 0.02
 #: Seconds that one attempt to connect may take, up to the last link.
 _ATTEMPT: Final = 15.0
 _GOODBYE: Final = 1.0
+#: Parts of reasons that another attempt does not change: who one is, or who the broker is.
+_HOPELESS: Final = ("amqp:unauthorized-access", "certificate verify failed")
 
 
 class Subscription(NamedTuple):
@@ -95,6 +97,7 @@ class Bus:
         self._stopping = False
         self._flushing = False
         self._failures = 0
+        self._refusals = 0
         self._up_since = 0.0
         self._stopped = threading.Event()
         # Of each subscription: messages that the listener has and has not done with, of whichever connection.
@@ -121,6 +124,11 @@ class Bus:
     def is_up(self) -> bool:
         """Whether messages can be sent now."""
         return self._up
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every broker was tried, and each has refused who asks, or is not the one it should be."""
+        return self._refusals >= len(self.settings.brokers)
 
     @property
     def broker(self) -> Broker:
@@ -266,6 +274,7 @@ class Bus:
             if time.monotonic() - self._up_since > self.settings.reconnect_most:
                 # One that ends soon after it began counts as failed: the broker has too much to do.
                 self._failures = 0
+        self._refusals = self._refusals + 1 if any(part in reason for part in _HOPELESS) else 0
         self._attempts += 1
         self.loop.call_later(self._pause(), self._connect)
 

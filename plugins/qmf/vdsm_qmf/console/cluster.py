@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a call may take if nothing else is said.
 TIMEOUT: Final = 60.0
+#: Seconds between two looks whether there is any hope to connect.
+_LOOK: Final = 0.05
 _MESSAGES: Final = 100_000
 _LARGEST_ANSWER: Final = 256 * 1024 * 1024
 
@@ -102,11 +105,14 @@ class Cluster:
     def start(self, timeout: float = 15.0) -> None:
         """Connect.
 
-        :raises Unreachable: there was no connection within `timeout` seconds
+        :raises Unreachable: there was no connection within `timeout` seconds, or there will be none
         """
         self._loop.start()
         self._bus.start()
-        if not self._connected.wait(timeout):
+        end = time.monotonic() + timeout
+        while not self._connected.wait(_LOOK) and time.monotonic() < end and not self._bus.is_refused:
+            pass
+        if not self._connected.is_set():
             trouble = self._bus.trouble
             self.close()
             raise Unreachable(f"cannot reach the message bus: {trouble}")
