@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 
 import pytest
+from proton import Message
 
 from vdsm_bridge.testing import TestHost
 from vdsm_qmf.console import CallRefused, Cluster, HostChange, Unreachable
+from vdsm_qmf.message import Address
 from vdsm_qmf.testing import RabbitMQ
 
 from .conftest import HEARTBEAT, Console, MakeHost
+from .probe import Probe
 
 LAMP = "00000000-0000-4000-8000-00000000000e"
 #: Heartbeats say their interval in whole seconds.
@@ -285,3 +288,36 @@ def test_from_now_on(on_bus: MakeHost, console: Console) -> None:
             host.call("Lamp.switch", lampID=LAMP, lit=True)
             event = late.next(20.0)
             assert event == early.next(20.0)
+
+
+@pytest.mark.parametrize(
+    ("opcode", "body", "agent"),
+    [
+        ("_agent_heartbeat_indication", {"_values": {}}, "vdsm:vdsmd:a"),
+        ("_agent_heartbeat_indication", {"_values": {"_name": "a", "_heartbeat_interval": 1}}, "a"),
+        ("_agent_heartbeat_indication", {"_values": {"_name": "v:p:i", "_heartbeat_interval": "x"}}, "v:p:i"),
+        ("_data_indication", [{"_values": {"eventSeq": 1}}], "no name"),
+        ("_data_indication", [{"_values": {"eventSeq": "x", "eventPrevious": 0}}], "vdsm:vdsmd:a"),
+        ("_data_indication", [{"_values": {"eventSeq": 10**6}}], "vdsm:vdsmd:a"),
+        ("_method_response", {"_arguments": []}, "vdsm:vdsmd:a"),
+        ("_exception", {}, "vdsm:vdsmd:a"),
+        ("nothing", None, "vdsm:vdsmd:a"),
+    ],
+)
+def test_nonsense_on_the_bus(
+    on_bus: MakeHost, console: Console, broker: RabbitMQ, opcode: str, body: object, agent: str
+) -> None:
+    """Whatever somebody sends: the console goes on, and its streams too."""
+    host = lamp(on_bus("a"))
+    cluster = console()
+    cluster.wait_for("a")
+    with cluster.events("|sample|switched") as stream, Probe(broker.url) as probe:
+        properties = {"qmf.opcode": opcode, "qmf.agent": agent, "qmf.content": "_event"}
+        message = Message(body=body, properties=properties, correlation_id="1")
+        message.inferred = False
+        for topic in ("agent.ind.heartbeat.vdsm.vdsmd.a", "agent.ind.event.vdsm.a.info.vdsm.vdsmd.a"):
+            probe.raw(bytes(message.encode()), Address("qmf.default.topic", topic))
+        switch(host, 3)
+        events = [stream.next(20.0) for _ in range(3)]
+        assert [event.params["lit"] for event in events if event is not None] == [False, True, False]
+        assert cluster.call("a", "Room.add", {"left": 1}) == 2

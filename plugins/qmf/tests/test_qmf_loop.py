@@ -99,6 +99,15 @@ def test_outbox_is_bounded_in_bytes() -> None:
     assert outbox.put(letter(500), timeout=10.0)
 
 
+def test_events_leave_room_for_answers() -> None:
+    """However many wait for a slow broker, half of the room is for what somebody waits for."""
+    outbox = Outbox(10_000)
+    while outbox.put(letter(100, told=[])):
+        pass
+    assert outbox.weight <= 5_000
+    assert outbox.put(letter(4_000))
+
+
 def test_outbox_drops_what_is_too_old() -> None:
     """Who waits for the outcome is told, and the room is free."""
     outbox, told = Outbox(10_000), list[bool]()

@@ -116,4 +116,6 @@ class Outbox:
             self.done(letter, taken=False)
 
     def _fits(self, letter: Letter) -> bool:
-        return not self._weight or self._weight + letter.weight <= self._limit
+        # Sure ones are events, of which there may be any number: they leave room for answers.
+        limit = self._limit if letter.outcome is None else self._limit // 2
+        return not self._weight or self._weight + letter.weight <= limit

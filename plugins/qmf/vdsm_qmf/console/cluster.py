@@ -326,10 +326,10 @@ class Cluster:
                 request = message.parse_head(data, Oversized(limit=_LARGEST_ANSWER))
             else:
                 request = message.parse(data)
-        except Malformed as error:
-            log.debug("A message cannot be read: %s", error)
-        else:
             self._take(request)
+        except (Malformed, ValueError, TypeError, KeyError) as error:
+            # Anybody on the bus can send anything.
+            log.warning("A message is not understood: %r", error)
         finally:
             self._bus.done(link)
 
