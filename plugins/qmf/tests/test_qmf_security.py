@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import subprocess
@@ -12,20 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from proton import Message
 
 from vdsm_qmf.bus import BadBroker, Broker, Security, parse_url, read_password
 from vdsm_qmf.bus.security import choose_mechanisms
 from vdsm_qmf.console import CallRefused, Cluster, Unreachable
+from vdsm_qmf.message import Address
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ, TlsFiles
 
 from .certificates import Authority, Pair
 from .conftest import BusHost, MakeHost, options, password_file
+from .probe import Probe
 from .qpidd_peer import QpiddPeer
 
 FAR = Broker(host="broker.example", port=5672, user="u")
 FAR_TLS = Broker(host="broker.example", port=5671, tls=True, user="u")
 NEAR = Broker(host="127.0.0.1", port=5672)
 SECRET = "a secret of the test"
+LAMP = "00000000-0000-4000-8000-000000000011"
 
 
 class Safe:
@@ -248,3 +253,56 @@ def test_scram(sasl: Path, mechanism: str) -> None:
         assert peer.users[-1].partition("@")[0] == "engine"
         with pytest.raises(Unreachable, match="uthentication failed"):
             Cluster(url, security=Security(password="wrong", mechanisms=(mechanism,))).start(60.0)
+
+
+class Strict(RabbitMQ):
+    """A broker with the permissions of the how-to: a host's user, and an engine's."""
+
+    #: Every user makes queues of its own only, and may use the two exchanges.
+    OWN = r"^amq\.gen-.*"
+    BOTH = r"^(amq\.gen-.*|qmf\.default\.(topic|direct))$"
+    #: What each may send to the topic exchange, and hear there.
+    TOPICS = {
+        "node": (r"^agent\.ind\..*", r"^console\.request\.agent_locate$"),
+        "engine": (r"^console\.request\.agent_locate$", r"^agent\.ind\..*"),
+    }
+
+    def _write_files(self) -> None:
+        super()._write_files()
+        file = self.folder / "definitions.json"
+        document = json.loads(file.read_text())
+        document["permissions"] = [
+            {"user": name, "vhost": "/", "configure": self.OWN, "write": self.BOTH, "read": self.BOTH}
+            for name in self.users
+        ]
+        document["topic_permissions"] = [
+            {"user": name, "vhost": "/", "exchange": "qmf.default.topic", "write": write, "read": read}
+            for name, (write, read) in self.TOPICS.items()
+        ]
+        file.write_text(json.dumps(document))
+
+
+def test_permissions_of_the_howto(on_bus: MakeHost, tmp_path: Path) -> None:
+    """With them hosts and engine work, and an engine's user cannot pretend to be a host."""
+    with Strict(tmp_path / "strict", users={"node": PASSWORD, "engine": PASSWORD}) as broker:
+        node, engine = (broker.url.replace(USER, name) for name in ("node", "engine"))
+        host = on_bus("h", url=node, access={"bus_users": {"engine": "admin"}})
+        host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
+        with Cluster(engine, password=PASSWORD) as cluster:
+            cluster.wait_for("h")
+            assert cluster.call("h", "Room.whisper") == "engine"
+            with cluster.events("|sample|switched") as stream:
+                host.call("Lamp.switch", lampID=LAMP, lit=True)
+                assert stream.next(10.0) is not None
+            with Probe(engine, user="engine", password=PASSWORD) as probe:
+                before = probe.connections
+                forged = {"_values": {"_name": "vdsm:vdsmd:forged", "_heartbeat_interval": 1}}
+                message = Message(body=forged, properties={"qmf.opcode": "_agent_heartbeat_indication"})
+                address = Address("qmf.default.topic", "agent.ind.heartbeat.vdsm.vdsmd.forged")
+                message.subject = address.key
+                probe.raw(bytes(message.encode()), address)
+                end = time.monotonic() + 10.0
+                while probe.connections == before and time.monotonic() < end:
+                    time.sleep(0.02)
+                assert probe.connections > before, "RabbitMQ ends the session of who may not"
+            assert cluster.living() == ["h"]
