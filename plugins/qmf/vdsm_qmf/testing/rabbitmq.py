@@ -88,9 +88,7 @@ class RabbitMQ:
 
         :raises BrokerFailed: it is not installed, or does not come up
         """
-        if not self.port:
-            self.port, self.secure_port, self._mapper_port, self._dist_port = _free_ports(4)
-            self._write_files()
+        self.prepare()
         try:
             if self._mapper is None:
                 self._start_mapper()
@@ -98,6 +96,12 @@ class RabbitMQ:
         except BaseException:
             self.stop()
             raise
+
+    def prepare(self) -> None:
+        """Choose its ports and write its files, which may be changed before `start`."""
+        if not self.port:
+            self.port, self.secure_port, self._mapper_port, self._dist_port = _free_ports(4)
+            self._write_files()
 
     def kill(self) -> None:
         """End it as a power cut does."""
