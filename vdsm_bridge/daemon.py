@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import queue
 import signal
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from vdsm_bridge.context import FlowFilter
 from vdsm_bridge.lifecycle import DaemonStops
@@ -60,10 +59,44 @@ def set_up_log(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
+class Signals:
+    """The signals that this process gets, in their order.
+
+    Python runs a handler some time after the signal, when the main thread has come to a good place; between
+    that place and a wait that begins there, a signal would lie unnoticed until the next one. So each is
+    written to a pipe when it comes, and read from there.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+
+    def __enter__(self) -> Self:
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        os.close(self._read)
+        os.close(self._write)
+
+    def add(self, number: int) -> None:
+        """Let `next` return a number that is no signal's."""
+        os.write(self._write, bytes([number]))
+
+    def next(self) -> int:
+        """Wait for the next one."""
+        return os.read(self._read, 1)[0]
+
+
 def _serve(loaded: Config, place: Path | None) -> int:
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(each, lambda caught, _: signals.put(caught))
+    with Signals() as signals:
+        return _serve_until(signals, loaded, place)
+
+
+def _serve_until(signals: Signals, loaded: Config, place: Path | None) -> int:
     server = Server(loaded)
     presence = Presence(loaded.daemon.run_dir)
     try:
@@ -74,12 +107,12 @@ def _serve(loaded: Config, place: Path | None) -> int:
     # Starts and reloads take their time when a plugin hangs. This thread hears the next signal meanwhile.
     control = ThreadPoolExecutor(1, thread_name_prefix="control")
     start = control.submit(_start, server, presence, place)
-    start.add_done_callback(lambda _: signals.put(_STARTED))
+    start.add_done_callback(lambda _: signals.add(_STARTED))
     work: Future[Any] = start
-    while (number := signals.get()) in {signal.SIGHUP, _STARTED}:
+    while (number := signals.next()) not in {signal.SIGTERM, signal.SIGINT}:
         if number == signal.SIGHUP:
             work = control.submit(_reload_and_tell, server, presence, place)
-        elif not start.result():
+        elif number == _STARTED and not start.result():
             control.shutdown()
             presence.release()
             return 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.daemon import main
+from vdsm_bridge.daemon import Signals, main
 
 CONFIG = """
 [daemon]
@@ -157,3 +157,19 @@ def test_main_can_be_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     """The console script's function returns the exit code."""
     assert main(["--config", str(tmp_path / "absent.toml")]) == 1
     assert capsys.readouterr().err.endswith("absent.toml: (file): No such file or directory\n")
+
+
+def test_no_signal_is_lost() -> None:
+    """Each is there, whenever it comes: also right before the wait for it begins."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        with Signals() as signals:
+            for _ in range(100):
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert signals.next() == signal.SIGHUP
+            signals.add(0)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert [signals.next(), signals.next()] == [0, signal.SIGTERM]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
