@@ -31,10 +31,11 @@ def test_there_are_plugins(tree: Tree) -> None:
 
 
 def test_plugin_folder(plugin: Plugin) -> None:
-    """A plugin folder holds its metadata, its README, its package and its tests; nothing else."""
+    """A plugin folder holds its metadata, licence, README, package and tests; nothing else."""
     assert {path.name for path in plugin.folder.iterdir() if is_source(path)} == {
         "pyproject.toml",
         "README.md",
+        "COPYING",
         plugin.package,
         "tests",
     }

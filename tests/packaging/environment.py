@@ -11,6 +11,9 @@ import venv
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 BIN = Path(sys.executable).parent
 SITE = Path(sysconfig.get_path("purelib"))
 #: No index, and the build tools of this environment: what is missing is an error, not a download.
@@ -19,6 +22,7 @@ OFFLINE = {
     "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it as the value of build_isolation
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_ROOT_USER_ACTION": "ignore",
+    "PYTHONPATH": "",  # or what lies in a checkout counts as installed
 }
 
 
@@ -53,8 +57,33 @@ class Environment:
                 continue
             for file in distribution.files or ():
                 top = file.parts[0]
-                if top not in {"..", "__pycache__"} and not (self.site / top).exists():
+                # Some distributions list files that they do not have.
+                if top in {"..", "__pycache__"} or not (SITE / top).exists():
+                    continue
+                if not (self.site / top).exists():
                     (self.site / top).symlink_to(SITE / top)
+
+    def needs(self, requirement: str) -> set[str]:
+        """What a distribution needs that is installed in it, and what that needs; as they say themselves."""
+        own = {canonicalize_name(each.name): each for each in metadata.distributions(path=[str(self.site)])}
+        found: set[str] = set()
+        seen: set[tuple[str, str]] = set()
+        queue = [Requirement(requirement)]
+        while queue:
+            wanted = queue.pop()
+            key = canonicalize_name(wanted.name)
+            distribution = own.get(key) or metadata.distribution(key)
+            if key not in own:
+                found.add(distribution.name)
+            for extra in {"", *wanted.extras}:
+                if (key, extra) not in seen:
+                    seen.add((key, extra))
+                    queue += _requirements(distribution, extra)
+        return found
+
+    def contents(self) -> list[str]:
+        """The distributions that it has, or sees."""
+        return sorted({each.name for each in metadata.distributions(path=[str(self.site)])}, key=str.lower)
 
     def install(self, *targets: Path) -> None:
         """Install wheels as they are."""
@@ -65,3 +94,8 @@ class Environment:
         """The environment variables of a shell in which it is active."""
         path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, **OFFLINE, "PATH": path, "VIRTUAL_ENV": str(self.folder)}
+
+
+def _requirements(distribution: metadata.Distribution, extra: str) -> list[Requirement]:
+    read = [Requirement(text) for text in distribution.requires or ()]
+    return [each for each in read if each.marker is None or each.marker.evaluate({"extra": extra})]

@@ -1,0 +1,72 @@
+"""Try each plugin alone with the core: `packaging/isolated.py [NAME ...]`.
+
+Each gets an environment of its own: our two wheels, what they and their `test` extra say that they need,
+and nothing else. What a plugin uses without saying so is not there. The tests are copied away from the
+checkout, so that the wheels are what is tested; slow ones, which `make test` runs, are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dist
+from source import ROOT
+
+from tests.packaging.environment import Environment
+
+FOLDER = ROOT / "build" / "isolated"
+#: What the tests of every plugin stand on, besides the kit in vdsm_bridge.testing.
+SHARED = ("conftest.py", "pyproject.toml", "tests/__init__.py", "tests/settled.py")
+
+
+def main() -> int:
+    """Try the plugins; the exit code is 1 if one failed."""
+    names = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
+    parser = argparse.ArgumentParser(description="Try each plugin alone with the core.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of these plugins only")
+    wanted = parser.parse_args().names or names
+    if unknown := sorted(set(wanted) - set(names)):
+        parser.error(f"no such plugin: {', '.join(unknown)}")
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    wheels = {file.name.split("-")[0]: file for file in dist.build(FOLDER / "dist") if file.suffix == ".whl"}
+    failed = [name for name in wanted if not _try(name, wheels)]
+    if failed:
+        print(f"isolated: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _try(name: str, wheels: dict[str, Path]) -> bool:
+    began = time.monotonic()
+    package = name if name == "vdsmsh" else f"vdsm_{name}"
+    environment = Environment(FOLDER / name / "venv")
+    environment.make()
+    environment.install(wheels["vdsm"], wheels[package])
+    environment.borrow(environment.needs(f"{package}[test]"))
+    work = FOLDER / name / "work"
+    for file in SHARED:
+        (work / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, work / file)
+    shutil.copytree(ROOT / "plugins" / name / "tests", work / "tests" / name)
+    print(f"isolated: {name}, beside {', '.join(environment.contents())}", flush=True)
+    with tempfile.TemporaryDirectory() as home:
+        pytest = (environment.python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", "-m", "not slow")
+        done = subprocess.run(
+            [*pytest, work / "tests" / name],
+            cwd=work,
+            env={**environment.variables(), "HOME": home},
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    print(f"isolated: {name} took {time.monotonic() - began:.0f} s", flush=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
