@@ -32,14 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     :returns: the exit code: 0 stopped on request, 1 could not start (standard error says why)
     """
-    parser = argparse.ArgumentParser(prog="vdsmd", description="The management daemon of one KVM host.")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="PLACE",
-        help="read this file instead of the default ones; or this folder's vdsm.toml and conf.d",
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         loaded = config.load(options.config)
     except ConfigError as error:
@@ -47,6 +40,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     set_up_log(loaded.daemon.log_level)
     return _serve(loaded, options.config)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What `vdsmd` may be started with."""
+    words = argparse.ArgumentParser(prog="vdsmd", description="The management daemon of one KVM host.")
+    words.add_argument(
+        "--config",
+        type=Path,
+        metavar="PLACE",
+        help="read this file instead of the default ones; or this folder's vdsm.toml and conf.d",
+    )
+    return words
 
 
 def set_up_log(level: str) -> None:

@@ -39,13 +39,13 @@ def add(commands: Commands[argparse.ArgumentParser], file: argparse.ArgumentPars
     show = words.add_parser(
         "show", help="one plugin: where it is from, its state, verbs and options", parents=[file]
     )
-    show.add_argument("name", metavar="NAME")
+    show.add_argument("name", metavar="NAME", help="its name, as `plugin list` has it")
     show.set_defaults(run=_show)
     for word, on in (("enable", True), ("disable", False)):
         switch = words.add_parser(
             word, help=f"switch a plugin {'on' if on else 'off'}, also in the running daemon", parents=[file]
         )
-        switch.add_argument("name", metavar="NAME")
+        switch.add_argument("name", metavar="NAME", help="its name, as `plugin list` has it")
         switch.add_argument("--no-reload", action="store_true", help="only write the file")
         _add_timeout(switch)
         switch.set_defaults(run=_switch, on=on)

@@ -37,7 +37,7 @@ class NoSuchTable(NotFound):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tool; the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     silence = logging.NullHandler()
     logging.getLogger().addHandler(silence)  # what fails is told in one line each, not as a log
     try:
@@ -61,20 +61,21 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The commands of `vdsm-tool`."""
+    words = argparse.ArgumentParser(
         prog="vdsm-tool",
         description="Look at an installation of vdsm, check its configuration, switch its plugins.",
         epilog="Exit codes: 0 done; 1 it cannot be done; 2 wrong usage; 3 something is not well.",
     )
-    add_place(parser, default=None)
+    add_place(words, default=None)
     # After the command, too; there without a default, or it would undo what stands before the command.
     file = argparse.ArgumentParser(add_help=False)
     add_place(file, default=argparse.SUPPRESS)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = words.add_subparsers(required=True, metavar="COMMAND")
     _add_config(commands, file)
     docs = commands.add_parser("docs", help="write the reference pages")
-    docs.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    docs.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where they go")
     docs.add_argument("--plugins", nargs="+", default=(), metavar="NAME", help="of these plugins only")
     docs.set_defaults(run=_docs)
     plugin_commands.add(commands, file)
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("name", metavar="NAME", type=_word, help="whose it is")
     token.add_argument("role", metavar="ROLE", choices=ROLES, help=", ".join(ROLES))
     token.set_defaults(run=_token)
-    return parser
+    return words
 
 
 def _add_config(commands: Commands[argparse.ArgumentParser], file: argparse.ArgumentParser) -> None:
@@ -116,8 +117,8 @@ def _config_check(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
     found = installed.read(config)
     dropin.check(config, found)
-    for name in config.plugin:
-        if name not in found.names and config.enabled(name):
+    for name, table in config.plugin.items():
+        if name not in found.names and table and config.enabled(name):
             say(f"[plugin.{name}] belongs to no plugin that is installed")
     for notice in deprecated.options_in_use(config.origin):
         say(notice)

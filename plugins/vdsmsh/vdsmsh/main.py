@@ -64,7 +64,7 @@ def _run(words: list[str], streams: Streams) -> int:
     if words[:1] == [_COMPLETE]:
         return _candidates(words[1:], streams)
     connection, words = take_connection(words)
-    parsed = _front().parse_args(words)
+    parsed = front().parse_args(words)
     words = parsed.command
     if parsed.version:
         print(f"vdsmsh {_version()}", file=streams.stdout)
@@ -97,7 +97,7 @@ def open_session(connection: dict[str, str], streams: Streams) -> Session:
     return Session(target.connect(url, proof), CatalogueCache(url), streams)
 
 
-def _front() -> Any:
+def front() -> Any:
     """What may stand before the command."""
     parser = Parser(prog="vdsmsh", add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="store_true")

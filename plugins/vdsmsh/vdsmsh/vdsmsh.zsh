@@ -13,4 +13,8 @@ _vdsmsh() {
         _files
     fi
 }
-compdef _vdsmsh vdsmsh
+if [[ $funcstack[1] == _vdsmsh ]]; then
+    _vdsmsh "$@"
+else
+    compdef _vdsmsh vdsmsh
+fi
