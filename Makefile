@@ -15,7 +15,7 @@ PACKAGES := vdsm_core vdsm_bridge $(patsubst %/py.typed,%,$(wildcard plugins/*/*
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## install everything that running and testing need
@@ -42,13 +42,26 @@ lint: setup ## style, types, import rules
 test: lint ## lint, then every test (ARGS: for pytest)
 	$(PYTHON) -m pytest $(ARGS)
 
+.PHONY: isolated
+isolated: setup ## try each plugin alone with the core, in an environment of its own (ARGS: names of plugins)
+	PYTHONPATH=. $(PYTHON) packaging/isolated.py $(ARGS)
+
+.PHONY: dist
+dist: setup ## build every sdist and wheel into dist/; two builds are equal
+	$(PYTHON) packaging/dist.py dist
+
+.PHONY: packages
+packages: setup ## build the Debian packages in a Debian 13 folder, and try them in another (as root)
+	$(PYTHON) -m pytest -s -o pythonpath=". packaging" packaging/tests $(ARGS)
+
 .PHONY: bench
 bench: setup ## measure, each figure beside its yardstick (ARGS: for bench)
 	$(PYTHON) -m bench $(ARGS)
 
 .PHONY: docs
-docs: setup ## write the generated reference
+docs: setup ## write the generated reference, manual pages and completions
 	$(BIN)/vdsm-tool docs --output docs/reference --plugins base $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
+	$(PYTHON) packaging/manuals.py
 
 .PHONY: clean
 clean: ## remove what was built, the virtual environment included

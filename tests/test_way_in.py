@@ -23,10 +23,12 @@ def test_make_lists_every_target() -> None:
     assert all(len(line.split()) > 3 for line in answer.stdout.splitlines())
 
 
-def test_ci_runs_make_test() -> None:
-    """CI's entrance is that of everybody."""
+def test_ci_runs_make() -> None:
+    """CI's entrance is that of everybody, and stops at the first failure."""
     script = ROOT / ".ci" / "run"
-    assert script.read_text().splitlines()[-1] == "exec make test"
+    lines = script.read_text().splitlines()
+    assert "set -euo pipefail" in lines
+    assert re.findall(r"\bmake (\w+)$", "\n".join(lines), re.MULTILINE) == ["test", "isolated", "packages"]
     assert script.stat().st_mode & 0o111
 
 

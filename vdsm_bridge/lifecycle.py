@@ -212,7 +212,8 @@ class Lifecycle:
 
     def _remark_on(self, config: Config) -> None:
         for name in sorted(set(config.plugin) - {plugin.found.name for plugin in self._plugins}):
-            if config.enabled(name):
+            # An empty one asks for nothing: packages leave those of their examples behind.
+            if config.enabled(name) and config.plugin[name]:
                 log.warning("The table [plugin.%s] belongs to no plugin that is installed", name)
         for notice in deprecated.options_in_use(config.origin):
             log.warning("%s", notice)

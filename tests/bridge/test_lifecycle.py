@@ -376,9 +376,12 @@ def test_a_table_without_a_plugin_is_named(
     make_vdsm_host: Callable[..., TestHost], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once, in the log; a package may have gone and have left its file."""
-    make_vdsm_host(config={"plugin": {"ghost": {"x": 1}, "silent_ghost": {"enabled": False}}})
+    make_vdsm_host(
+        config={"plugin": {"ghost": {"x": 1}, "silent_ghost": {"enabled": False}, "empty_ghost": {}}}
+    )
     assert caplog.text.count("The table [plugin.ghost] belongs to no plugin that is installed") == 1
     assert "silent_ghost" not in caplog.text
+    assert "empty_ghost" not in caplog.text
 
 
 def test_a_broken_plugin_stays_broken_through_the_switch(make_vdsm_host: Callable[..., TestHost]) -> None:

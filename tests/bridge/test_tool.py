@@ -57,10 +57,12 @@ def test_a_bad_configuration(file: Path, capsys: pytest.CaptureFixture[str], tex
 
 
 def test_a_table_of_a_plugin_that_is_not_installed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told, but it stops nothing: a package may have gone and have left its file."""
-    file.write_text("[plugin.pigeon]\nloft = 1")
+    """It is told, unless empty, but it stops nothing: a package may have gone and have left its file."""
+    file.write_text("[plugin.pigeon]\nloft = 1\n[plugin.dove]")
     assert main(["--config", str(file), "config", "check"]) == 0
-    assert "[plugin.pigeon] belongs to no plugin that is installed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "[plugin.pigeon] belongs to no plugin that is installed" in said
+    assert "dove" not in said
 
 
 def test_what_holds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,56 @@
+"""Build the Debian packages in a folder with a Debian 13: `packaging/deb.py FOLDER`, as root."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import source
+from folder import Folder, can_be_made
+
+#: Beside what debian/control asks for: what judges the result.
+JUDGES = ("lintian", "man-db", "zsh")
+
+
+def main() -> int:
+    """Build, and print what was built."""
+    if len(sys.argv) != 2:
+        print("usage: packaging/deb.py FOLDER", file=sys.stderr)
+        return 2
+    if reason := can_be_made():
+        print(f"deb: a folder with a Debian {reason}", file=sys.stderr)
+        return 1
+    target = Path(sys.argv[1]).resolve()
+    builder(target)
+    for file in sorted((target / "packages").iterdir()):
+        print(f"{file.stat().st_size:>8}  {file.name}")
+    return 0
+
+
+def builder(target: Path) -> Folder:
+    """Build into `packages` below a folder; the folder that was built in, where /build has all files."""
+    inside = Folder.made(target / "builder", target / "base.tar")
+    version = source.version()
+    build = inside.root / "build"
+    build.mkdir()
+    tree = build / f"vdsm-{version}"
+    source.archive(build / f"vdsm_{version}.orig.tar.gz", tree.name, without=("packaging/debian",))
+    shutil.unpack_archive(build / f"vdsm_{version}.orig.tar.gz", build, filter="tar")
+    shutil.copytree(source.ROOT / "packaging" / "debian", tree / "debian")
+    inside.install(*JUDGES)
+    inside.apt("build-dep", "--no-install-recommends", f"/build/{tree.name}")
+    when = {"SOURCE_DATE_EPOCH": str(source.epoch())}
+    said = inside.run("sh", "-c", f"cd /build/{tree.name} && dpkg-buildpackage -us -uc", variables=when)
+    (target / "build.log").write_text(said)
+    packages = target / "packages"
+    shutil.rmtree(packages, ignore_errors=True)
+    packages.mkdir()
+    for file in build.iterdir():
+        if file.is_file():
+            shutil.copy(file, packages)
+    return inside
+
+
+if __name__ == "__main__":
+    sys.exit(main())
