@@ -141,6 +141,19 @@ def test_the_other_connection_is_not_ours(movers, moving, code, domain):
     assert movers.status(vm_id) == "Up"
 
 
+@pytest.mark.parametrize("error", [(), (REFUSED, "no room")])
+def test_nothing_is_told_of_an_earlier_machine(movers, moving, error):
+    """One that has come back, or was made anew under the same id, has not been moved yet."""
+    vm_id = movers.create()
+    migrate(movers, vm_id)
+    moving.journey(vm_id).settle(*error)
+    movers.eventually(lambda: outcome(movers, vm_id))
+    movers.call("VM.destroy", vmID=vm_id)
+    assert movers.create(vmId=vm_id) == vm_id
+    with pytest.raises(MigrationNotInProgress):
+        progress(movers, vm_id)
+
+
 @pytest.mark.parametrize("moved", [True, False])
 def test_libvirt_is_lost_while_it_moves(movers, moving, caplog, moved):
     """Nothing is claimed until libvirt is back and shows what became of it."""

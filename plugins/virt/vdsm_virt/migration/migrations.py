@@ -152,8 +152,7 @@ class Migrations:
 
     def status(self, vm_id: str) -> MigrationStats:
         """How far the newest one of a machine is."""
-        self._inventory.get(vm_id)
-        outgoing = self._known.get(vm_id)
+        outgoing = _still_true(self._known.get(vm_id), self._inventory.get(vm_id))
         if outgoing is None:
             raise MigrationNotInProgress(vm_id=vm_id)
         if outgoing.state == "failed":
@@ -275,6 +274,14 @@ class Migrations:
             return
         if is_migration(job):
             self._begin(machine, None, ConvergenceSchedule(), 0)
+
+
+def _still_true(outgoing: Outgoing | None, machine: Machine) -> Outgoing | None:
+    """What is known of a machine's last migration; None if the machine has come back or was made anew."""
+    if outgoing is None:
+        return None
+    told = {"done": machine.status == "Down", "failed": bool(machine.migration_error)}
+    return outgoing if told.get(outgoing.state, True) else None
 
 
 def _named(uri: str) -> str:
