@@ -166,6 +166,10 @@ class MovingDriver:
         domain.undefine()
         domain.destroy()
 
+    def hides(self, domain: Any, event: int) -> bool:
+        """That a definition has moved is no event."""
+        return event == libvirt.VIR_DOMAIN_EVENT_UNDEFINED and domain.UUIDString() in self._moved
+
     def detail(self, domain: Any, event: int, detail: int) -> int:
         """A domain that has moved was not destroyed."""
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED and domain.UUIDString() in self._moved:
@@ -199,6 +203,8 @@ class _MovingConnection:
 
         def told(connection: Any, told_domain: Any, *rest: Any) -> None:
             if event == libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE:
+                if self._driver.hides(told_domain, rest[0]):
+                    return
                 rest = (rest[0], self._driver.detail(told_domain, rest[0], rest[1]), *rest[2:])
             callback(connection, told_domain, *rest)
 

@@ -11,7 +11,7 @@ import pytest
 
 from vdsm_bridge.testing import TestHost
 from vdsm_core.errors import Conflict
-from vdsm_core.hypervisor import DomainLifecycle, DomainMigrationIteration
+from vdsm_core.hypervisor import DomainLifecycle, DomainMigrationIteration, DomainState, EventsLost
 from vdsm_virt import Virt
 from vdsm_virt.errors import (
     AlreadyMigrating,
@@ -23,6 +23,8 @@ from vdsm_virt.errors import (
     NotMigratable,
     VMIsDown,
 )
+from vdsm_virt.machine import MIGRATED, Machine
+from vdsm_virt.watcher import _found
 
 REFUSED = libvirt.VIR_ERR_OPERATION_FAILED
 
@@ -139,6 +141,37 @@ def test_the_other_connection_is_not_ours(movers, moving, code, domain):
     moving.journey(vm_id).settle(code, "unable to connect", domain)
     movers.eventually(lambda: outcome(movers, vm_id) == "unable to connect")
     assert movers.status(vm_id) == "Up"
+
+
+def test_a_machine_of_somebody_else_moves(movers, moving):
+    """Its definition goes, too: nothing of it is left to be listed."""
+    migrate(movers, movers.born_with)
+    moving.journey(movers.born_with).settle()
+    movers.eventually(lambda: movers.call("Host.getVMList") == [])
+
+
+def test_what_a_comparison_finds():
+    """What libvirt says of a domain means something else of one that comes or goes."""
+
+    def found(state, reason, **members):
+        machine = Machine(id="i", name="n", status="Up", since=0.0, active=True, **members)
+        domain = DomainState(
+            uuid="i",
+            name="n",
+            state=state,
+            reason=reason,
+            active=state != "shutoff",
+            persistent=not members.get("incoming"),
+            id=1,
+        )
+        after = _found(machine, domain)
+        return after.status, after.outgoing, after.incoming, after.exit
+
+    assert found("paused", "migration", incoming=1.0) == ("Migration Destination", False, 1.0, None)
+    assert found("paused", "user", incoming=1.0) == ("Paused", False, 0.0, None)
+    assert found("paused", "migration", outgoing=True) == ("Migration Source", True, 0.0, None)
+    assert found("running", "booted", outgoing=True) == ("Migration Source", True, 0.0, None)
+    assert found("shutoff", "migrated", outgoing=True) == ("Down", False, 0.0, MIGRATED)
 
 
 @pytest.mark.parametrize("error", [(), (REFUSED, "no room")])
@@ -392,9 +425,11 @@ def test_what_libvirt_does_with_a_machine_that_leaves(movers, moving):
         DomainLifecycle(vm_id, "a", "resumed", "migrated"),
         DomainLifecycle(vm_id, "a", "suspended", "ioerror"),
     )
-    movers.hypervisor._dispatcher.announce(DomainMigrationIteration(vm_id, "a", 2))
-    movers.host.server.runtime.hypervisor.refresh()
+    compared = movers.listen("|virt|reconciled|*")
+    feed(movers, DomainMigrationIteration(vm_id, "a", 2), EventsLost(1))
+    movers.eventually(lambda: movers.heard(compared))
     assert movers.status(vm_id) == "Migration Source"
+    compared.close()
     moving.journey(vm_id).settle(REFUSED, "no room")
     movers.wait(vm_id, lambda stats: stats.status == "Up")
     assert statuses(movers, subscription) == ["Migration Source", "Up"]

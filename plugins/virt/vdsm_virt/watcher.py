@@ -391,6 +391,8 @@ def _started(machine: Machine) -> Machine:
         started=time.time(),
         asked="",
         missing=False,
+        outgoing=False,
+        incoming=0.0,
     )
 
 
