@@ -21,10 +21,11 @@ def bash(parser: argparse.ArgumentParser) -> str:
 {name}() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} path= words= i
     local values=" {" ".join(sorted(_valued(parser)))} "
+    local known="{_known(parser)}"
     for (( i = 1; i < COMP_CWORD; i++ )); do
         if [[ $values == *" ${{COMP_WORDS[i]}} "* ]]; then
             (( ++i ))
-        elif [[ ${{COMP_WORDS[i]}} != -* ]]; then
+        elif [[ $known == *"|${{path:+$path }}${{COMP_WORDS[i]}}|"* ]]; then
             path+="${{path:+ }}${{COMP_WORDS[i]}}"
         fi
     done
@@ -57,11 +58,12 @@ def zsh(parser: argparse.ArgumentParser) -> str:
 {_MARK}
 {name}() {{
     local path_= values=" {" ".join(sorted(_valued(parser)))} " i
+    local known="{_known(parser)}"
     local -a offers
     for (( i = 2; i < CURRENT; i++ )); do
         if [[ $values == *" $words[i] "* ]]; then
             (( ++i ))
-        elif [[ $words[i] != -* ]]; then
+        elif [[ $known == *"|${{path_:+$path_ }}$words[i]|"* ]]; then
             path_+="${{path_:+ }}$words[i]"
         fi
     done
@@ -99,6 +101,11 @@ def _paths(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, ar
     yield path, parser
     for word, each in roff.subcommands(parser):
         yield from _paths(each, f"{path} {word}".strip())
+
+
+def _known(parser: argparse.ArgumentParser) -> str:
+    """The words that lead to commands, each between bars; other words of a line are arguments."""
+    return f"|{'|'.join(path for path, _ in _paths(parser, '') if path)}|"
 
 
 def _words(parser: argparse.ArgumentParser) -> dict[str, str]:

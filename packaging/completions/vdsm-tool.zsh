@@ -2,11 +2,12 @@
 # Written by packaging/manuals.py from the parser. Change that.
 _vdsm-tool() {
     local path_= values=" --config --output --plugins --timeout " i
+    local known="|config|config check|config show|config docs|docs|plugin|plugin list|plugin show|plugin enable|plugin disable|plugin new|reload|schema|token|"
     local -a offers
     for (( i = 2; i < CURRENT; i++ )); do
         if [[ $values == *" $words[i] "* ]]; then
             (( ++i ))
-        elif [[ $words[i] != -* ]]; then
+        elif [[ $known == *"|${path_:+$path_ }$words[i]|"* ]]; then
             path_+="${path_:+ }$words[i]"
         fi
     done

@@ -2,10 +2,11 @@
 _vdsmd() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} path= words= i
     local values=" --config "
+    local known="||"
     for (( i = 1; i < COMP_CWORD; i++ )); do
         if [[ $values == *" ${COMP_WORDS[i]} "* ]]; then
             (( ++i ))
-        elif [[ ${COMP_WORDS[i]} != -* ]]; then
+        elif [[ $known == *"|${path:+$path }${COMP_WORDS[i]}|"* ]]; then
             path+="${path:+ }${COMP_WORDS[i]}"
         fi
     done

@@ -2,11 +2,12 @@
 # Written by packaging/manuals.py from the parser. Change that.
 _vdsmd() {
     local path_= values=" --config " i
+    local known="||"
     local -a offers
     for (( i = 2; i < CURRENT; i++ )); do
         if [[ $values == *" $words[i] "* ]]; then
             (( ++i ))
-        elif [[ $words[i] != -* ]]; then
+        elif [[ $known == *"|${path_:+$path_ }$words[i]|"* ]]; then
             path_+="${path_:+ }$words[i]"
         fi
     done
