@@ -9,6 +9,8 @@ accepted whether they can be routed or not. It stands on Proton's reactor and us
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -225,3 +227,11 @@ def _refuse(link: Link, reason: str) -> None:
     link.open()
     link.condition = Condition("amqp:not-found", reason)
     link.close()
+
+
+if __name__ == "__main__":
+    # Tells its URL; at the end of its input, who was there.
+    with QpiddPeer(sys.argv[1], Path(sys.argv[2])) as running:
+        print(running.url, flush=True)  # noqa: T201 - a test reads it
+        sys.stdin.read()
+        print(json.dumps(running.users), flush=True)  # noqa: T201 - as above

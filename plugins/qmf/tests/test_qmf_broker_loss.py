@@ -119,7 +119,7 @@ def test_broker_killed_and_restarted(own_broker: RabbitMQ, on_bus: MakeHost, rec
     host.call("Lamp.create", lamp={"lampID": lamp, "name": "a"})
     with Cluster(own_broker.url, password=PASSWORD) as cluster:
         cluster.wait_for("h")
-        sizes: list[tuple[int, int]] = []
+        sizes: list[tuple[int, int, int]] = []
         with Load(host, cluster, lamp) as load:
             for _ in range(ROUNDS):
                 time.sleep(0.5)
@@ -129,7 +129,7 @@ def test_broker_killed_and_restarted(own_broker: RabbitMQ, on_bus: MakeHost, rec
                 before = load.ends["result"]
                 wait_until(lambda before=before: load.ends["result"] > before + 20)
                 gc.collect()
-                sizes.append((threading.active_count(), resident()))
+                sizes.append((threading.active_count(), descriptors(), resident()))
         load.settle()
     report(record_property, load, sizes)
     assert load.surprises == []
@@ -138,18 +138,24 @@ def test_broker_killed_and_restarted(own_broker: RabbitMQ, on_bus: MakeHost, rec
     marks = [mark for lamp in host.call("Lamp.list") for mark in lamp.marks]
     assert len(marks) == len(set(marks)), "an action was carried out twice"
     assert set(load.engraved) <= set(marks)
-    assert max(threads for threads, _ in sizes) <= sizes[0][0] + 6, "threads are left over"
+    assert max(threads for threads, _, _ in sizes) <= sizes[0][0] + 6, "threads are left over"
+    assert max(files for _, files, _ in sizes) <= sizes[0][1] + 4, "connections are left over"
+    if ROUNDS >= 20:
+        # The host remembers events and request ids; over that there is nothing that grows.
+        grown = sizes[-1][2] - sizes[ROUNDS // 2][2]
+        assert grown < ROUNDS / 2 * 0.5 * 2**20, "memory is left over"
 
 
-def report(record: Any, load: Load, sizes: list[tuple[int, int]]) -> None:
+def report(record: Any, load: Load, sizes: list[tuple[int, int, int]]) -> None:
     """The figures, into the record of the run, and to be seen with -s."""
     figures = {
         "rounds": ROUNDS,
         "calls": dict(load.ends),
         "events published": load.published,
         "events received": load.received,
-        "threads": [threads for threads, _ in sizes],
-        "MiB resident": [round(size / 2**20, 1) for _, size in sizes],
+        "threads": [threads for threads, _, _ in sizes],
+        "descriptors": [files for _, files, _ in sizes],
+        "MiB resident": [round(size / 2**20, 1) for _, _, size in sizes],
     }
     record("broker loss", figures)
     print(figures)  # noqa: T201 - to be seen with -s

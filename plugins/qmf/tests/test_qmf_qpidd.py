@@ -60,7 +60,7 @@ class OldConsole(MessagingHandler):
     def __exit__(self, *_: object) -> None:
         self._injector.trigger(ApplicationEvent("finish"))
         self._thread.join(10.0)
-        self._injector.close()
+        assert not self._thread.is_alive()
 
     def on_start(self, event: Happening) -> None:
         event.container.selectable(self._injector)
@@ -82,6 +82,7 @@ class OldConsole(MessagingHandler):
 
     def on_finish(self, event: Happening) -> None:
         self.connection.close()
+        self._injector.close()
 
     def on_ask(self, event: Happening) -> None:
         self.sender.send(event.subject)

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,13 +25,13 @@ from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ, TlsFiles
 from .certificates import Authority, Pair
 from .conftest import BusHost, MakeHost, options, password_file
 from .probe import Probe
-from .qpidd_peer import QpiddPeer
 
 FAR = Broker(host="broker.example", port=5672, user="u")
 FAR_TLS = Broker(host="broker.example", port=5671, tls=True, user="u")
 NEAR = Broker(host="127.0.0.1", port=5672)
 SECRET = "a secret of the test"
 LAMP = "00000000-0000-4000-8000-000000000011"
+PEER = Path(__file__).with_name("qpidd_peer.py")
 
 
 class Safe:
@@ -246,13 +247,19 @@ def sasl(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_scram(sasl: Path, mechanism: str) -> None:
     """A server with Cyrus SASL, as qpidd is one, knows who is there and has not seen the password."""
-    with QpiddPeer(mechanism, sasl) as peer:
-        url = peer.url.replace("//", "//engine@")
+    # In a process of its own: Cyrus SASL reads the configuration of a server once in a process.
+    command = [sys.executable, PEER, mechanism, str(sasl)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        url = peer.stdout.readline().strip().replace("//", "//engine@")
         with Cluster(url, security=Security(password=SECRET, mechanisms=(mechanism,))):
             pass
-        assert peer.users[-1].partition("@")[0] == "engine"
         with pytest.raises(Unreachable, match="uthentication failed"):
             Cluster(url, security=Security(password="wrong", mechanisms=(mechanism,))).start(60.0)
+        peer.stdin.close()
+        (user,) = json.loads(peer.stdout.readline())
+        assert user.partition("@")[0] == "engine"
 
 
 class Strict(RabbitMQ):
