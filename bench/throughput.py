@@ -145,8 +145,8 @@ def _serve_cherrypy(pipe: Connection) -> None:
 
     application = cherrypy.Application(Root(), "")
     # As we do: a line on the terminal for each call, and a bound of ten connections, would flatter us.
-    application.log.screen = False
-    server = Server(("127.0.0.1", 0), application, numthreads=10)
+    cherrypy.log.screen = application.log.screen = False
+    server = Server(("127.0.0.1", 0), application, numthreads=10, request_queue_size=128)
     server.keep_alive_conn_limit = 1000
     server.prepare()
     threading.Thread(target=server.serve, daemon=True).start()

@@ -78,7 +78,9 @@ _ASKED: Final[dict[str, Exit]] = {
     "destroy": Exit(0, Reason.ADMIN_SHUTDOWN, "Destroyed on request"),
 }
 NEVER_LAUNCHED: Final = Exit(
-    1, Reason.LIBVIRT_START_FAILED, "The daemon ended before the machine was started"
+    1,
+    Reason.LIBVIRT_START_FAILED,
+    "The machine was never started: the daemon ended, or libvirt did not answer, before that",
 )
 NOT_RUNNING: Final = Exit(0, Reason.SUCCESS, "Not running")
 MIGRATED: Final = _EXITS["migrated"]
