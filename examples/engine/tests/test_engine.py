@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_engine
 from small_engine import Engine, EngineError, Machine
 from small_engine.__main__ import main
 
@@ -242,3 +244,15 @@ def test_command_line(
     assert capsys.readouterr().err == (
         "small-engine: a host that is not heard may run on: make sure that a is off, and say so\n"
     )
+
+
+def test_it_knows_hosts_by_the_console_only() -> None:
+    """Of vdsm it imports `vdsm_qmf.console` and nothing else: what it does, any engine can."""
+    folder = Path(small_engine.__file__).parent
+    imported = {
+        node.module
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+    assert {name for name in imported if name.startswith("vdsm")} == {"vdsm_qmf.console"}
