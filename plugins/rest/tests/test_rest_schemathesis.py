@@ -22,6 +22,8 @@ HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 #: the object; a schema says that in words only. Every other check holds for them, too.
 REFUSING = {
     "VM.create": "a machine needs a name and memory, or a document",
+    "VM.migrate": "the id that stands inside, too, is the same",
+    "VM.migrationCreate": "the id that stands inside, too, is the same",
     "VM.setBalloonTarget": "at most the memory of the machine",
 }
 CONFIG = f"""

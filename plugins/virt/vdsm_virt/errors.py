@@ -6,7 +6,8 @@
     └── CannotCreateVM
     Unavailable
     ├── Recovering
-    └── MigrationLimitExceeded
+    └── ResourceExhausted
+        └── MigrationLimitExceeded
     NotFound
     └── NoSuchVM
     Conflict
@@ -30,7 +31,14 @@ Codes are VDSM's.
 
 from __future__ import annotations
 
-from vdsm_core.errors import Conflict, InvalidRequest, NotFound, OperationFailed, Unavailable
+from vdsm_core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    OperationFailed,
+    ResourceExhausted,
+    Unavailable,
+)
 
 
 class Recovering(Unavailable):
@@ -152,7 +160,7 @@ class MigrationCancelFailed(Conflict):
     template = "Cannot cancel the migration of machine '{vm_id}': {reason}"
 
 
-class MigrationLimitExceeded(Unavailable):
+class MigrationLimitExceeded(ResourceExhausted):
     """As many machines as may are on their way to this host. Facts: `limit`."""
 
     slug = "migration-limit-exceeded"

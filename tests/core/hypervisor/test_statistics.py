@@ -131,5 +131,7 @@ def test_many_hang_at_once(driver: BlockingDriver, blocking: Hypervisor) -> None
     assert sample.domains.keys() == {TEST_DOMAIN, *uuids}
     assert sample.domains[TEST_DOMAIN].state == "paused"
     assert {False} == {sample.domains[uuid].responding for uuid in uuids}
-    assert sample.domains[TEST_DOMAIN].responding
-    assert sample.domains[TEST_DOMAIN].why
+    other = sample.domains[TEST_DOMAIN]
+    assert other.responding
+    # The last known values; or new ones, if by now each of the three has held up a round.
+    assert other.why or other.taken_at == sample.taken_at
