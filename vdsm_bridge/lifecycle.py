@@ -284,8 +284,10 @@ class Lifecycle:
             self._offer(found, instance, verbs, runtime)
         except Exception as error:
             # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
-            reason = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
-            log.exception("Plugin %s (%s) did not start", found.name, found.group)
+            reason = _reason(error)
+            # What the plugin says itself needs no traceback; anything else is a bug, and does.
+            trace = None if _tells(error) else error
+            log.error("Plugin %s (%s) did not start: %s", found.name, found.group, reason, exc_info=trace)  # noqa: TRY400
             self._did_not_start(plugin, reason, runtime, bridge)
             return
         plugin.options, plugin.instance, plugin.unclean, plugin.former = options, instance, "", None
@@ -327,7 +329,7 @@ class Lifecycle:
             self._end(found, plugin.instance, runtime, grace)
         except Exception as error:
             # As above: what cannot stop is reported and left alone.
-            reason = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
+            reason = _reason(error)
             log.exception("Plugin %s (%s) did not stop cleanly", found.name, found.group)
         plugin.options, plugin.instance, plugin.unclean = None, None, reason
         self._turn(plugin, "stopped", reason)
@@ -353,6 +355,15 @@ class Lifecycle:
                 still, plugin.unclean = plugin.unclean, ""
                 if plugin.error == still:
                     self._turn(plugin, plugin.state, "")
+
+
+def _tells(error: Exception) -> bool:
+    """Whether an error is a sentence for people: ours, or the system's in words of the plugin."""
+    return isinstance(error, VdsmError) or (isinstance(error, OSError) and error.errno is None)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if _tells(error) else f"{type(error).__name__}: {error}"
 
 
 def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> tuple[Any, list[Verb]]:

@@ -252,18 +252,25 @@ class HttpServer(wsgi.Server):  # type: ignore[misc]  # as above
         self.max_request_header_size = options.max_header
         self._mode = int(options.socket_mode, 8)
         self._inode = 0
+        self._refusal: OSError | None = None
         self._thread: threading.Thread | None = None
 
     def listen(self) -> None:
         """Take calls from now on.
 
-        :raises OSError: the address is taken, or not ours
+        :raises OSError: the address is taken, or not ours; its text says which, and why
         """
         try:
             self.prepare()
-        except BaseException:
+        except BaseException as error:
             self._free()
-            raise
+            if not isinstance(error, OSError):
+                raise
+            reason = error.__cause__ or self._refusal or error
+            place = self.bind_addr if isinstance(self.bind_addr, str) else "{}:{}".format(*self.bind_addr)
+            raise OSError(
+                f"Cannot listen on {place}: {getattr(reason, 'strerror', '') or reason}"
+            ) from reason
         self._thread = threading.Thread(target=self.serve, name=f"rest {self.bind_addr}", daemon=True)
         self._thread.start()
 
@@ -295,6 +302,17 @@ class HttpServer(wsgi.Server):  # type: ignore[misc]  # as above
         except queue.Full:
             Request(self, conn).simple_response("503 Service Unavailable")
             conn.close()
+
+    def bind(self, family: int, type: int, proto: int = 0) -> Any:  # noqa: A002 - cheroot's name
+        """Bind, and remember what the system said: of an error of this, cheroot keeps the text alone.
+
+        :raises OSError: the address is taken, or not ours
+        """
+        try:
+            return super().bind(family, type, proto)
+        except OSError as error:
+            self._refusal = error
+            raise
 
     @staticmethod
     def bind_socket(socket_: socket.socket, bind_addr: Any) -> socket.socket:

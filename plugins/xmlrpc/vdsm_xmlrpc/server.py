@@ -246,18 +246,35 @@ class Server(wsgi.Server):  # type: ignore[misc]  # as above
         self.keep_alive_conn_limit = max_connections
         self.max_request_body_size = max_body
         self.max_request_header_size = 16 * 1024
+        self._refusal: OSError | None = None
         self._serving: threading.Thread | None = None
 
     def open(self) -> None:
         """Listen and serve.
 
-        :raises OSError: the address cannot be used
+        :raises OSError: the address cannot be used; its text says which, and why
         """
-        self.prepare()
+        try:
+            self.prepare()
+        except OSError as error:
+            reason = self._refusal or error
+            host, port = self.bind_addr[:2]
+            raise OSError(f"Cannot listen on {host}:{port}: {reason.strerror or reason}") from reason
         self._connections.close()
         self._connections: Any = Connections(self)
         self._serving = threading.Thread(target=self.serve, name="xmlrpc-listener", daemon=True)
         self._serving.start()
+
+    def bind(self, family: int, type: int, proto: int = 0) -> Any:  # noqa: A002 - cheroot's name
+        """Bind, and remember what the system said: of an error of this, cheroot keeps the text alone.
+
+        :raises OSError: the address cannot be used
+        """
+        try:
+            return super().bind(family, type, proto)
+        except OSError as error:
+            self._refusal = error
+            raise
 
     def close(self, grace: float) -> None:
         """Take no more connections, let requests in flight end within `grace` seconds, close everything."""
