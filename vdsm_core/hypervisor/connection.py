@@ -14,7 +14,7 @@ import libvirt
 import msgspec
 
 from vdsm_core.config import HypervisorOptions
-from vdsm_core.errors import HypervisorUnavailable, VdsmError
+from vdsm_core.errors import HypervisorLost, HypervisorUnavailable, VdsmError
 from vdsm_core.hypervisor import domain_events, spelling
 from vdsm_core.hypervisor.calls import Calls
 from vdsm_core.hypervisor.error_mapping import is_disconnect, translate
@@ -180,6 +180,8 @@ class Connection:
             mapped = translate(
                 error, uri=self._options.uri, operation="connect", target="(connection)", seconds=0.0
             )
+            if isinstance(mapped, HypervisorLost):  # nothing was called on it yet
+                mapped = HypervisorUnavailable(uri=self._options.uri, reason=mapped.facts["reason"])
         else:
             self._adopt(attempt, listening, status)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -87,16 +88,40 @@ def test_while_down(driver: BlockingDriver, blocking: Hypervisor) -> None:
     blocking.suspend(TEST_DOMAIN)
 
 
-def test_loss_during_a_call(driver: BlockingDriver, blocking: Hypervisor) -> None:
+def test_libvirt_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says that it cannot be reached, once; no call was made that may have been carried out."""
+    uri = f"qemu+unix:///system?socket={tmp_path}/none"
+    hypervisor = Hypervisor(msgspec.structs.replace(OPTIONS, uri=uri))
+    hypervisor.start()
+    try:
+        until(lambda: uri in caplog.text)
+        with pytest.raises(HypervisorUnavailable):
+            hypervisor.suspend(TEST_DOMAIN)
+    finally:
+        hypervisor.stop(2.0)
+    said = [r.getMessage() for r in caplog.records if r.name.endswith("connection")]
+    reason = f"Failed to connect socket to '{tmp_path}/none': No such file or directory"
+    assert said == [f"The hypervisor {uri} cannot be reached: {reason}"]
+
+
+def test_loss_during_a_call(driver: BlockingDriver) -> None:
     """Whoever calls on a connection that breaks is told that the call may have been carried out."""
-    driver.break_connections(tell=False, refuse=True)
-    with pytest.raises(HypervisorLost, match="broke during 'suspend' on") as caught:
-        blocking.suspend(TEST_DOMAIN)
-    assert caught.value.in_doubt
-    until(lambda: not blocking.connected)
-    with pytest.raises(HypervisorUnavailable) as caught_later:
-        blocking.suspend(TEST_DOMAIN)
-    assert not caught_later.value.in_doubt
+    # Nothing else calls meanwhile, and so notices it first.
+    quiet = msgspec.structs.replace(OPTIONS, sample_interval=60.0, keepalive=60)
+    hypervisor = Hypervisor(quiet, connect=driver.connect)
+    hypervisor.start()
+    try:
+        hypervisor.refresh()
+        driver.break_connections(tell=False, refuse=True)
+        with pytest.raises(HypervisorLost, match="broke during 'suspend' on") as caught:
+            hypervisor.suspend(TEST_DOMAIN)
+        assert caught.value.in_doubt
+        until(lambda: not hypervisor.connected)
+        with pytest.raises(HypervisorUnavailable) as caught_later:
+            hypervisor.suspend(TEST_DOMAIN)
+        assert not caught_later.value.in_doubt
+    finally:
+        assert hypervisor.stop(2.0) == 0
 
 
 def test_unnoticed_loss(driver: BlockingDriver, blocking: Hypervisor) -> None:
