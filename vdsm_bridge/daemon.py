@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final, Self
 
+from vdsm_bridge.console import add_version
 from vdsm_bridge.context import FlowFilter
 from vdsm_bridge.lifecycle import DaemonStops
 from vdsm_bridge.notify import notify
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """What `vdsmd` may be started with."""
     words = argparse.ArgumentParser(prog="vdsmd", description="The management daemon of one KVM host.")
+    add_version(words)
     words.add_argument(
         "--config",
         type=Path,

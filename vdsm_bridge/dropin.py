@@ -7,7 +7,7 @@ from pathlib import Path
 from vdsm_bridge.installed import Installed
 from vdsm_core import config as configuration
 from vdsm_core.config import Config, Options
-from vdsm_core.errors import VdsmError
+from vdsm_core.errors import ConfigError, VdsmError
 
 
 class CannotSwitch(VdsmError):
@@ -26,6 +26,15 @@ def check(config: Config, found: Installed) -> None:
         if config.enabled(plugin.name):
             config.options(plugin.name, found.options.get(plugin.name, Options))
     configuration.check_required(config)
+    for name in config.daemon.required:
+        missing = name not in found.names
+        if missing or name in found.failures:
+            reason = f"not installed; there are {', '.join(found.names)}" if missing else found.failures[name]
+            raise ConfigError(
+                file=config.origin["daemon.required"],
+                key="daemon.required",
+                reason=f"the plugin '{name}' cannot be used: {reason}",
+            )
 
 
 def switch(name: str, found: Installed, place: Path | None, *, on: bool) -> Path | None:

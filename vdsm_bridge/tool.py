@@ -19,7 +19,17 @@ from pathlib import Path
 
 from vdsm_bridge import dropin, installed, plugin_commands, reference
 from vdsm_bridge.base.host import verb_info
-from vdsm_bridge.console import DONE, FAILED, NOT_WELL, Commands, add_place, complain, say, toml_line
+from vdsm_bridge.console import (
+    DONE,
+    FAILED,
+    NOT_WELL,
+    Commands,
+    add_place,
+    add_version,
+    complain,
+    say,
+    toml_line,
+)
 from vdsm_bridge.context import ROLES
 from vdsm_bridge.installed import Installed
 from vdsm_core import config as configuration
@@ -68,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         description="Look at an installation of vdsm, check its configuration, switch its plugins.",
         epilog="Exit codes: 0 done; 1 it cannot be done; 2 wrong usage; 3 something is not well.",
     )
+    add_version(words)
     add_place(words, default=None)
     # After the command, too; there without a default, or it would undo what stands before the command.
     file = argparse.ArgumentParser(add_help=False)

@@ -15,7 +15,7 @@ _vdsm_tool() {
         return
     fi
     case $path in
-        "") words="config docs plugin reload schema token --config --help" ;;
+        "") words="config docs plugin reload schema token --version --config --help" ;;
         "config") words="check show docs --help" ;;
         "config check") words="--config --help" ;;
         "config show") words="--config --help" ;;

@@ -16,7 +16,7 @@ _vdsm-tool() {
         return
     fi
     case $path_ in
-        '') offers=('config:the configuration' 'docs:write the reference pages' 'plugin:look at plugins, switch them on and off, begin a new one' 'reload:let the running daemon apply its configuration, and tell the outcome' 'schema:print every verb with JSON Schemas of its types, as JSON' 'token:make a bearer token' '--config:read this file instead of the default ones; or this folder'\''s vdsm.toml and conf.d' '--help:tell what there is') ;;
+        '') offers=('config:the configuration' 'docs:write the reference pages' 'plugin:look at plugins, switch them on and off, begin a new one' 'reload:let the running daemon apply its configuration, and tell the outcome' 'schema:print every verb with JSON Schemas of its types, as JSON' 'token:make a bearer token' '--version:print the version, and end' '--config:read this file instead of the default ones; or this folder'\''s vdsm.toml and conf.d' '--help:tell what there is') ;;
         'config') offers=('check:tell whether the daemon would accept it' 'show:print what holds, defaults included, and which file says so' 'docs:print every option with its type, unit, default and meaning' '--help:tell what there is') ;;
         'config check') offers=('--config:read this file instead of the default ones; or this folder'\''s vdsm.toml and conf.d' '--help:tell what there is') ;;
         'config show') offers=('--config:read this file instead of the default ones; or this folder'\''s vdsm.toml and conf.d' '--help:tell what there is') ;;

@@ -15,7 +15,7 @@ _vdsmd() {
         return
     fi
     case $path in
-        "") words="--config --help" ;;
+        "") words="--version --config --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }

@@ -16,7 +16,7 @@ _vdsmd() {
         return
     fi
     case $path_ in
-        '') offers=('--config:read this file instead of the default ones; or this folder'\''s vdsm.toml and conf.d' '--help:tell what there is') ;;
+        '') offers=('--version:print the version, and end' '--config:read this file instead of the default ones; or this folder'\''s vdsm.toml and conf.d' '--help:tell what there is') ;;
     esac
     _describe -t words word offers
 }

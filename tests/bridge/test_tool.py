@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from vdsm_bridge import daemon, tool
 from vdsm_bridge.access import Access, Proof
 from vdsm_bridge.tool import main
 from vdsm_core.config import AccessOptions
@@ -44,6 +46,10 @@ def test_the_file_may_stand_anywhere(file: Path, capsys: pytest.CaptureFixture[s
         ("[daemon]\ngracee = 1", "daemon.gracee: there is no such key; did you mean 'grace'?"),
         ("[plugin.base]\nwatts = 1", "plugin.base.watts: there is no such key"),
         ("[daemon", "(syntax): "),
+        (
+            "[daemon]\nrequired = ['base', 'pigeon']",
+            "daemon.required: the plugin 'pigeon' cannot be used: not installed",
+        ),
     ],
 )
 def test_a_bad_configuration(file: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
@@ -54,6 +60,15 @@ def test_a_bad_configuration(file: Path, capsys: pytest.CaptureFixture[str], tex
     assert out == ""
     assert err.startswith(f"vdsm-tool: {file}: {said}")
     assert err.count("\n") == 1
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of `vdsm-tool`, and of the daemon beside it."""
+    for parser, name in ((tool.parser(), "vdsm-tool"), (daemon.parser(), "vdsmd")):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args(["--version"])
+        assert not ended.value.code
+        assert capsys.readouterr().out == f"{name} {metadata.version('vdsm')}\n"
 
 
 def test_a_table_of_a_plugin_that_is_not_installed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
