@@ -28,7 +28,7 @@ SPEC = {
     "properties": {
         "vmId": UUID,
         "vmName": {"type": "string"},
-        "memSize": {"type": "integer", "x-cli": "memory"},
+        "memSize": {"type": "integer", "x-cli": "memory", "description": "Memory, in MiB."},
         "poolID": {"type": "string"},
         "custom": {"type": "object", "additionalProperties": {"type": "string"}},
         "url": {"type": "string"},
@@ -126,7 +126,7 @@ def test_repetition() -> None:
     ("given", "message"),
     [
         ({"memory": "1"}, "--name is required"),
-        ({"name": "a", "memory": "much"}, "--memory: 'much' is not a whole number"),
+        ({"name": "a", "memory": "512M"}, "--memory: '512M' is not a whole number (Memory, in MiB)"),
         ({"name": "a", "tags": "[1"}, "--tags: this is not JSON"),
     ],
 )

@@ -73,6 +73,7 @@ def test_unknown_name(host: TestHost, run: Run) -> None:
     """A name that nobody has is an error of its own."""
     outcome = run("lamp", "info", "cellar")
     assert (outcome.code, outcome.err) == (1, "vdsmsh: there is no Lamp 'cellar'\n")
+    assert run("lamp", "info", "hal").err == "vdsmsh: there is no Lamp 'hal'; did you mean 'hall'?\n"
 
 
 def test_ambiguous_name(host: TestHost, run: Run) -> None:

@@ -32,6 +32,9 @@ REFUSALS = [
         2,
         "--colour: 'pink' is none of blue, green, red",
     ),
+    (("lamp", "create", "--name", "x", "--watts", "-1"), 1, "; its option is --watts (invalid-argument, 91)"),
+    (("lamp", "create", "--file", "/nowhere"), 2, "--file: cannot read /nowhere: No such file or directory"),
+    (("lamp", "create", "--file", __file__), 2, "test_errors.py: this is not JSON (Extra data"),
     (("lamp",), 2, "'lamp' needs one of its commands: burn, create"),
     (("lamp", "lst"), 2, "did you mean 'lamp list'?"),
     (("lmap", "list"), 2, "did you mean 'lamp'?"),
@@ -40,7 +43,7 @@ REFUSALS = [
     (("events", "--count", "0"), 2, "0 events are none"),
     (("events", "--count", "2", "--timeout", "0.2"), 3, "0 of 2 events within 0.2 s"),
     (("events", "-f", "yaml"), 2, "invalid choice: 'yaml'"),
-    (("--url", "unix:///nowhere/api.sock", "events"), 3, "No such file or directory"),
+    (("--url", "unix:///nowhere/api.sock", "events"), 3, "No such file or directory; does vdsmd"),
     (("room", "add", "--left", "1", "--watch"), 2, "unrecognized arguments: --watch"),
     (("lamp", "list", "-f", "xml"), 2, "invalid choice: 'xml'"),
     (("lamp", "list", "--timeout", "soon"), 2, "'soon' is not a number of seconds"),
@@ -93,10 +96,9 @@ def test_nothing_listens(home: Path, run: Run, other_server: socket.socket) -> N
     port = other_server.getsockname()[1]
     other_server.close()
     outcome = run("--url", f"http://127.0.0.1:{port}", "host", "ping")
-    assert (outcome.code, outcome.err) == (
-        3,
-        f"vdsmsh: cannot reach the host at http://127.0.0.1:{port}: Connection refused\n",
-    )
+    url = f"http://127.0.0.1:{port}"
+    said = f"vdsmsh: cannot reach the host at {url}: Connection refused; does vdsmd run there?\n"
+    assert (outcome.code, outcome.err) == (3, said)
 
 
 def test_broken_pipe(host: TestHost, vdsmsh: str) -> None:

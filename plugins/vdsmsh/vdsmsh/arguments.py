@@ -84,7 +84,9 @@ class Option:
                 return merged
             return parse(words[-1], self.schema)
         except ValueError as error:
-            raise UsageError(f"{self.spelled()}: {error}") from None
+            numbers = self.schema.kind in ("integer", "number")
+            about = f" ({self.doc.rstrip('.')})" if numbers and self.doc else ""
+            raise UsageError(f"{self.spelled()}: {error}{about}") from None
 
     def _items(self, word: str) -> list[Any]:
         """One item, or all of them as a JSON list."""
@@ -98,6 +100,8 @@ class Option:
 def _metavar(schema: Schema, option: Option) -> str:
     if schema.choices:
         return "|".join(map(str, schema.choices))
+    if schema.kind == "choice" and any(choice.kind == "boolean" for choice in schema.alternatives):
+        return "true|false"
     name = next((flag for flag in option.flags), option.path[-1])
     return {"integer": "N", "number": "X", "choice": "VALUE"}.get(
         schema.kind, name.lstrip("-").rpartition("-")[2].upper()
@@ -225,9 +229,13 @@ def _structure(verb: Verb, key: str) -> Parameter | None:
 
 def _document(file: str) -> dict[str, Any]:
     try:
-        document = json.loads(read(file))
+        text = read(file)
     except ValueError as error:
-        raise UsageError(f"--file {file}: {error}") from None
+        raise UsageError(f"--file: {error}") from None
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--file {file}: this is not JSON ({error})") from None
     if not isinstance(document, dict):
         raise UsageError(f"--file {file}: this is not a JSON object")
     return document

@@ -25,7 +25,13 @@ def overview(commands: Commands) -> str:
     lines = []
     for first, seconds in commands.groups().items():
         indent = " " * 18
-        words = textwrap.fill(", ".join(seconds), 100, initial_indent=indent, subsequent_indent=indent)
+        words = textwrap.fill(
+            ", ".join(seconds),
+            100,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
         lines.append(f"  {first:<15} {words.strip()}")
     own = [f"  {name:<15} {BUILTIN[name]}" for name in sorted(BUILTIN) if " " not in name]
     return "\n".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,9 @@ class Resolver:
             raise NoSuchName(
                 f"{len(matches)} objects of the kind {kind} are called '{word}': {', '.join(matches)}"
             )
-        raise NoSuchName(f"there is no {kind} '{word}'")
+        near = difflib.get_close_matches(word, [named.name for named in objects], 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise NoSuchName(f"there is no {kind} '{word}'{hint}")
 
     def _kind(self, option: Option) -> str:
         verbs = self._catalogue.verbs.values()

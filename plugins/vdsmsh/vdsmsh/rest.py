@@ -181,5 +181,6 @@ def _result(answer: http.client.HTTPResponse, content: bytes) -> Any:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        nobody = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+        return f"{error.strerror}; does vdsmd run there?" if nobody else error.strerror
     return str(error) or type(error).__name__

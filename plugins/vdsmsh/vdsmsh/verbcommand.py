@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from vdsm_bridge.transport import CallRefused
 from vdsmsh.arguments import Option, Signature
 from vdsmsh.catalogue import Catalogue, Verb
 from vdsmsh.display import Display
@@ -49,7 +50,10 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
     schema, keys = Schema(verb.result), _keys(verb, catalogue)
 
     def ask() -> Any:
-        return session.call(verb.name, arguments, options, verbose=settings.verbosity > 1)
+        try:
+            return session.call(verb.name, arguments, options, verbose=settings.verbosity > 1)
+        except CallRefused as refused:
+            raise _in_words_of_the_shell(refused, signature) from None
 
     if getattr(parsed, "watch", False):
         view = shower(display, parsed, schema, keys, title=f"vdsmsh {name}", stdout=session.streams.stdout)
@@ -59,6 +63,16 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
     if getattr(parsed, "wait", False):
         result, schema = wait_for(session, settings, result["taskID"]), Schema({})
     display.show(result, schema, keys, parsed, single=bool(verb.key))
+
+
+def _in_words_of_the_shell(refused: CallRefused, signature: Signature) -> CallRefused:
+    """The same error; one about an argument says with which option it is given."""
+    path = str(refused.facts.get("argument", ""))
+    flags = [option.flags[0] for option in signature.options if ".".join(option.path) == path]
+    if not flags:
+        return refused
+    message = f"{refused.message}; its option is {flags[0]}"
+    return CallRefused(refused.slug, refused.code, message, refused.facts)
 
 
 def about(verb: Verb) -> str:
