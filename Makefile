@@ -43,7 +43,7 @@ test: lint ## lint, then every test (ARGS: for pytest)
 	$(PYTHON) -m pytest $(ARGS)
 
 .PHONY: isolated
-isolated: setup ## try each plugin alone with the core, in an environment of its own (ARGS: names of plugins)
+isolated: setup ## try each plugin alone with the core, in an environment of its own (ARGS: names, --all)
 	PYTHONPATH=. $(PYTHON) packaging/isolated.py $(ARGS)
 
 .PHONY: dist

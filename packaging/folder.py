@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
 }
+#: Seconds after which the lists of packages in a base system are no longer trusted.
+_FRESH = 86_400.0
 #: Mounts end with the command that needs them: they are in a name space of its own.
 _ENTER = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
 
@@ -33,8 +36,8 @@ class Folder:
 
     @classmethod
     def made(cls, root: Path, base: Path) -> Folder:
-        """A fresh one from a tarball of the base system, which is made first if it is not there."""
-        if not base.exists():
+        """A fresh one from a tarball of the base system, which is made first if it is not there, or old."""
+        if not base.exists() or time.time() - base.stat().st_mtime > _FRESH:
             base.parent.mkdir(parents=True, exist_ok=True)
             new = base.with_suffix(".new.tar")
             # The lists are kept, for each folder would fetch them again.

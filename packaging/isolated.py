@@ -1,8 +1,9 @@
-"""Try each plugin alone with the core: `packaging/isolated.py [NAME ...]`.
+"""Try each plugin alone with the core: `packaging/isolated.py [--all] [NAME ...]`.
 
 Each gets an environment of its own: our two wheels, what they and their `test` extra say that they need,
 and nothing else. What a plugin uses without saying so is not there. The tests are copied away from the
-checkout, so that the wheels are what is tested; slow ones, which `make test` runs, are left out.
+checkout, so that the wheels are what is tested. Every module of the package is imported, and the contract
+suite is run; of a plugin that has none, all tests; of every plugin with `--all`. `make test` tests the rest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ from tests.packaging.environment import Environment
 FOLDER = ROOT / "build" / "isolated"
 #: What the tests of every plugin stand on, besides the kit in vdsm_bridge.testing.
 SHARED = ("conftest.py", "pyproject.toml", "tests/__init__.py", "tests/settled.py")
+#: Import every module of a package, those that are only imported when needed, too; a kit for tests is not.
+IMPORT = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
 
 
 def main() -> int:
@@ -30,19 +39,21 @@ def main() -> int:
     names = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
     parser = argparse.ArgumentParser(description="Try each plugin alone with the core.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="of these plugins only")
-    wanted = parser.parse_args().names or names
+    parser.add_argument("--all", action="store_true", help="run all tests of a plugin, not only its contract")
+    given = parser.parse_args()
+    wanted = given.names or names
     if unknown := sorted(set(wanted) - set(names)):
         parser.error(f"no such plugin: {', '.join(unknown)}")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     wheels = {file.name.split("-")[0]: file for file in dist.build(FOLDER / "dist") if file.suffix == ".whl"}
-    failed = [name for name in wanted if not _try(name, wheels)]
+    failed = [name for name in wanted if not _try(name, wheels, everything=given.all)]
     if failed:
         print(f"isolated: failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _try(name: str, wheels: dict[str, Path]) -> bool:
+def _try(name: str, wheels: dict[str, Path], *, everything: bool) -> bool:
     began = time.monotonic()
     package = name if name == "vdsmsh" else f"vdsm_{name}"
     environment = Environment(FOLDER / name / "venv")
@@ -56,16 +67,17 @@ def _try(name: str, wheels: dict[str, Path]) -> bool:
     shutil.copytree(ROOT / "plugins" / name / "tests", work / "tests" / name)
     print(f"isolated: {name}, beside {', '.join(environment.contents())}", flush=True)
     with tempfile.TemporaryDirectory() as home:
+        variables = {**environment.variables(), "HOME": home}
+        contract = [] if everything else [*(work / "tests" / name).glob("test_*contract.py")]
+        tests = contract or [work / "tests" / name]
         pytest = (environment.python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", "-m", "not slow")
-        done = subprocess.run(
-            [*pytest, work / "tests" / name],
-            cwd=work,
-            env={**environment.variables(), "HOME": home},
-            stdin=subprocess.DEVNULL,
-            check=False,
+        well = all(
+            subprocess.run(command, cwd=work, env=variables, stdin=subprocess.DEVNULL, check=False).returncode
+            == 0
+            for command in ([environment.python, "-c", IMPORT, package], [*pytest, *tests])
         )
     print(f"isolated: {name} took {time.monotonic() - began:.0f} s", flush=True)
-    return done.returncode == 0
+    return well
 
 
 if __name__ == "__main__":
