@@ -34,11 +34,20 @@ def test_root(client: RestClient) -> None:
     assert root["product_info"]["name"] == "vdsm"
     assert root["product_info"]["version"].keys() >= {"major", "minor", "build", "revision"}
     assert "filter" in root["capabilities"]
-    assert {link["rel"] for link in root["links"]} >= {"lamps", "tasks", "service-doc", "service-desc"}
+    expected = {"lamps", "tasks", "host/plugins", "host/ping", "service-doc", "service-desc"}
+    assert {link["rel"] for link in root["links"]} >= expected
     for link in root["links"]:
         # A stream of events has no end that GET could wait for.
         method = "HEAD" if link["rel"] == "events" else "GET"
-        assert client.request(method, link["href"]).status == 200
+        assert client.request(method, link["href"]).status in (200, 204), link
+
+
+def test_front_door(client: RestClient) -> None:
+    """Whoever types no path is led to the page for people."""
+    front = client.get("/")
+    assert (front.status, front["Location"]) == (303, "/api/docs")
+    assert client.get(front["Location"])["Content-Type"].startswith("text/html")
+    assert client.post("/", {}).status == 404
 
 
 def test_life_of_an_object(client: RestClient) -> None:
@@ -97,7 +106,7 @@ def test_any_verb_by_name(client: RestClient) -> None:
         ("GET", "/api/host/ping", None, {"Authorization": "Basic YTpi"}, 401, "unauthenticated"),
         ("GET", "/api", None, {"Authorization": "Bearer wrong"}, 401, "unauthenticated"),
         ("GET", "/api/nothing", None, {}, 404, "no-such-resource"),
-        ("GET", "/", None, {}, 404, "no-such-resource"),
+        ("GET", "/elsewhere", None, {}, 404, "no-such-resource"),
         ("GET", "/api/lamps/a/b/c/d", None, {}, 404, "no-such-resource"),
         ("GET", f"/api/lamps/{NOBODY}", None, {}, 404, "no-such-lamp"),
         ("POST", "/api/verbs/Lamp.polish", {}, {}, 404, "no-such-verb"),

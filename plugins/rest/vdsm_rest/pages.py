@@ -108,11 +108,23 @@ def _root(routes: Sequence[Route], version: str, revision: str) -> dict[str, Any
         "capabilities": list(CAPABILITIES),
         "links": [
             *(collections[name] for name in sorted(collections)),
+            *({"rel": path, "href": f"{ROOT}/{path}"} for path in _questions(routes)),
             {"rel": "events", "href": events.PATH},
             {"rel": "service-desc", "href": OPENAPI},
             {"rel": "service-doc", "href": DOCS},
         ],
     }
+
+
+def _questions(routes: Sequence[Route]) -> list[str]:
+    """Paths of queries on no object that can be followed as they stand: `host/stats`."""
+    return sorted(
+        route.path.removeprefix(ROOT).strip("/")
+        for route in routes
+        if route.method == "GET"
+        and not route.part
+        and not any(argument.param.required for argument in route.arguments)
+    )
 
 
 def _version() -> str:

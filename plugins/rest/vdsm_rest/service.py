@@ -20,7 +20,7 @@ from vdsm_rest.caller import Environ
 from vdsm_rest.conditions import etag_of, matches_strongly, matches_weakly
 from vdsm_rest.guard import Guard
 from vdsm_rest.options import RestOptions
-from vdsm_rest.pages import Page, Pages
+from vdsm_rest.pages import DOCS, Page, Pages
 from vdsm_rest.problems import MethodNotAllowed, NoSuchResource, PreconditionFailed
 from vdsm_rest.table import ROOT, Entry, Node, Table, segments_of
 
@@ -101,7 +101,11 @@ class Service:
         path = path_of(environ)
         method = environ["REQUEST_METHOD"]
         page = api.pages.get(path if path == ROOT else path.rstrip("/"))
-        self._guard.check(environ, navigable=page is not None and page.public and method in {"GET", "HEAD"})
+        front = path == "/" and method in {"GET", "HEAD"}
+        public = page is not None and page.public and method in {"GET", "HEAD"}
+        self._guard.check(environ, navigable=front or public)
+        if front:
+            return Reply(303, [("Location", DOCS)])
         if page is not None:
             return self._page(page, method, environ)
         identity = caller.identify(self._bridge, environ)
