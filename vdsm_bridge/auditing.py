@@ -43,7 +43,7 @@ class Act:
             call=self.call,
             outcome=outcome,
             verb=self.verb.name,
-            object=_object(self.verb, self.values, self.result)[:_LONGEST],
+            object=object_of(self.verb, self.values, self.result)[:_LONGEST],
             who=identity.name,
             role=identity.role,
             how=identity.how,
@@ -102,8 +102,11 @@ def _told(error: BaseException) -> tuple[str, int]:
     return UnexpectedError.slug, UnexpectedError.code
 
 
-def _object(verb: Verb, values: Mapping[str, Any], result: Any) -> str:
-    """The id of the object: an argument, or a member of what describes it, or of what was made."""
+def object_of(verb: Verb, values: Mapping[str, Any], result: Any = None) -> str:
+    """The id of the object that a call is about; empty if there is none.
+
+    It is an argument, or a member of what describes the object, or of what was made.
+    """
     key = verb.namespace.key.lower()
     if not key:
         return ""

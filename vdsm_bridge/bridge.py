@@ -11,13 +11,13 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from vdsm_bridge import context as calls
 from vdsm_bridge.access import Access, Proof
-from vdsm_bridge.auditing import Auditor
+from vdsm_bridge.auditing import Auditor, object_of
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.ledger import Answer, Ledger, refused, replay
 from vdsm_bridge.registry import Registry
@@ -30,6 +30,8 @@ from vdsm_core.tasks import Job, Progress, Tasks
 from vdsm_core.types import TypeMismatch
 
 log = logging.getLogger(__name__)
+#: Characters of an object's id that the log shows.
+_LONGEST_NAME: Final = 64
 
 Condition = Callable[[], None]
 
@@ -196,7 +198,11 @@ class Bridge:
         return result
 
     def _carry_out(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
-        log.info("%s by %s", verb.name, context.identity.name)
+        if log.isEnabledFor(logging.INFO):
+            about = object_of(verb, values)[:_LONGEST_NAME]
+            # Ids of plugins' objects may be any text; a line of the log stays one line.
+            about = about if about.isprintable() else ascii(about)
+            log.info("%s by %s", f"{verb.name} {about}".rstrip(), context.identity.name)
         with self._auditor.act(verb, values, context) as act:
             act.result = result = self._in_turn(verb, values, context, condition)
         return result

@@ -76,13 +76,21 @@ class Shed(Namespace, name="Shed"):
         return f"{what} for {context.identity.name}"
 
 
+class Door(Namespace, key="doorID"):
+    """Objects whose ids are any text."""
+
+    @action(since="1.0")
+    def knock(self, door_id: str) -> None:
+        """Do nothing."""
+
+
 class Sheds(Feature):
     """The feature."""
 
     def namespaces(self) -> Sequence[Namespace]:
-        """One."""
+        """Two."""
         self.shed = Shed()
-        return [self.shed]
+        return [self.shed, Door()]
 
 
 @pytest.fixture
@@ -166,6 +174,19 @@ def test_a_task_knows_its_caller(host: TestHost) -> None:
         assert time.monotonic() < end
     assert status.result == "b for amy"
     assert host.call("Host.getAllTasks")[reference.task_id].owner == "amy"
+
+
+@pytest.mark.parametrize(
+    ("door", "shown"), [("back", "back"), ("a\nb", "'a\\nb'"), ("x" * 200, "x" * 64), ("", "")]
+)
+def test_an_action_is_a_line_of_the_log(
+    host: TestHost, caplog: pytest.LogCaptureFixture, door: str, shown: str
+) -> None:
+    """It says what was done to which object, by whom; what a caller sends cannot break it."""
+    caplog.set_level("INFO")
+    host.call("Door.knock", doorID=door, identity=Identity("amy", "admin"))
+    said = [r.getMessage() for r in caplog.records if r.name == "vdsm_bridge.bridge"]
+    assert said == [f"Door.knock {shown}".rstrip() + " by amy"]
 
 
 def test_a_bug_is_logged_with_its_incident(host: TestHost, caplog: pytest.LogCaptureFixture) -> None:
