@@ -95,7 +95,8 @@ class Lifecycle:
     """All plugins of the host.
 
     :param discover: how the plugins of a group are found
-    :param grace: seconds that each gets to start, and to stop while the daemon goes on
+    :param start_timeout: seconds that each gets to start
+    :param grace: seconds that each gets to stop while the daemon goes on
     :param changed: told of each plugin whose state has changed
     """
 
@@ -103,11 +104,13 @@ class Lifecycle:
         self,
         discover: Callable[[str], Sequence[Found]],
         *,
+        start_timeout: float = 20.0,
         grace: float = 4.0,
         changed: Callable[[PluginInfo], None] = lambda _: None,
     ) -> None:
         self._discover = discover
         self._changed = changed
+        self._start_timeout = start_timeout
         self._grace = grace
         self._plugins: list[Plugin] = []
         #: What the last look has found; it takes the place of `_plugins` when it is applied.
@@ -277,7 +280,7 @@ class Lifecycle:
             instance, verbs = bounded(
                 f"start of {found.name}",
                 lambda: _bring_up(found, options, runtime, bridge),
-                self._grace,
+                self._start_timeout,
                 late=lambda result: _take_down(found, result[0], runtime, self._grace),
                 hurry=self._hurry,
             )

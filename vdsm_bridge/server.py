@@ -65,7 +65,12 @@ class Server:
         #: Held while plugins are changed: by the start, a reload, or the end.
         self._changing = threading.RLock()
         self._stopped = False
-        self._lifecycle = Lifecycle(discover or Discovery(), grace=daemon.grace, changed=self._plugin_changed)
+        self._lifecycle = Lifecycle(
+            discover or Discovery(),
+            start_timeout=daemon.start_timeout,
+            grace=daemon.grace,
+            changed=self._plugin_changed,
+        )
         registry = Registry()
         self.bridge = Bridge(
             registry=registry,

@@ -68,7 +68,9 @@ class DaemonOptions(Options, frozen=True):
     required: tuple[str, ...] = ()
     #: Seconds that a call may take when its caller names no deadline.
     call_deadline: Positive = 60.0
-    #: Seconds that each binding and feature gets to start, or to stop at a reload; and the daemon to end.
+    #: Seconds that each binding and feature gets to start. A machine that boots is slow.
+    start_timeout: Positive = 20.0
+    #: Seconds that each binding and feature gets to stop at a reload; and the daemon to end.
     grace: Positive = 4.0
     #: Threads for tasks; further tasks wait in their queue.
     task_workers: Annotated[int, Meta(ge=1, le=100)] = 10

@@ -49,7 +49,7 @@ def test_plugins_and_configuration(make_vdsm_host: Callable[..., TestHost], tmp_
                 told.append(("config", str(event.params["applied"]), event.params["reason"]))
         return told
 
-    assert heard() == [("dove", "running", ""), ("egg", "failed", "OSError: not hatched")]
+    assert heard() == [("dove", "running", ""), ("egg", "failed", "not hatched")]
     file = tmp_path / "vdsm.toml"
     file.write_text("[plugin.dove]\nenabled = false\n[plugin.egg]\nenabled = false\n")
     daemon._reload(host.server, file)

@@ -183,7 +183,7 @@ def test_a_start_is_bounded_and_a_late_one_is_undone(
     make_vdsm_host: Callable[..., TestHost], release: threading.Event
 ) -> None:
     """A plugin that hangs counts as failed, and stays so: if it comes up after all, it is stopped again."""
-    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"grace": 0.1}})
+    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 0.1}})
     assert one(host, "slow", VERBS).error == "The start of slow did not come to its end within 0.1 s"
     assert host.call("Room.add", left=1) == 2
     release.set()
@@ -195,7 +195,7 @@ def test_a_late_start_does_not_undo_the_next_one(
     make_vdsm_host: Callable[..., TestHost], release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second attempt runs; when the first one comes to its end after all, only that is stopped."""
-    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"grace": 0.5}})
+    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 0.5}})
     assert one(host, "slow", VERBS).state == "failed"
     with monkeypatch.context() as patch:
         patch.setattr(Slow, "start", lambda _: None)
@@ -272,7 +272,10 @@ def test_a_host_that_stops_waits_for_no_start(
     make_vdsm_host: Callable[..., TestHost], release: threading.Event, log: list[str]
 ) -> None:
     """A reload that hangs in a plugin is cut short; the plugins after that are not touched; then it ends."""
-    config = {"daemon": {"grace": 30.0}, "plugin": {"slow": {"enabled": False}, "pigeon": {"enabled": False}}}
+    config = {
+        "daemon": {"start_timeout": 30.0, "grace": 30.0},
+        "plugin": {"slow": {"enabled": False}, "pigeon": {"enabled": False}},
+    }
     host = make_vdsm_host(verbs={"slow": Slow}, bindings={"pigeon": Pigeon}, config=config)
     with ThreadPoolExecutor(1) as pool:
         reloading = pool.submit(reload, host)

@@ -29,6 +29,7 @@ CONFIG = """
 [daemon]
 state_dir = "{folder}/state"
 run_dir = "{folder}/run"
+start_timeout = {grace}
 grace = {grace}
 log_level = "WARNING"
 [hypervisor]
