@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from small_engine.engine import Engine, EngineError
-from vdsm_qmf.console import Cluster, TransportError
+from vdsm_qmf.console import BadBroker, Cluster, TransportError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Cluster(given.url, password=os.environ.get("VDSM_BUS_PASSWORD", "")) as cluster:
             cluster.wait_for(hosts=given.hosts)
             given.work(Engine(cluster, memory=given.memory), given)
-    except (EngineError, TransportError) as error:
+    except (EngineError, BadBroker, TransportError) as error:
         print(f"small-engine: {error}", file=sys.stderr)
         return 1
     return 0
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="small-engine", description=__doc__)
-    parser.add_argument("url", help="amqp://user@broker")
+    parser.add_argument("url", help="amqp://user@broker; its password is in VDSM_BUS_PASSWORD")
     parser.add_argument("--hosts", type=int, default=1, help="wait for so many hosts first")
     parser.add_argument("--memory", type=Path, help="file for what is known of machines")
     commands = parser.add_subparsers(required=True)

@@ -246,6 +246,21 @@ def test_command_line(
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("broker", "Cannot use the broker broker: it begins with amqp:// or amqps://"),
+        ("amqp://e@127.0.0.1:1", "cannot reach the message bus: amqp://e@127.0.0.1:1: "),
+    ],
+)
+def test_a_broker_that_cannot_be_used(url: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is one line on standard error."""
+    assert main([url, "inventory"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"small-engine: {said}")
+    assert told.count("\n") == 1
+
+
 def test_it_knows_hosts_by_the_console_only() -> None:
     """Of vdsm it imports `vdsm_qmf.console` and nothing else: what it does, any engine can."""
     folder = Path(small_engine.__file__).parent

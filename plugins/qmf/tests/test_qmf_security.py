@@ -145,6 +145,23 @@ def test_a_password_in_the_configuration(tmp_path: Path) -> None:
         assert SECRET not in str(plugin.error)
 
 
+def test_a_broker_that_stays_away_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However often a host tries: the log warns of each reason once, until there was a connection."""
+    caplog.set_level(logging.DEBUG)
+    table = options("amqp://u@127.0.0.1:1", tmp_path, reconnect_first=0.02, reconnect_most=0.05)
+
+    def said(level: int) -> list[str]:
+        records = [record for record in caplog.records if record.getMessage().startswith("No connection to")]
+        return [record.getMessage() for record in records if record.levelno == level]
+
+    with BusHost({"plugin": {"qmf": table}}, None):
+        end = time.monotonic() + 10.0
+        while len(said(logging.DEBUG)) < 3 and time.monotonic() < end:
+            time.sleep(0.02)
+    assert len(said(logging.DEBUG)) >= 3
+    assert said(logging.WARNING) == ["No connection to the broker amqp://u@127.0.0.1:1: Connection refused"]
+
+
 # -- with real brokers
 
 

@@ -89,6 +89,8 @@ class Bus:
         #: How often it has been up.
         self.connections = 0
         self.trouble = "not connected yet"
+        #: What the log has said since the last connection: a broker that stays away is no news.
+        self._said: set[str] = set()
         self._subscriptions = tuple(subscriptions)
         self._listener = listener
         self._outbox = Outbox(settings.outgoing)
@@ -249,6 +251,7 @@ class Bus:
         self._up_since = time.monotonic()
         self.connections += 1
         self.trouble = ""
+        self._said.clear()
         self._cancel_timer()
         log.info("Connected to the broker %s (%s)", self.broker, self.dialect.name if self.dialect else "?")
         self._listener.up()
@@ -268,7 +271,9 @@ class Bus:
             self._outbox.clear()
             self._stopped.set()
             return
-        (log.warning if was_up else log.info)("No connection to the broker %s: %s", broker, reason)
+        known = self.trouble in self._said
+        self._said.add(self.trouble)
+        (log.debug if known else log.warning)("No connection to the broker %s: %s", broker, reason)
         if was_up:
             self._listener.down(reason)
             if time.monotonic() - self._up_since > self.settings.reconnect_most:

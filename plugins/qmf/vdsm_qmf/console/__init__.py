@@ -10,12 +10,13 @@
 """
 
 from vdsm_bridge.transport import CallRefused, TransportError, Unreachable
-from vdsm_qmf.bus.security import Security
+from vdsm_qmf.bus.security import BadBroker, Security
 from vdsm_qmf.console.cluster import Cluster
 from vdsm_qmf.console.model import ClusterEvent, Host, HostChange, Result
 from vdsm_qmf.console.stream import EventStream
 
 __all__ = [
+    "BadBroker",
     "CallRefused",
     "Cluster",
     "ClusterEvent",
