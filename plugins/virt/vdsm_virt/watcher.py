@@ -205,6 +205,9 @@ class Watcher:
     def _gone(self, machine: Machine) -> None:
         if machine.ours and machine.active:
             self._inventory.update(machine.id, _vanished)
+        elif machine.ours and machine.exit == MIGRATED:
+            # Libvirt was lost before it told what is left here: how the machine ended is still to be told.
+            self._inventory.update(machine.id, _left_nothing)
         else:
             self._inventory.forget(machine.id)
 
