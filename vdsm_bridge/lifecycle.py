@@ -74,15 +74,31 @@ class Plugin:
             log.exception("Plugin %s cannot tell its address", self.found.name)
             return []
 
-    def info(self) -> PluginInfo:
-        """What is told of it."""
+    def trouble(self) -> str:
+        """What a binding that runs says against its own health; empty if all is well."""
+        instance = self.instance
+        if self.state != "running" or not isinstance(instance, Binding):
+            return ""
+        try:
+            health = instance.health()
+        except Exception:
+            # As above.
+            log.exception("Plugin %s cannot tell how it is", self.found.name)
+            return "it cannot tell how it is; see the log"
+        return "" if health.state == "ok" else f"{health.state}: {health.reason}"
+
+    def info(self, *, health: bool = False) -> PluginInfo:
+        """What is told of it.
+
+        :param health: ask it, too, how it is now
+        """
         return PluginInfo(
             name=self.found.name,
             group=self.found.group,
             state=self.state,
             distribution=self.found.distribution,
             version=self.found.version,
-            error=self.error,
+            error=self.error or (self.trouble() if health else ""),
             address=self.address(),
         )
 
@@ -122,9 +138,12 @@ class Lifecycle:
         #: Done once the daemon stops: no start is begun any more, or waited for.
         self._hurry: Future[None] = Future()
 
-    def info(self) -> list[PluginInfo]:
-        """Every plugin with its state, by group and name."""
-        return [plugin.info() for plugin in self._plugins]
+    def info(self, *, health: bool = False) -> list[PluginInfo]:
+        """Every plugin with its state, by group and name.
+
+        :param health: ask those that run how they are now
+        """
+        return [plugin.info(health=health) for plugin in self._plugins]
 
     def at_rest(self, mark: Callable[[], None]) -> list[PluginInfo]:
         """Every plugin with its state, at the moment when `mark` is called, in which none changes."""

@@ -90,7 +90,7 @@ class Server:
             tasks=self._tasks,
             hooks=Hooks(),
             registry=registry,
-            plugins=self.plugins,
+            plugins=lambda: self._lifecycle.info(health=True),
             root=root,
         )
 

@@ -115,25 +115,6 @@ def test_a_plugin_that_fails_is_alone(
     assert host.call("Room.add", left=1) == 2
 
 
-class Refused(Bad):
-    """A binding that says itself why it cannot start."""
-
-    def start(self) -> None:
-        """Fail."""
-        raise OSError("Cannot listen on 127.0.0.1:1: Permission denied")
-
-
-@pytest.mark.parametrize(("plugin", "traceback"), [(Refused, False), (Bad, True)])
-def test_a_reason_in_words_is_one_line_of_the_log(
-    make_vdsm_host: Callable[..., TestHost], caplog: pytest.LogCaptureFixture, plugin: Any, traceback: bool
-) -> None:
-    """A port that is taken is no bug; what nobody foresaw has its traceback."""
-    host = make_vdsm_host(bindings={"bad": plugin})
-    told = [record for record in caplog.records if "did not start" in record.getMessage()]
-    assert one(host, "bad").error in told[0].getMessage()
-    assert [bool(record.exc_info) for record in told] == [traceback]
-
-
 def test_a_binding_does_not_take_a_features_verbs_away(make_vdsm_host: Callable[..., TestHost]) -> None:
     """A plugin's name may stand in two groups; each lives its own life."""
     host = make_vdsm_host(bindings={"sample": Bad})

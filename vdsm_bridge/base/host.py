@@ -79,7 +79,7 @@ class BaseHost(Namespace, name="Host", plural="host"):
 
     @query(since="1.0")
     def get_plugins(self) -> list[PluginInfo]:
-        """Every installed plugin with its state, and the reason where it does not run."""
+        """Every installed plugin with its state, and the reason where it does not run or is not well."""
         return self._runtime.plugins()
 
     @query(since="1.0")
