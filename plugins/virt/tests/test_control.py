@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from types import SimpleNamespace
 
@@ -81,6 +82,18 @@ def test_a_delayed_shutdown_comes_later(vms):
     vms.call("VM.shutdown", vmID=vm_id, delay=1, message="maintenance")
     assert vms.status(vm_id) == "Up"
     vms.wait(vm_id, lambda stats: stats.status == "Down")
+
+
+def test_a_delayed_shutdown_of_a_machine_that_is_gone(vms, caplog):
+    """Somebody destroyed it meanwhile: that is nothing to warn of."""
+    caplog.set_level("INFO", "vdsm_virt.control")
+    vm_id = vms.create()
+    vms.call("VM.shutdown", vmID=vm_id, delay=1)
+    vms.call("VM.destroy", vmID=vm_id)
+    end = time.monotonic() + 10
+    while "is gone already" not in caplog.text and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [r.levelname for r in caplog.records if "gone already" in r.getMessage()] == ["INFO"]
 
 
 def test_a_guest_that_does_not_reboot_counts_as_up_again(make_machines):

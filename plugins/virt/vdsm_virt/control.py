@@ -197,6 +197,8 @@ class Control:
         def act() -> None:
             try:
                 work()
+            except NoSuchVM:
+                log.info("%s: machine %s is gone already", label, vm_id)
             except VdsmError as error:
                 log.warning("%s of machine %s: %s", label, vm_id, error)
 
