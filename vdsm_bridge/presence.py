@@ -39,7 +39,7 @@ class DaemonSilent(VdsmError):
 
     slug = "daemon-silent"
     template = (
-        "vdsmd (pid {pid}) is not done with the reload after {seconds:.0f} s; a plugin may be hanging, "
+        "vdsmd (pid {pid}) is not done with the reload after {seconds:g} s; a plugin may be hanging, "
         "its log tells which"
     )
 
