@@ -24,11 +24,11 @@ def test_make_lists_every_target() -> None:
 
 
 def test_ci_runs_make() -> None:
-    """CI's entrance is that of everybody, and stops at the first failure."""
+    """CI's entrance is that of everybody, and stops at what fails twice."""
     script = ROOT / ".ci" / "run"
     lines = script.read_text().splitlines()
     assert "set -euo pipefail" in lines
-    assert re.findall(r"\bmake (\w+)$", "\n".join(lines), re.MULTILINE) == ["test", "isolated", "packages"]
+    assert re.findall(r"\bmake (\w+)(?: \|\| \{)?$", "\n".join(lines), re.MULTILINE) == ["test", "isolated", "packages"]
     assert script.stat().st_mode & 0o111
 
 

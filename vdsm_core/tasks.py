@@ -342,7 +342,8 @@ class Tasks:
             elif (early := self._told.get(task_id, 0.0) + PROGRESS_INTERVAL - time.monotonic()) <= 0:
                 self._tell_progress(record)
             elif task_id not in self._late and not self._stopping:
-                timer = self._late[task_id] = threading.Timer(early, self._tell_late, (task_id,))
+                timer = threading.Timer(early, lambda: self._tell_late(task_id, timer))
+                self._late[task_id] = timer
                 timer.start()
 
     def _store(self, record: TaskRecord) -> None:
@@ -355,11 +356,12 @@ class Tasks:
         self._state.write_soon(_KEEP, record.id, msgspec.json.encode(record))
         self._tell(record)
 
-    def _tell_late(self, task_id: str) -> None:
+    def _tell_late(self, task_id: str, timer: threading.Timer) -> None:
         with self._lock:
-            # Without its timer it has been told meanwhile.
-            told = self._late.pop(task_id, None) is None
-            if not told and not self._stopping and task_id in self._records:
+            if self._late.get(task_id) is not timer:
+                return  # while it waited for the lock, the progress was told, and maybe another timer set
+            del self._late[task_id]
+            if not self._stopping and task_id in self._records:
                 self._tell_progress(self._records[task_id])
 
     def _tell(self, record: TaskRecord) -> None:

@@ -24,6 +24,7 @@ REFUSING = {
     "VM.create": "a machine needs a name and memory, or a document",
     "VM.migrationCreate": "the id that stands inside, too, is the same",
     "VM.setBalloonTarget": "at most the memory of the machine",
+    "VM.setNumberOfCpus": "at most as many as the machine has room for",
 }
 #: Verbs that the test driver of libvirt fails to carry out: a 500, for what is below the host refuses.
 FAILING = ["VM.migrate"]
