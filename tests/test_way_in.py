@@ -28,7 +28,8 @@ def test_ci_runs_make() -> None:
     script = ROOT / ".ci" / "run"
     lines = script.read_text().splitlines()
     assert "set -euo pipefail" in lines
-    assert re.findall(r"\bmake (\w+)(?: \|\| \{)?$", "\n".join(lines), re.MULTILINE) == ["test", "isolated", "packages"]
+    calls = re.findall(r"\bmake (\w+)(?: \|\| \{)?$", "\n".join(lines), re.MULTILINE)
+    assert calls == ["test", "isolated", "packages"]
     assert script.stat().st_mode & 0o111
 
 
