@@ -19,16 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from proton import Delivery, Message
 from proton import Event as Happening
 from proton.handlers import MessagingHandler
 from proton.reactor import AtMostOnce, Container
 
+from bench.events import Changed
 from bench.measure import Row
 from vdsm_bridge.testing import TestHost
-from vdsm_core.events import EventParams
 from vdsm_qmf.console import Cluster
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
@@ -49,17 +49,6 @@ _REQUEST: dict[str, Any] = {
     "_arguments": {},
     "padding": "x" * 250,
 }
-
-
-class Moved(EventParams, frozen=True):
-    """Something has changed: of about the size of a machine's status."""
-
-    component: ClassVar[str] = "bench"
-    operation: ClassVar[str] = "moved"
-    number: int
-    vm_id: str = "11111111-2222-3333-4444-555555555555"
-    vm_name: str = "a machine of a usual name"
-    status: str = "Powering down"
 
 
 def run() -> list[Row]:
@@ -112,7 +101,7 @@ def _serve(pipe: Connection, url: str) -> None:
         with TestHost(bindings={"qmf": QmfBinding}, config=config) as host:
             while count := pipe.recv():
                 for number in range(count):
-                    host.server.runtime.events.publish(Moved(number=number))
+                    host.server.runtime.events.publish(Changed(number=number))
 
 
 def _latency(cluster: Cluster, url: str) -> list[Row]:
@@ -202,7 +191,7 @@ def _events(cluster: Cluster, url: str, pipe: Connection) -> Row:
 
 def _heard(cluster: Cluster, pipe: Connection) -> float:
     """Seconds from the first event that is published to the last that is read."""
-    with cluster.events("|bench|moved") as stream:
+    with cluster.events("|bench|changed") as stream:
         begun = time.perf_counter()
         pipe.send(EVENTS)
         numbers = []
