@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from vdsm_bridge.access import Proof
+    from vdsm_bridge.addresses import is_loopback
     from vdsm_bridge.binding import Binding, Health
     from vdsm_bridge.bridge import Bridge
     from vdsm_bridge.context import Context, Identity
@@ -37,6 +38,7 @@ __all__ = [
     "Verb",
     "Waiting",
     "action",
+    "is_loopback",
     "query",
     "task",
 ]
@@ -59,6 +61,7 @@ _HOMES: Final = {
     "Verb": "vdsm_bridge.verb",
     "Waiting": "vdsm_bridge.waiting",
     "action": "vdsm_bridge.verb",
+    "is_loopback": "vdsm_bridge.addresses",
     "query": "vdsm_bridge.verb",
     "task": "vdsm_bridge.verb",
 }

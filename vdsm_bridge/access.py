@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import grp
 import hashlib
-import ipaddress
 import os
 import pwd
 import re
@@ -14,6 +12,7 @@ from typing import Final, cast
 
 import msgspec
 
+from vdsm_bridge.addresses import is_loopback
 from vdsm_bridge.context import ROLES, Identity, Role
 from vdsm_bridge.verb import Verb, access_level
 from vdsm_core.config import AccessOptions
@@ -74,7 +73,7 @@ class Access:
         if proof.bus_user:
             return self._bus_user(proof.bus_user)
         role = self._options.loopback
-        if role != "none" and _is_loopback(proof.address):
+        if role != "none" and is_loopback(proof.address):
             return Identity("loopback", role, "loopback")
         raise Unauthenticated(reason="credentials are needed here")
 
@@ -121,13 +120,3 @@ class Access:
 
     def _bad_tokens(self, reason: str) -> ConfigError:
         return ConfigError(file=self._options.tokens, key="access.tokens", reason=reason)
-
-
-@functools.lru_cache(maxsize=256)
-def _is_loopback(address: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    # A listener on both families sees its IPv4 callers as ::ffff:127.0.0.1.
-    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback

@@ -7,9 +7,9 @@ browser makes for a page of another site is refused wherever it comes from. Prog
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 
+from vdsm_bridge import is_loopback
 from vdsm_rest.problems import ForeignHost, ForeignPage
 
 #: What `Sec-Fetch-Site` says of a page of this service, and of an address that a person typed.
@@ -34,7 +34,7 @@ class Guard:
         """
         address = environ.get("REMOTE_ADDR", "")
         host = environ.get("HTTP_HOST", "")
-        if address and _is_loopback(address) and not self._known(host):
+        if address and is_loopback(address) and not self._known(host):
             raise ForeignHost(host=host)
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and origin.lower() != f"{environ['wsgi.url_scheme']}://{host}".lower():
@@ -45,7 +45,7 @@ class Guard:
 
     def _known(self, host: str) -> bool:
         name = _name_of(host)
-        return name in self._good or _is_loopback(name)
+        return name in self._good or is_loopback(name)
 
 
 def _name_of(host: str) -> str:
@@ -53,12 +53,3 @@ def _name_of(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower().rstrip(".")
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "127.0.0.1":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
