@@ -21,6 +21,7 @@ from vdsm_bridge.auditing import Auditor, object_of
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.ledger import Answer, Ledger, refused, replay
 from vdsm_bridge.registry import Registry
+from vdsm_bridge.shared import Shared
 from vdsm_bridge.verb import Kind, TaskRef, Verb
 from vdsm_core import types
 from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, UnexpectedError, VdsmError
@@ -66,6 +67,8 @@ class Bridge:
         self._ledger = ledger
         self._auditor = auditor
         self._call_deadline = call_deadline
+        #: What bindings of this daemon use together, as the HTTP bindings their front.
+        self.shared = Shared()
 
     @property
     def verbs(self) -> Mapping[str, Verb]:

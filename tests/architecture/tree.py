@@ -11,6 +11,8 @@ from typing import Any
 
 #: What a build, a test run or a version control system leaves; no part of the source.
 NOT_SOURCE = {".git", ".venv", "build", "dist", "results", "__pycache__"}
+#: Distributions below plugins/ that bindings import.
+LIBRARIES = {"http"}
 NOT_SOURCE_SUFFIXES = ("_cache", ".egg-info", ".hypothesis")
 
 
@@ -29,6 +31,11 @@ class Plugin:
     def distribution(self) -> str:
         """The name that DESIGN section 2 gives it."""
         return self.folder.name if self.folder.name == "vdsmsh" else f"vdsm-{self.folder.name}"
+
+    @property
+    def is_library(self) -> bool:
+        """Whether it is a library under bindings, and plugs into nothing itself (DESIGN section 2)."""
+        return self.folder.name in LIBRARIES
 
     @property
     def package(self) -> str:

@@ -1,0 +1,147 @@
+"""Shares of what is bounded: descriptors and memory. Whoever holds most yields first."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import resource
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from vdsm_bridge import is_loopback
+from vdsm_http.messages import Peer
+
+log = logging.getLogger(__name__)
+
+#: Descriptors that are left to the rest of the process: libvirt, the state store, logs, what verbs open.
+_RESERVE: Final = 128
+#: Bytes of bodies that may be arriving at once, and of replies that wait to be read.
+_MAX_IN: Final = 128 * 1024 * 1024
+_MAX_OUT: Final = 256 * 1024 * 1024
+#: Seconds between two log lines about one shortage.
+_SILENCE: Final = 60.0
+
+
+class Holder(Protocol):
+    """A connection, as far as shares are concerned."""
+
+    party: str
+    since: float
+    held_in: int
+    held_out: int
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+
+    def cut(self) -> None:
+        """Break the connection."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+def party(peer: Peer) -> str:
+    """Return whose share a connection counts for: a local user, an IPv4 address, an IPv6 /64 network."""
+    if peer.uid is not None:
+        return f"uid {peer.uid}"
+    if ":" in peer.address and not is_loopback(peer.address):
+        address = ipaddress.ip_address(peer.address.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None)
+        return str(mapped or ipaddress.ip_network((address, 64), strict=False))
+    return peer.address
+
+
+def descriptors() -> int:
+    """Return how many connections the process can hold, by its limit of open files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, soft - _RESERVE) if soft != resource.RLIM_INFINITY else 1_000_000
+
+
+class Shares:
+    """How many connections each party has.
+
+    A party is never asked to yield for itself: who has most and wants more is refused.
+    """
+
+    def __init__(self) -> None:
+        self._holders: dict[str, set[Holder]] = {}
+
+    def add(self, holder: Holder) -> None:
+        """Count a connection."""
+        self._holders.setdefault(holder.party, set()).add(holder)
+
+    def remove(self, holder: Holder) -> None:
+        """Forget a connection; one that is not counted is ignored."""
+        mine = self._holders.get(holder.party)
+        if mine is not None:
+            mine.discard(holder)
+            if not mine:
+                del self._holders[holder.party]
+
+    def victim(self, newcomer: str = "") -> Holder | None:
+        """Return the connection that makes room: the one of the largest party that is idle for longest.
+
+        None if there is no idle one, or the largest party is the newcomer's.
+        """
+        largest = max(self._holders, key=lambda name: len(self._holders[name]), default="")
+        if not largest or largest == newcomer:
+            return None
+        idle = [holder for holder in self._holders[largest] if holder.idle]
+        return min(idle, key=lambda holder: holder.since, default=None)
+
+
+class Buffers:
+    """The memory that all connections of the front hold together."""
+
+    def __init__(self) -> None:
+        self._in = 0
+        self._lock = threading.Lock()
+        self._out: dict[Holder, int] = {}
+
+    def hold_in(self, change: int) -> bool:
+        """Count bytes of a body that arrives, or give them back. Return whether there are too many."""
+        self._in += change
+        return change > 0 and self._in > _MAX_IN
+
+    def hold_out(self, holder: Holder, size: int) -> None:
+        """Count a reply that was not read at once. If there are too many, the largest one yields."""
+        with self._lock:
+            self._out[holder] = size
+            victims = []
+            total = sum(self._out.values())
+            while total > _MAX_OUT and len(self._out) > 1:
+                largest = max(self._out, key=self._out.__getitem__)
+                total -= self._out.pop(largest)
+                victims.append(largest)
+        for victim in victims:
+            victim.cut()
+
+    def release_out(self, holder: Holder) -> None:
+        """Forget a reply that was read, or given up."""
+        with self._lock:
+            self._out.pop(holder, None)
+
+
+class Throttle:
+    """Lines about one trouble, at most one a minute.
+
+    :param clock: seconds, monotonic
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._quiet_until = -1.0
+        self._left_out = 0
+
+    def warn(self, text: str) -> None:
+        """Log a warning, unless one was logged a short time ago."""
+        now = self._clock()
+        if now < self._quiet_until:
+            self._left_out += 1
+            return
+        more = f" ({self._left_out} more of this kind)" if self._left_out else ""
+        self._quiet_until, self._left_out = now + _SILENCE, 0
+        log.warning("%s%s", text, more)

@@ -1,0 +1,184 @@
+"""A listening socket with its sites and its connections."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from vdsm_http.capacity import Buffers, Shares, Throttle, descriptors
+from vdsm_http.channel import Channel
+from vdsm_http.loop import Loop
+from vdsm_http.session import Session
+from vdsm_http.site import Site
+from vdsm_http.sockets import Bound
+
+#: Connections that are taken in one go, before others have their turn.
+_BURST: Final = 64
+#: Seconds without new connections after the system had no descriptor left.
+_PAUSE: Final = 0.5
+
+
+class Guest(NamedTuple):
+    """A protocol that is not HTTP and shares a listener with it.
+
+    `recognise` is given the first bytes of a connection; it returns None as long as they are too few. `take`
+    gets the connection; it returns at once.
+    """
+
+    recognise: Callable[[bytes], bool | None]
+    take: Callable[[Channel], None]
+
+
+class Listener:
+    """One socket, and what it serves."""
+
+    def __init__(self, loop: Loop, bound: Bound, site: Site, buffers: Buffers) -> None:
+        self._loop = loop
+        self.bound = bound
+        self.sites = [site]
+        self.guests: list[Guest] = []
+        self.buffers = buffers
+        self.timers = loop.timers
+        self.sessions: set[Session] = set()
+        self._shares = Shares()
+        self.channels: set[Channel] = set()
+        #: Pieces received; a stop waits until no more arrive.
+        self.heard = 0
+        self.closing = False
+        self._resting = _Resting(self)
+        self._full = Throttle()
+        self._short = Throttle()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for what belongs to no site yet."""
+        return self.sites[0].limits.timeout
+
+    @property
+    def max_header(self) -> int:
+        """Bytes of a head whose site is not known yet."""
+        return max(site.limits.max_header for site in self.sites)
+
+    def choose(self, method: str, path: str) -> Site:
+        """Return the site that answers a request."""
+        for site in self.sites:
+            if site.claims(method, path):
+                return site
+        return self.sites[0]
+
+    def ready(self, _events: int = 0) -> None:
+        """Take the connections that wait. In the loop."""
+        for _ in range(_BURST):
+            try:
+                accepted = self.bound.accept()
+            except OSError as error:
+                self._short.warn(f"Cannot take a connection on {self.bound.url}: {error.strerror}")
+                if not self._evict():
+                    self._resting.begin()
+                return
+            if accepted is None:
+                return
+            session = Session(self._loop, self, *accepted)
+            if self._admit(session):
+                self.sessions.add(session)
+                self._shares.add(session)
+                session.begin()
+            else:
+                session.close()
+
+    def discard(self, session: Session) -> None:
+        """Forget a connection that was closed."""
+        self.sessions.discard(session)
+        self._shares.remove(session)
+        if session.held_in:
+            self.buffers.hold_in(-session.held_in)
+            session.held_in = 0
+        self.buffers.release_out(session)
+
+    def handed_over(self, session: Session, channel: Channel) -> None:
+        """Count a connection that left HTTP until it is closed."""
+        self.sessions.discard(session)
+        self._shares.remove(session)
+        self.channels.add(channel)
+
+    def release(self, _session: Session, channel: Channel) -> None:
+        """Forget a connection that left HTTP and was closed."""
+        self.channels.discard(channel)
+
+    def close(self) -> None:
+        """Take the connections that have been made, and stop listening. In the loop."""
+        self.closing = True
+        self.ready()
+        self._resting.end()
+        self._loop.forget(self.bound.socket.fileno())
+        self.bound.close()
+
+    def open(self) -> None:
+        """Begin to listen. In the loop."""
+        self._loop.watch(self.bound.socket.fileno(), self)
+
+    def rest(self) -> None:
+        """Take no connections for a while."""
+        self._loop.forget(self.bound.socket.fileno())
+
+    def close_idle(self) -> None:
+        """Close the connections without a request under way. In the loop."""
+        with self._loop.crew.lock:
+            idle = [session for session in self.sessions if not session.busy]
+        for session in idle:
+            session.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request runs, or a reply is not sent."""
+        return any(session.busy for session in list(self.sessions))
+
+    def cut(self) -> None:
+        """Break what is left: requests that do not end, and connections that left HTTP. In the loop."""
+        for session in list(self.sessions):
+            session.end()
+        for channel in list(self.channels):
+            channel.cut()
+
+    def _admit(self, session: Session) -> bool:
+        """Return whether a connection may be open; the party with the most of them yields to others."""
+        limit = min(max(site.limits.max_connections for site in self.sites), descriptors())
+        if len(self.sessions) + len(self.channels) < limit:
+            return True
+        self._full.warn(f"{limit} connections are open on {self.bound.url}, as many as may be")
+        return self._evict(session.party)
+
+    def _evict(self, newcomer: str = "") -> bool:
+        with self._loop.crew.lock:
+            victim = self._shares.victim(newcomer)
+            if victim is None:
+                return False
+            victim.close()
+        return True
+
+
+class _Resting:
+    """A pause in taking connections."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.deadline = 0.0
+        self.tick = 0
+        self.closed = False
+
+    def begin(self) -> None:
+        """Rest for a moment."""
+        self._listener.rest()
+        self.deadline = time.monotonic() + _PAUSE
+        self._listener.timers.add(self)
+
+    def expired(self, _now: float) -> None:
+        """Go on."""
+        with suppress(ValueError):
+            self._listener.open()
+
+    def end(self) -> None:
+        """Never go on."""
+        self.closed = True

@@ -1,0 +1,136 @@
+"""Listening sockets: TCP on both families, unix sockets with their mode from the first moment on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from typing import Final
+
+from vdsm_http.messages import Peer
+
+_BACKLOG: Final = 1024
+_CREDENTIALS: Final = 12  # struct ucred: pid, uid, gid (unix(7))
+
+
+class Bound:
+    """One listening socket.
+
+    `where` is what it was asked to listen on, `port` the port that the system chose where 0 was asked for.
+    """
+
+    def __init__(self, sock: socket.socket, where: tuple[str, int] | str, inode: int = 0) -> None:
+        self.socket = sock
+        self.where = where
+        self._inode = inode
+
+    @property
+    def url(self) -> str:
+        """`http://address:port`, or `unix:path`."""
+        if isinstance(self.where, str):
+            return f"unix:{self.where}"
+        host, port = self.socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def accept(self) -> tuple[socket.socket, Peer] | None:
+        """Return the next connection, or None.
+
+        :raises OSError: it cannot be taken: descriptors or memory are short
+        """
+        try:
+            sock, address = self.socket.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return None
+        try:
+            sock.setblocking(False)
+            if isinstance(self.where, str):
+                return sock, Peer(uid=_user_of(sock))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock, Peer(address[0], address[1], local=sock.getsockname()[:2])
+        except OSError:
+            sock.close()  # the peer is gone already
+            return None
+
+    def close(self) -> None:
+        """Close the socket, and remove the path of a unix socket if it is still this one."""
+        self.socket.close()
+        if isinstance(self.where, str):
+            try:
+                if os.lstat(self.where).st_ino == self._inode:
+                    os.unlink(self.where)  # noqa: PTH108 - paths of sockets stay text
+            except OSError:
+                pass
+
+
+def listen(where: tuple[str, int] | str, mode: int = 0o660) -> Bound:
+    """Listen on an address and port, or on the path of a unix socket with this mode.
+
+    :raises OSError: the address is taken or not ours; its text names the address and the reason
+    """
+    try:
+        return _listen_unix(where, mode) if isinstance(where, str) else _listen_tcp(*where)
+    except OSError as error:
+        place = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
+        raise OSError(f"Cannot listen on {place}: {error.strerror or error}") from error
+
+
+def _listen_tcp(address: str, port: int) -> Bound:
+    found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, place = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The wildcard takes callers of both families, whatever the system's default is.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
+        sock.bind(place)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return Bound(sock, (address, port))
+
+
+def _listen_unix(path: str, mode: int) -> Bound:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The mode of the open socket becomes that of the file; umask has its say at bind.
+        os.fchmod(sock.fileno(), mode)
+        sock.bind(path)
+        os.chmod(path, mode)  # noqa: PTH101 - as above
+        inode = os.lstat(path).st_ino
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return Bound(sock, path, inode)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that its owner left behind.
+
+    :raises OSError: somebody serves there, or it is no socket
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(f"{path} exists and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)  # noqa: PTH108 - as above
+            return
+    raise FileExistsError(f"somebody serves on {path} already")
+
+
+def _user_of(sock: socket.socket) -> int:
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS)
+    return int(struct.unpack("3i", credentials)[1])

@@ -1,0 +1,69 @@
+"""Deadlines of many connections: setting one costs an attribute, each tick looks at what may be due."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import Final, Protocol
+
+#: Seconds of one tick: how late a deadline may be noticed.
+TICK: Final = 0.1
+
+
+class Timed(Protocol):
+    """Something with a deadline, on the clock of `time.monotonic`; infinity is none."""
+
+    deadline: float
+    tick: int
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has no deadline any more."""
+
+    def expired(self, now: float) -> None:
+        """Do what is to be done when the deadline has passed."""
+
+
+class Timers:
+    """A timer wheel. A deadline that was moved to a later time is noticed when its old tick comes.
+
+    Whoever moves a deadline to an earlier time calls `add` again. Only one thread at a time may use it.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[int, list[Timed]] = {}
+        self._ticks: list[int] = []
+
+    def add(self, item: Timed) -> None:
+        """Look at an item when its deadline is due."""
+        if item.deadline == math.inf:
+            item.tick = 0
+            return
+        tick = int(item.deadline / TICK) + 1
+        if item.tick == tick:
+            return
+        item.tick = tick
+        slot = self._slots.get(tick)
+        if slot is None:
+            self._slots[tick] = [item]
+            heapq.heappush(self._ticks, tick)
+        else:
+            slot.append(item)
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until the next tick with items, None if there is none."""
+        return max(0.0, self._ticks[0] * TICK - now) if self._ticks else None
+
+    def run(self, now: float) -> None:
+        """Let the items expire whose deadlines have passed."""
+        while self._ticks and self._ticks[0] * TICK <= now:
+            tick = heapq.heappop(self._ticks)
+            for item in self._slots.pop(tick):
+                # An item that was added again for an earlier tick was looked at there.
+                if item.closed or item.tick != tick:
+                    continue
+                item.tick = 0
+                if item.deadline > now:
+                    self.add(item)
+                else:
+                    item.expired(now)

@@ -1,0 +1,22 @@
+"""What plugins of one daemon have in common."""
+
+from __future__ import annotations
+
+from vdsm_bridge.shared import Shared
+
+
+class Thing:
+    """Something that is shared."""
+
+
+def test_one_object_of_each_type() -> None:
+    """Whoever asks first makes it; later callers get the same one, other types another."""
+    shared = Shared()
+    first = shared.get(Thing)
+    assert shared.get(Thing) is first
+    assert isinstance(shared.get(list), list)
+
+
+def test_hosts_share_nothing() -> None:
+    """Two daemons in one process have an object each."""
+    assert Shared().get(Thing) is not Shared().get(Thing)
