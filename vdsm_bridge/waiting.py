@@ -5,39 +5,49 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from vdsm_bridge.places import Places
 from vdsm_core.errors import ResourceExhausted
+
+if TYPE_CHECKING:
+    from vdsm_bridge.context import Identity
 
 
 class Waiting:
     """The waiting calls of one binding, which hands it to them in their `Context`.
 
-    :param most: how many there may be; the rest of the binding's threads is left to other calls
+    :param limit: how many there may be, shared by callers as `Places` says; the rest of the binding's threads
+        is left to other calls
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._places = Places(limit)
         self._lock = threading.Lock()
         self._wakers: dict[object, Callable[[], None]] = {}
         self._over = False
 
     @contextmanager
-    def place(self, wake: Callable[[], None]) -> Iterator[None]:
+    def place(self, wake: Callable[[], None], identity: Identity) -> Iterator[None]:
         """Wait within this block.
 
         :param wake: lets the call see that it is `over`
-        :raises ResourceExhausted: too many wait already
+        :raises ResourceExhausted: too many calls wait already, or too many of this caller
         """
+        if not self._places.take(identity):
+            raise ResourceExhausted(
+                reason=f"{self._places.taken} calls wait for events on this binding already, "
+                f"of at most {self._places.limit}"
+            )
         ticket = object()
         with self._lock:
-            if len(self._wakers) >= self._most:
-                raise ResourceExhausted(reason=f"{self._most} calls wait for events on this binding already")
             self._wakers[ticket] = wake
         try:
             yield
         finally:
             with self._lock:
                 del self._wakers[ticket]
+            self._places.leave(identity)
 
     @property
     def count(self) -> int:

@@ -31,7 +31,9 @@ NAMES: Final[dict[str, Deprecation]] = {}
 #: Verbs by full name.
 VERBS: Final[dict[str, Deprecation]] = {}
 #: Options by dotted key, `plugin.rest.port`.
-OPTIONS: Final[dict[str, Deprecation]] = {}
+OPTIONS: Final[dict[str, Deprecation]] = {
+    "plugin.xmlrpc.threads": Deprecation("0.1", "0.3", "it has no effect, remove it"),
+}
 
 
 def warn_of_name(name: str) -> None:

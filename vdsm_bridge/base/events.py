@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from vdsm_bridge.context import Context
+from vdsm_bridge.context import Context, Identity
+from vdsm_bridge.places import Places
 from vdsm_bridge.schema import struct_schema
 from vdsm_bridge.verb import Namespace, action, query
 from vdsm_core.config import EventOptions
@@ -82,7 +83,7 @@ class EventKind(Record, frozen=True):
 
 
 class _Held:
-    def __init__(self, subscription: Subscription, pattern: str, owner: str) -> None:
+    def __init__(self, subscription: Subscription, pattern: str, owner: Identity) -> None:
         self.id = str(uuid.uuid4())
         self.pattern = pattern
         self.subscription = subscription
@@ -108,7 +109,8 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         self._options = options
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
-        self._waiting = threading.BoundedSemaphore(options.most_waiting)
+        self._waiting = Places(options.most_waiting)
+        self._places = Places(options.most_subscriptions)
 
     @action(access="monitor", since="1.0", part="create", lane=False, names={"pattern": "filter"})
     def subscribe(
@@ -129,11 +131,16 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         floors, states = self._bus.snapshot(pattern) if snapshot else ({}, [])
         if snapshot and after is None:
             after = min(floors.values(), default=None)
+        if not self._places.take(context.identity):
+            raise ResourceExhausted(
+                reason=f"{self._places.taken} subscriptions exist, of at most {self._places.limit}"
+            )
+        try:
+            held = _Held(self._bus.subscribe(pattern, after, floors), pattern, context.identity)
+        except BaseException:
+            self._places.leave(context.identity)
+            raise
         with self._lock:
-            if len(self._held) >= self._options.most_subscriptions:
-                raise ResourceExhausted(reason=f"{len(self._held)} subscriptions")
-            subscription = self._bus.subscribe(pattern, after, floors)
-            held = _Held(subscription, pattern, context.identity.name)
             self._held[held.id] = held
         return Subscribed(
             subscription_id=held.id, seq=held.subscription.place, oldest=self._bus.first, states=states
@@ -170,10 +177,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
 
         :raises NoSuchSubscription: it has ended, or never was
         """
-        held = self._get(subscription_id)
-        with self._lock:
-            self._held.pop(held.id, None)
-        held.subscription.close()
+        self._end([self._get(subscription_id)])
 
     @query(since="1.0", part="list")
     def list(self, context: Context) -> list[EventSubscription]:
@@ -185,11 +189,11 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
                     subscription_id=held.id,
                     filter=held.pattern,
                     seq=held.subscription.place,
-                    owner=held.owner,
+                    owner=held.owner.name,
                     idle=round(held.idle(), 3),
                 )
                 for held in self._held.values()
-                if context.identity.role == "admin" or held.owner == context.identity.name
+                if context.identity.role == "admin" or held.owner.name == context.identity.name
             ]
 
     @query(since="1.0")
@@ -209,9 +213,8 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
     def close(self) -> None:
         """End all subscriptions."""
         with self._lock:
-            held, self._held = list(self._held.values()), {}
-        for each in held:
-            each.subscription.close()
+            held = list(self._held.values())
+        self._end(held)
 
     @contextmanager
     def _asking(self, subscription_id: str) -> Iterator[Subscription]:
@@ -230,12 +233,15 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         self, subscription: Subscription, timeout: float, most: int, context: Context
     ) -> builtins.list[Event]:
         with ExitStack() as stack:
-            if not self._waiting.acquire(blocking=False):
-                raise ResourceExhausted(reason=f"{self._options.most_waiting} calls wait for events already")
-            stack.callback(self._waiting.release)
+            if not self._waiting.take(context.identity):
+                raise ResourceExhausted(
+                    reason=f"{self._waiting.taken} calls wait for events already, "
+                    f"of at most {self._waiting.limit}"
+                )
+            stack.callback(self._waiting.leave, context.identity)
             if context.waiting is None:
                 return subscription.next(timeout, most)
-            stack.enter_context(context.waiting.place(subscription.wake))
+            stack.enter_context(context.waiting.place(subscription.wake, context.identity))
             return subscription.next(timeout, most, context.waiting.over)
 
     def _get(self, subscription_id: str) -> _Held:
@@ -249,7 +255,12 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         patience = self._options.subscription_timeout
         with self._lock:
             expired = [held for held in self._held.values() if held.idle() > patience]
-            for held in expired:
-                del self._held[held.id]
-        for held in expired:
+        self._end(expired)
+
+    def _end(self, ending: builtins.list[_Held]) -> None:
+        for held in ending:
+            with self._lock:
+                mine = self._held.pop(held.id, None)
+            if mine is not None:  # of two callers who end it, one gives its place back
+                self._places.leave(held.owner)
             held.subscription.close()

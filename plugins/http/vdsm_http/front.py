@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -62,7 +64,7 @@ class Front:
         """Serve a site.
 
         :param addresses: addresses and ports, paths of unix sockets. Port 0 takes any that is free. An
-            address that another site is served on already is shared with it
+            address that a site of another name is served on already is shared with it
         :param mode: of the unix sockets
         :param guests: protocols that share these addresses
         :raises OSError: an address cannot be listened on; its text says which, and why. Nothing is left then
@@ -106,6 +108,8 @@ class Front:
     def _listener(self, loop: Loop, where: Where, site: Site, mode: int) -> Listener:
         shared = self._listeners.get(where)
         if shared is not None:
+            if any(other.name == site.name for other in shared.sites):
+                raise OSError(f"Cannot listen on {_text(where)}: {os.strerror(errno.EADDRINUSE)}")
             shared.sites.append(site)
             return shared
         listener = Listener(loop, listen(where, mode), site, self._buffers)
@@ -134,6 +138,10 @@ class Front:
         if not self._listeners and self._loop is not None:
             loop, self._loop = self._loop, None
             loop.stop(_THREADS)
+
+
+def _text(where: Where) -> str:
+    return where if isinstance(where, str) else f"{where[0]}:{where[1]}"
 
 
 def _busy(site: Site, listeners: Sequence[Listener]) -> bool:

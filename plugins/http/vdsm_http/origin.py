@@ -54,7 +54,7 @@ class OriginCheck:
         headers = request.headers
         host = headers.get("host", "")
         address = request.peer.address
-        if address and is_loopback(address) and not self._known(host):
+        if address and is_loopback(address) and not self._known(host) and not _is_old(request):
             raise ForeignHost(host)
         origin = headers.get("origin")
         if origin is not None and origin.lower() != f"http://{host}".lower():
@@ -66,6 +66,11 @@ class OriginCheck:
     def _known(self, host: str) -> bool:
         name = _name_of(host)
         return name in self._names or is_loopback(name)
+
+
+def _is_old(request: Request) -> bool:
+    """Return whether a client speaks HTTP/1.0 without `Host`, as no browser does."""
+    return request.version == "1.0" and "host" not in request.headers
 
 
 def _name_of(host: str) -> str:

@@ -207,3 +207,15 @@ def test_large_reply(client: Any, served: Served) -> None:
         lamps = client.Lamp.list()["result"]
         assert len(lamps) == 61
         assert all(lamp["custom"] == notes for lamp in lamps[1:])
+
+
+def test_multicall_with_large_results(serve: Serve) -> None:
+    """Results are counted together: once they exceed the limit, no further call is made, and each says so."""
+    served = serve(max_reply=65_536)
+    text = "x" * 40_000
+    with served.proxy() as proxy:
+        answers = proxy.system.multicall([{"methodName": "Host.echo", "params": [text]}] * 5)
+    assert [answer[0]["result"] for answer in answers[:2]] == [text] * 2  # type: ignore[index]
+    for answer in answers[2:]:
+        assert answer["faultCode"] == -32600  # type: ignore[index,call-overload]
+        assert "Not called: the results before it exceed 65536 bytes" in answer["faultString"]  # type: ignore[index,call-overload]

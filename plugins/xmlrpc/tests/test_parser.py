@@ -168,3 +168,31 @@ def test_mutated_requests(data: st.DataObject) -> None:
         body = body[:at] + insert + body[at + cut :]
     with contextlib.suppress(NotWellFormed, NotXmlRpc):
         parse(body, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<methodCall " + b" ".join(b'a%d="1"' % number for number in range(300_000)) + b">",
+        b'<methodCall a="' + b"x" * 3_000_000 + b'">',
+        b"<methodCall><!--" + b"x" * 3_000_000 + b"-->",
+        b"<methodCall><params" + b" " * 3_000_000,
+    ],
+    ids=["attributes", "attribute", "comment", "blanks"],
+)
+def test_tags_are_bounded(body: bytes) -> None:
+    """A tag or comment beyond the limit is refused after its first kilobytes, not worked on as a whole."""
+    with pytest.raises(NotXmlRpc, match="longer than 8192 bytes"):
+        parse(body, LIMITS)
+
+
+@pytest.mark.parametrize("text", ["y" * 200_000, "y\n" * 100_000, "\u20ac" * 100_000, "&lt;" * 50_000])
+def test_long_text_is_no_long_tag(text: str) -> None:
+    """The text of a value may be of any length within the body."""
+    assert parse(value(text), LIMITS).params == [text.replace("&lt;", "<")]
+
+
+def test_namespaces_of_other_libraries() -> None:
+    """An attribute that a client's library sets is no error."""
+    body = b'<methodCall xmlns:ex="http://ws.apache.org/xmlrpc"><methodName>m</methodName></methodCall>'
+    assert parse(body, LIMITS).method == "m"

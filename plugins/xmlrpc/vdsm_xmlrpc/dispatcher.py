@@ -34,11 +34,13 @@ class Dispatcher:
     """Answers requests.
 
     :param max_calls: calls that one `system.multicall` may hold
+    :param max_reply: bytes of results after which one makes no further calls
     """
 
-    def __init__(self, bridge: Bridge, max_calls: int) -> None:
+    def __init__(self, bridge: Bridge, *, max_calls: int, max_reply: int) -> None:
         self._bridge = bridge
         self._max_calls = max_calls
+        self._max_reply = max_reply
         self._marshaller = Marshaller()
         self._methods = Methods(bridge, self._marshaller)
         self._system: dict[str, Callable[[list[Any], Context], list[bytes]]] = {
@@ -114,8 +116,15 @@ class Dispatcher:
         if len(calls) > self._max_calls:
             raise Fault(NOT_XMLRPC, f"system.multicall takes {self._max_calls} calls at the most")
         pieces = [ARRAY.encode()]
+        size = 0
         for number, call in enumerate(calls):
-            pieces += self._one_of_many(call, _numbered(context, number))
+            if size > self._max_reply:
+                # One small request must not make a reply that fills the memory of the host.
+                one = [fault(NOT_XMLRPC, f"Not called: the results before it exceed {self._max_reply} bytes")]
+            else:
+                one = self._one_of_many(call, _numbered(context, number))
+                size += sum(map(len, one))
+            pieces += one
         pieces.append(ARRAY_END.encode())
         return pieces
 
