@@ -3,7 +3,7 @@
 The leading thread waits for connections, reads requests and runs their handlers itself: nothing is quicker,
 because no other thread has to be woken and no two threads compete for the interpreter. A handler that blocks
 must not stop everybody else, so a second thread stands by: as long as requests arrive it looks every
-millisecond whether the leader is in one handler for too long, and if so, it leads from then on. The deposed
+two milliseconds whether the leader is still in the same handler, and if so, it leads from then on. The deposed
 thread finishes its request and becomes an ordinary worker. When handlers were found to block lately, requests
 go to workers at once, without waiting for that to be noticed again.
 """
@@ -20,9 +20,9 @@ from typing import Any, Final
 log = logging.getLogger(__name__)
 
 #: Seconds that the leader may be in one handler.
-_PATIENCE: Final = 0.001
+_PATIENCE: Final = 0.002
 #: Looks without a request after which the standby thread sleeps until it is needed.
-_QUIET_LOOKS: Final = 20
+_QUIET_LOOKS: Final = 10
 #: Seconds after a handler has blocked in which requests are given to workers at once.
 _CAUTION: Final = 0.1
 #: Seconds that a worker waits for work before it ends.

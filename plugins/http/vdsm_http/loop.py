@@ -21,6 +21,8 @@ from vdsm_http.timers import Timers
 log = logging.getLogger(__name__)
 
 _EVENTS: Final = 256
+#: Seconds in which the next request of a busy client arrives; sleeping and waking up would double them.
+_SPIN: Final = 0.0001
 READ: Final = select.EPOLLIN | select.EPOLLRDHUP
 WRITE: Final = select.EPOLLOUT
 
@@ -66,6 +68,8 @@ class Loop:
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
         self._ready: deque[tuple[Watched, int]] = deque()
+        #: Whether the last events came so soon that it pays to look for the next ones without sleeping.
+        self._busy = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._commands: deque[Callable[[], None]] = deque()
         #: The connection whose handler the leader runs.
@@ -195,7 +199,10 @@ class Loop:
         now = time.monotonic()
         self.timers.run(now)
         try:
-            events = self._epoll.poll(self.timers.wait(now), _EVENTS)
+            events = self._spin(now) if self._busy else []
+            if not events:
+                events = self._epoll.poll(self.timers.wait(now), _EVENTS)
+                self._busy = time.monotonic() - now < _SPIN
         except (OSError, ValueError):
             return  # closed
         watched = self._watched
@@ -203,6 +210,18 @@ class Loop:
             what = watched.get(fd)
             if what is not None:
                 self._ready.append((what, happened))
+
+    def _spin(self, now: float) -> list[tuple[int, int]]:
+        """Look for events without sleeping, for a moment: waking up takes longer than the next request."""
+        end = now + _SPIN
+        poll = self._epoll.poll
+        while True:
+            events = poll(0, _EVENTS)
+            if events:
+                return events
+            if time.monotonic() > end:
+                self._busy = False
+                return []
 
     def _notify(self) -> None:
         with suppress(OSError):

@@ -12,7 +12,7 @@ import msgspec
 from vdsm_bridge import Bridge, Context
 from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
 from vdsm_xmlrpc import introspection
-from vdsm_xmlrpc.envelope import NOT_XMLRPC, UNKNOWN_METHOD, envelope, fault, status
+from vdsm_xmlrpc.envelope import NOT_XMLRPC, UNKNOWN_METHOD, envelope, fault, status, success
 from vdsm_xmlrpc.marshal import Marshaller
 from vdsm_xmlrpc.methods import Canonical, Invocation, Method, Methods
 from vdsm_xmlrpc.parser import Request
@@ -75,7 +75,7 @@ class Dispatcher:
         verb = invocation.verb
         result = self._bridge.call(verb.name, invocation.arguments, context, text=True)
         try:
-            return envelope(status(0, method.message), method.reply(verb, result))
+            return envelope(success(method.message), method.reply(verb, result))
         except Exception:
             # A verb that returns what its type does not promise has a bug like any other.
             incident = uuid.uuid4().hex[:12]

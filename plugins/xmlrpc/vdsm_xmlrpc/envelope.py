@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,6 +25,12 @@ def status(code: int, message: str, slug: str = "") -> str:
     if slug:
         members += member("slug", scalars.string(slug))
     return f"{STRUCT}{members}{STRUCT_END}"
+
+
+@functools.lru_cache(maxsize=1_024)
+def success(message: str) -> str:
+    """The member `status` of a call that succeeded; verbs have few different sentences."""
+    return status(0, message)
 
 
 def envelope(status_: str, members: Mapping[str, list[bytes]]) -> list[bytes]:

@@ -176,17 +176,19 @@ class Methods:
         self._bridge = bridge
         self._marshaller = marshaller
         self._lock = threading.Lock()
-        self._made_of: Mapping[str, Verb] | None = None
-        self._methods: dict[str, Method] = {}
+        #: The verbs, and the methods that were made of them; replaced together.
+        self._made: tuple[Mapping[str, Verb] | None, dict[str, Method]] = (None, {})
 
     def current(self) -> Mapping[str, Method]:
         """By name, canonical ones first, then VDSM's."""
         verbs = self._bridge.verbs
+        made_of, methods = self._made
+        if made_of is verbs:
+            return methods
         with self._lock:
-            if self._made_of is not verbs:
-                self._methods = self._make(verbs)
-                self._made_of = verbs
-            return self._methods
+            if self._made[0] is not verbs:
+                self._made = (verbs, self._make(verbs))
+            return self._made[1]
 
     def _make(self, verbs: Mapping[str, Verb]) -> dict[str, Method]:
         methods: dict[str, Method] = {
