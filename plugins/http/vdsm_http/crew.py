@@ -2,8 +2,8 @@
 
 The leading thread waits for connections, reads requests and runs their handlers itself: nothing is quicker,
 because no other thread has to be woken and no two threads compete for the interpreter. A handler that blocks
-must not stop everybody else, so a second thread stands by: as long as requests arrive it looks every
-two milliseconds whether the leader is still in the same handler, and if so, it leads from then on. The deposed
+must not stop everybody else, so a second thread stands by: as long as requests arrive it looks every two
+milliseconds whether the leader is still in the same handler, and if so, it leads from then on. The deposed
 thread finishes its request and becomes an ordinary worker. When handlers were found to block lately, requests
 go to workers at once, without waiting for that to be noticed again.
 """
