@@ -68,8 +68,8 @@ class Listener:
                 return site
         return self.sites[0]
 
-    def ready(self, _events: int = 0) -> None:
-        """Take the connections that wait. In the loop."""
+    def ready(self, _events: int = 0) -> bool:
+        """Take the connections that wait. Return whether there may be more. In the loop."""
         for _ in range(_BURST):
             try:
                 accepted = self.bound.accept()
@@ -77,9 +77,9 @@ class Listener:
                 self._short.warn(f"Cannot take a connection on {self.bound.url}: {error.strerror}")
                 if not self._evict():
                     self._resting.begin()
-                return
+                return False
             if accepted is None:
-                return
+                return False
             session = Session(self._loop, self, *accepted)
             if self._admit(session):
                 self.sessions.add(session)
@@ -87,6 +87,7 @@ class Listener:
                 session.begin()
             else:
                 session.close()
+        return True
 
     def discard(self, session: Session) -> None:
         """Forget a connection that was closed."""
@@ -110,7 +111,9 @@ class Listener:
     def close(self) -> None:
         """Take the connections that have been made, and stop listening. In the loop."""
         self.closing = True
-        self.ready()
+        self.bound.turn_away()
+        while self.ready():
+            pass
         self._resting.end()
         self._loop.forget(self.bound.socket.fileno())
         self.bound.close()

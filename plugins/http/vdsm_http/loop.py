@@ -30,7 +30,7 @@ WRITE: Final = select.EPOLLOUT
 class Watched(Protocol):
     """Something that the loop waits for."""
 
-    def ready(self, events: int) -> None:
+    def ready(self, events: int) -> object:
         """Deal with what has happened on its descriptor."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import socket
 import stat
@@ -12,6 +14,9 @@ from vdsm_http.messages import Peer
 
 _BACKLOG: Final = 1024
 _CREDENTIALS: Final = 12  # struct ucred: pid, uid, gid (unix(7))
+_SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
+#: A program of one instruction, BPF_RET with 0: keep no byte of any packet (linux/filter.h).
+_BPF_RETURN_0: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
 class Bound:
@@ -52,9 +57,26 @@ class Bound:
             sock.close()  # the peer is gone already
             return None
 
+    def turn_away(self) -> None:
+        """Let no further connection begin; those that have begun can still be accepted.
+
+        Closing alone would reset a connection that is made just then, which its client takes for a lost call.
+        A filter drops the first packet of new ones instead: their clients try again, and are refused.
+        """
+        if isinstance(self.where, str):
+            self._unlink()
+            return
+        drop_all = ctypes.create_string_buffer(_BPF_RETURN_0, len(_BPF_RETURN_0))
+        program = struct.pack("HP", 1, ctypes.addressof(drop_all))
+        with contextlib.suppress(OSError):  # a kernel without filters of sockets
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
     def close(self) -> None:
         """Close the socket, and remove the path of a unix socket if it is still this one."""
         self.socket.close()
+        self._unlink()
+
+    def _unlink(self) -> None:
         if isinstance(self.where, str):
             try:
                 if os.lstat(self.where).st_ino == self._inode:
