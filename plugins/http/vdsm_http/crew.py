@@ -89,6 +89,11 @@ class Crew:
         """Return whether the leader may run a handler itself."""
         return now >= self._cautious_until
 
+    @property
+    def in_handler(self) -> bool:
+        """Whether the leader runs a handler."""
+        return self._since != 0.0
+
     def enter(self, now: float) -> None:
         """Note that the leader runs a handler from now on."""
         self._runs += 1

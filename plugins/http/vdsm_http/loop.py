@@ -74,7 +74,7 @@ class Loop:
         self._commands: deque[Callable[[], None]] = deque()
         #: The connection whose handler the leader runs.
         self._current: Runner | None = None
-        self.watch(self._wake, _Commands(self._wake, self._commands))
+        self.watch(self._wake, _Commands(self))
 
     def start(self) -> None:
         """Start the threads."""
@@ -116,7 +116,7 @@ class Loop:
 
         :raises TimeoutError: the loop does not come to it
         """
-        if self.crew.leads():
+        if self.crew.leads() and not self.crew.in_handler:
             return command()
         done: Future[Any] = Future()
 
@@ -128,6 +128,20 @@ class Loop:
 
         self.soon(run)
         return done.result(timeout)
+
+    def again(self, what: Watched) -> None:
+        """Let something go on once others have had their turn. In the loop."""
+        if (what, 0) not in self._ready:
+            self._ready.append((what, 0))
+
+    def obey(self) -> None:
+        """Run the commands of other threads. In the loop."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        while self._commands and self.crew.leads():
+            self._commands.popleft()()
+        if self._commands:
+            self._notify()  # one of them ran a request that took long: another thread leads now
 
     def run(self, site: Site, runner: Runner, request: Request) -> Outcome:
         """Run a request of a site: here, in a worker, or once others have ended."""
@@ -185,7 +199,10 @@ class Loop:
     def _lead(self) -> None:
         leads, ready = self.crew.leads, self._ready
         while leads():
-            while ready and leads():
+            # What comes to `ready` meanwhile has its turn after what the next poll finds.
+            for _ in range(len(ready)):
+                if not leads():
+                    return
                 watched, events = ready.popleft()
                 try:
                     watched.ready(events)
@@ -199,10 +216,7 @@ class Loop:
         now = time.monotonic()
         self.timers.run(now)
         try:
-            events = self._spin(now) if self._busy else []
-            if not events:
-                events = self._epoll.poll(self.timers.wait(now), _EVENTS)
-                self._busy = time.monotonic() - now < _SPIN
+            events = self._wait(now)
         except (OSError, ValueError):
             return  # closed
         watched = self._watched
@@ -210,6 +224,15 @@ class Loop:
             what = watched.get(fd)
             if what is not None:
                 self._ready.append((what, happened))
+
+    def _wait(self, now: float) -> list[tuple[int, int]]:
+        if self._ready:
+            return self._epoll.poll(0, _EVENTS)
+        if self._busy and (events := self._spin(now)):
+            return events
+        events = self._epoll.poll(self.timers.wait(now), _EVENTS)
+        self._busy = time.monotonic() - now < _SPIN
+        return events
 
     def _spin(self, now: float) -> list[tuple[int, int]]:
         """Look for events without sleeping, for a moment: waking up takes longer than the next request."""
@@ -231,13 +254,9 @@ class Loop:
 class _Commands:
     """What other threads ask the loop to do."""
 
-    def __init__(self, fd: int, commands: deque[Callable[[], None]]) -> None:
-        self._fd = fd
-        self._commands = commands
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
 
     def ready(self, _events: int) -> None:
         """Run all commands."""
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._fd)
-        while self._commands:
-            self._commands.popleft()()
+        self._loop.obey()

@@ -30,6 +30,8 @@ _CHUNK: Final = 65_536
 _JOIN: Final = 262_144
 #: Pieces in one system call; the system takes up to 1,024 (sysconf(3), IOV_MAX).
 _PIECES: Final = 512
+#: Requests of one client, sent together, that run before others have their turn.
+_TURN: Final = 16
 #: Bytes per second that a body or a reply may take, beyond the timeout.
 _RATE: Final = 65_536.0
 #: What a refused sender may go on sending, in bytes and seconds, so that it reads why.
@@ -106,7 +108,10 @@ class Session:
         elif self.phase is Phase.DRAINING:
             self._discard()
         elif self.phase is Phase.OPEN:
-            self._receive()
+            if self._parser is not None and self._parser.requests:
+                self._advance()
+            else:
+                self._receive()
         elif self.phase is not Phase.GONE and not events & READ:
             self.close()
 
@@ -223,7 +228,9 @@ class Session:
         """Run the requests that are whole, one after the other."""
         parser = self._parser
         assert parser is not None
-        while parser.requests:
+        for _ in range(_TURN):
+            if not parser.requests:
+                break
             site, request = parser.requests.popleft()
             self.phase = Phase.RUNNING
             outcome = self._loop.run(site, self, request)
@@ -238,7 +245,10 @@ class Session:
             if self.phase is not Phase.OPEN:
                 self._settle()
                 return
-        if self._refusal is not None:
+        if parser.requests:
+            # Nothing is read meanwhile, though there may be more: one entry suffices.
+            self._loop.again(self)
+        elif self._refusal is not None:
             self._refuse(self._refusal)
         elif parser.between:
             self.deadline = time.monotonic() + self._listener.timeout
