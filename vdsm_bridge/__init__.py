@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vdsm_bridge.bridge import Bridge
     from vdsm_bridge.context import Context, Identity
     from vdsm_bridge.feature import Feature, Runtime
+    from vdsm_bridge.places import Places
     from vdsm_bridge.verb import Kind, Namespace, Param, TaskRef, Verb, action, query, task
     from vdsm_bridge.waiting import Waiting
     from vdsm_core.config import Options
@@ -31,6 +32,7 @@ __all__ = [
     "Namespace",
     "Options",
     "Param",
+    "Places",
     "Progress",
     "Proof",
     "Runtime",
@@ -54,6 +56,7 @@ _HOMES: Final = {
     "Namespace": "vdsm_bridge.verb",
     "Options": "vdsm_core.config",
     "Param": "vdsm_bridge.verb",
+    "Places": "vdsm_bridge.places",
     "Progress": "vdsm_core.tasks",
     "Proof": "vdsm_bridge.access",
     "Runtime": "vdsm_bridge.feature",

@@ -32,6 +32,7 @@ NAMES: Final[dict[str, Deprecation]] = {}
 VERBS: Final[dict[str, Deprecation]] = {}
 #: Options by dotted key, `plugin.rest.port`.
 OPTIONS: Final[dict[str, Deprecation]] = {
+    "plugin.rest.threads": Deprecation("0.1", "0.3", "it has no effect, remove it"),
     "plugin.xmlrpc.threads": Deprecation("0.1", "0.3", "it has no effect, remove it"),
 }
 

@@ -153,6 +153,8 @@ class RequestParser:
         version = self._parser.get_http_version()
         if version not in _VERSIONS:
             raise self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 and HTTP/1.0 are spoken here")
+        if not self._url.startswith(b"/") and self._url != b"*":
+            raise self._refuse(HTTPStatus.BAD_REQUEST, "The target of a request is a path")
         coding = headers.get("transfer-encoding")
         if coding is not None and (coding.lower() != "chunked" or version == "1.0"):
             raise self._refuse(HTTPStatus.NOT_IMPLEMENTED, "The only transfer coding is chunked, in HTTP/1.1")

@@ -244,7 +244,7 @@ def test_a_reader_that_does_not_read(serve: Serve) -> None:
 
 def test_streams_starve_nobody(serve: Serve) -> None:
     """With all streams open and as many waiting calls as may be, ordinary calls are as quick as without."""
-    served = serve(threads=2, max_threads=10, streams=40)
+    served = serve(threads=2, max_threads=10, streams=60)
     with RestClient(served.url) as client:
         calm = _latency(client)
     with ExitStack() as stack, ThreadPoolExecutor(4) as pool:

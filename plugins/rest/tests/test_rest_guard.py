@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_rest.guard import Guard
-from vdsm_rest.problems import ForeignHost, ForeignPage
+from vdsm_http import ForeignHost, ForeignPage, OriginCheck, Peer, Request
 
 from .conftest import Serve, Served
 from .rest_client import RestClient
+
+LOOPBACK = "127.0.0.1"
+
+
+def asking(address: str, **headers: str) -> Request:
+    """A request from an address, with these headers."""
+    return Request("GET", "/api", headers=headers, peer=Peer(address))
 
 
 @pytest.mark.parametrize(
@@ -18,8 +24,7 @@ from .rest_client import RestClient
 )
 def test_own_names(host: str) -> None:
     """Loopback addresses, `localhost` and configured names are this host's."""
-    environ = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": host, "wsgi.url_scheme": "http"}
-    Guard(["Node7.example"]).check(environ, navigable=False)
+    OriginCheck(["Node7.example"]).check(asking(LOOPBACK, host=host))
 
 
 @pytest.mark.parametrize(
@@ -27,33 +32,31 @@ def test_own_names(host: str) -> None:
 )
 def test_foreign_names(host: str) -> None:
     """A foreign name that was pointed at 127.0.0.1 is refused."""
-    environ = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": host, "wsgi.url_scheme": "http"}
-    with pytest.raises(ForeignHost):
-        Guard([]).check(environ, navigable=False)
+    for address in (LOOPBACK, "::1", "::ffff:127.0.0.1"):
+        with pytest.raises(ForeignHost):
+            OriginCheck().check(asking(address, host=host))
 
 
 def test_remote_callers_may_use_any_name() -> None:
     """Who comes from elsewhere needs credentials anyway, and uses whatever name leads here."""
-    environ = {"REMOTE_ADDR": "192.0.2.1", "HTTP_HOST": "node7.example", "wsgi.url_scheme": "http"}
-    Guard([]).check(environ, navigable=False)
+    OriginCheck().check(asking("192.0.2.1", host="node7.example"))
 
 
 @pytest.mark.parametrize(
     "headers",
     [
-        {"HTTP_ORIGIN": "https://evil.example"},
-        {"HTTP_ORIGIN": "null"},
-        {"HTTP_ORIGIN": "http://localhost:3000"},
-        {"HTTP_ORIGIN": "https://localhost"},
-        {"HTTP_SEC_FETCH_SITE": "cross-site"},
-        {"HTTP_SEC_FETCH_SITE": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://localhost:3000"},
+        {"origin": "https://localhost"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
     ],
 )
 def test_foreign_pages(headers: dict[str, str]) -> None:
     """Pages of other sites are refused, those of other ports of this host included."""
-    environ = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost", "wsgi.url_scheme": "http", **headers}
     with pytest.raises(ForeignPage):
-        Guard([]).check(environ, navigable=False)
+        OriginCheck().check(asking(LOOPBACK, host="localhost", **headers))
 
 
 def test_over_http(served: Served, client: RestClient) -> None:

@@ -198,7 +198,7 @@ def test_unread_body_ends_the_connection(served: Served) -> None:
         (b"POST /api/lamps HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"GET /" + b"a" * 300_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET /api HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000 + b"\r\n\r\n", 431),
-        (b"GET /api\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        (b"GET /api\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
     ],
 )  # fmt: skip
 def test_broken_requests(served: Served, request_: bytes, status: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import cherrypy
 
-from vdsm_rest.caller import HAND_OVER
+from vdsm_http.wsgi import TAKE_OVER
 from vdsm_rest.events import EventStream
 from vdsm_rest.service import Service
 
@@ -35,7 +35,7 @@ class ApiRequest(_Request):  # type: ignore[misc]  # CherryPy has no types
         response = cherrypy.serving.response
         response.output_status = _STATUS_LINES[reply.status]
         headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in reply.headers]
-        body: Any = [reply.body] if reply.body and method != "HEAD" else []
+        body: Any = [reply.body] if reply.body else []
         if reply.stream is not None:
             body = self._hand_over(reply.stream)
         elif reply.status not in {204, 304}:
@@ -46,10 +46,10 @@ class ApiRequest(_Request):  # type: ignore[misc]  # CherryPy has no types
 
     def _hand_over(self, stream: EventStream) -> Iterable[bytes]:
         """Give a stream the connection, if the server can do without."""
-        hand_over = self.wsgi_environ.get(HAND_OVER)
-        if hand_over is None:
+        take_over = self.wsgi_environ.get(TAKE_OVER)
+        if take_over is None:
             return stream
-        hand_over(stream)
+        take_over(stream.take)
         return ()
 
 

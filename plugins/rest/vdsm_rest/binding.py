@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
-import time
+from http import HTTPStatus
 from typing import Any, ClassVar
 
+import msgspec
+
 from vdsm_bridge import Binding, Bridge, Health, Options
+from vdsm_bridge.errors import Unavailable, UnexpectedError, VdsmError
+from vdsm_http import Attachment, Front, Limits, Response, Site, WsgiHandler
+from vdsm_rest import problems
 from vdsm_rest.application import ApiApplication
 from vdsm_rest.options import RestOptions
-from vdsm_rest.server import HttpServer
 from vdsm_rest.service import Service
+from vdsm_rest.table import ROOT
 
 
 class RestBinding(Binding):
@@ -21,7 +25,7 @@ class RestBinding(Binding):
     def __init__(self, bridge: Bridge, config: RestOptions) -> None:
         super().__init__(bridge, config)
         self._service = Service(bridge, config)
-        self._servers: list[HttpServer] = []
+        self._attachment: Attachment | None = None
 
     @property
     def application(self) -> Any:
@@ -34,41 +38,68 @@ class RestBinding(Binding):
         :raises OSError: an address or path cannot be listened on
         """
         options: RestOptions = self.config
-        binds: list[tuple[str, int] | str] = [options.socket] if options.socket else []
-        if options.address:
-            binds.append((options.address, options.port))
-        application = self.application
-        try:
-            for bind in binds:
-                server = HttpServer(bind, application, options)
-                server.listen()
-                self._servers.append(server)
-        except BaseException:
-            self.stop(0.0)
-            raise
+        addresses: list[tuple[str, int] | str] = [options.socket] if options.socket else []
+        given = (options.address,) if isinstance(options.address, str) else options.address
+        addresses += [(address, options.port) for address in given if address]
+        limits = Limits(
+            timeout=options.timeout,
+            max_header=options.max_header,
+            max_body=options.max_body,
+            max_threads=options.max_threads,
+            backlog=options.backlog,
+            max_connections=options.connections,
+        )
+        site = Site("rest", WsgiHandler(self.application), limits, claims=claims, refuse=self._refuse)
+        self._attachment = self.bridge.shared.get(Front).attach(
+            site, addresses, mode=int(options.socket_mode, 8)
+        )
 
     def stop(self, grace: float) -> None:
         """Take no new calls, let those that run end within `grace` seconds, leave no thread, socket, file."""
-        deadline = time.monotonic() + grace
         self._service.waiting.end()
         self._service.streams.end()
-        servers, self._servers = self._servers, []
-        for server in servers:
-            server.shut(max(0.0, deadline - time.monotonic()))
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            attachment.close(grace)
 
     @property
     def address(self) -> tuple[str, ...]:
         """URLs: `http://address:port`, and `unix:path`."""
-        return tuple(_url(server.bind_addr) for server in self._servers)
+        return () if self._attachment is None else self._attachment.urls
 
     def health(self) -> Health:
-        """Degraded if a verb got no route of its own."""
+        """Degraded if a verb got no route of its own, or requests wait for others to end."""
         conflicts = self._service.api().conflicts
-        return Health("degraded", "; ".join(map(str, conflicts))) if conflicts else Health()
+        if conflicts:
+            return Health("degraded", "; ".join(map(str, conflicts)))
+        waiting = self._attachment.waiting if self._attachment is not None else 0
+        return Health("degraded", f"{waiting} requests wait for others to end") if waiting else Health()
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> Response:
+        """Return the problem document of a request that does not reach the service."""
+        problem = problems.problem_of(self._error(status, reason))
+        if problem.status != status:
+            problem = msgspec.structs.replace(problem, status=int(status), title=status.phrase)
+        headers = [("Content-Type", problems.MEDIA_TYPE), ("X-Content-Type-Options", "nosniff")]
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers += problems.headers_of(Unavailable(reason=reason), int(status))
+        return Response(status, headers, problems.encode(problem), close=True)
+
+    def _error(self, status: HTTPStatus, reason: str) -> VdsmError:
+        options: RestOptions = self.config
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return problems.BodyTooLarge(limit=options.max_body)
+        if status == HTTPStatus.REQUEST_URI_TOO_LONG:
+            return problems.UriTooLong(limit=options.max_header)
+        if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            return problems.HeaderTooLarge(limit=options.max_header)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return Unavailable(reason=reason)
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return UnexpectedError(verb="The request", incident=reason.rpartition(" ")[2])
+        return problems.MalformedRequest(reason=reason)
 
 
-def _url(bind: tuple[str, int] | str) -> str:
-    if isinstance(bind, str):
-        return f"unix:{bind}"
-    host, port = bind
-    return f"http://[{host}]:{port}" if ipaddress.ip_address(host).version == 6 else f"http://{host}:{port}"
+def claims(method: str, path: str) -> bool:
+    """Return whether a request is REST's where another site is served on the same address."""
+    return path == ROOT or path.startswith(f"{ROOT}/") or (path == "/" and method in {"GET", "HEAD"})

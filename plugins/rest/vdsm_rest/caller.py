@@ -9,14 +9,9 @@ from typing import Any, Final
 
 from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
 from vdsm_bridge.errors import Unauthenticated
+from vdsm_http import Request
+from vdsm_http.wsgi import REQUEST
 from vdsm_rest.problems import MalformedRequest
-
-#: Key in the WSGI environment: a dictionary that lives as long as the connection.
-CONNECTION: Final = "vdsm.connection"
-#: Key in the WSGI environment: a function that takes a stream, which goes on with the connection.
-HAND_OVER: Final = "vdsm.hand_over"
-#: Key in the WSGI environment: the peer's user id on a unix socket.
-PEER_UID: Final = "X_REMOTE_UID"
 
 _BEARER: Final = re.compile(r"Bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -33,16 +28,13 @@ def identify(bridge: Bridge, environ: Environ) -> Identity:
     :raises Unauthenticated: the credentials are wrong, or are needed
     """
     header = environ.get("HTTP_AUTHORIZATION", "")
-    connection: dict[str, Identity] = environ.setdefault(CONNECTION, {})
+    request: Request = environ[REQUEST]
+    connection: dict[str, Identity] = request.memory
     known = connection.get(header)
     if known is not None:
         return known
-    uid = environ.get(PEER_UID)
-    proof = Proof(
-        address=environ.get("REMOTE_ADDR", ""),
-        uid=int(uid) if uid is not None else None,
-        token=_token(header) if header else "",
-    )
+    peer = request.peer
+    proof = Proof(address=peer.address, uid=peer.uid, token=_token(header) if header else "")
     identity = bridge.identify(proof)
     connection.clear()
     connection[header] = identity

@@ -7,21 +7,19 @@ keep requests waiting, and a client that does not read blocks nobody but itself.
 from __future__ import annotations
 
 import logging
-import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
-from vdsm_bridge import Bridge, types
+from vdsm_bridge import Bridge, Identity, Places, types
 from vdsm_bridge.errors import InvalidArgument
 from vdsm_bridge.events import Event, Subscription
 from vdsm_bridge.types import TypeMismatch
+from vdsm_http import Channel
 from vdsm_rest.arguments import read_query
 from vdsm_rest.caller import Environ
 from vdsm_rest.options import RestOptions
@@ -106,7 +104,7 @@ class EventStream:
         self._release = release
         self._heartbeat = heartbeat
         self._patience = patience
-        self._connection: Any = None
+        self._channel: Channel | None = None
         self._thread: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -116,9 +114,9 @@ class EventStream:
         finally:
             self.close()
 
-    def take(self, connection: Any) -> None:
+    def take(self, channel: Channel) -> None:
         """Go on with a connection whose head is sent; close it in the end."""
-        self._connection = connection
+        self._channel = channel
         self._thread = threading.Thread(target=self._run, name="rest-stream", daemon=True)
         self._thread.start()
 
@@ -132,24 +130,24 @@ class EventStream:
         if self._thread is None:
             return
         self._thread.join(timeout)
-        if self._thread.is_alive():
-            with suppress(OSError):
-                self._connection.socket.shutdown(socket.SHUT_RDWR)
+        if self._thread.is_alive() and self._channel is not None:
+            self._channel.cut()
             self._thread.join(_LAST_WORDS)
 
     def _run(self) -> None:
-        sock = self._connection.socket
+        channel = self._channel
+        assert channel is not None
         try:
-            sock.settimeout(self._patience)
-            for piece in self._pieces(lambda: _is_gone(sock)):
-                sock.sendall(piece)
+            channel.settimeout(self._patience)
+            for piece in self._pieces(channel.peer_left):
+                channel.send(piece)
         except TimeoutError:
             log.info("A reader of events does not read; its stream ends")
         except OSError as error:
             log.debug("A reader of events went away: %s", error)
         finally:
             self.close()
-            self._connection.close()
+            channel.close()
 
     def _pieces(self, gone: Callable[[], bool]) -> Iterator[bytes]:
         subscription = self._subscription
@@ -180,30 +178,27 @@ class Streams:
         self._bridge = bridge
         self._options = options
         self._lock = threading.Lock()
-        self._places = options.streams
+        self._places = Places(options.streams)
         self._open: set[EventStream] = set()
         self._ended = False
 
-    def open(self, asked: Wanted) -> EventStream:
-        """Begin a stream.
+    def open(self, asked: Wanted, identity: Identity) -> EventStream:
+        """Begin a stream of a caller.
 
-        :raises TooManyStreams: there are as many as may be
+        :raises TooManyStreams: there are as many as may be, or as many as this caller may have
         :raises Unavailable: the states cannot be had now
         """
-        with self._lock:
-            if not self._places or self._ended:
-                raise TooManyStreams(most=self._options.streams)
-            self._places -= 1
+        if self._ended or not self._places.take(identity):
+            raise TooManyStreams(open=self._places.taken, most=self._places.limit)
         try:
             states, subscription = self._subscribe(asked)
         except BaseException:
-            with self._lock:
-                self._places += 1
+            self._places.leave(identity)
             raise
         stream = EventStream(
             states,
             subscription,
-            self._forget,
+            lambda stream: self._forget(stream, identity),
             heartbeat=self._options.heartbeat,
             patience=self._options.timeout,
         )
@@ -235,11 +230,12 @@ class Streams:
             return self._bridge.snapshot(asked.filter)
         return (), self._bridge.subscribe(asked.filter, asked.after)
 
-    def _forget(self, stream: EventStream) -> None:
+    def _forget(self, stream: EventStream, identity: Identity) -> None:
         with self._lock:
-            if stream in self._open:
-                self._open.remove(stream)
-                self._places += 1
+            if stream not in self._open:
+                return
+            self._open.remove(stream)
+        self._places.leave(identity)
 
 
 def _message(event: Event, *, numbered: bool) -> bytes:
@@ -256,10 +252,3 @@ def _message(event: Event, *, numbered: bool) -> bytes:
 def _place(subscription: Subscription, steady: int) -> bytes:
     """Where to go on from, for a client that connects again; nothing as long as only the states are that."""
     return b"id: %d\n\n" % subscription.place if subscription.place >= steady else b"\n"
-
-
-def _is_gone(sock: Any) -> bool:
-    """Whether the client has closed its end; a stream is no place for half-closed connections."""
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLRDHUP)
-    return bool(poll.poll(0))

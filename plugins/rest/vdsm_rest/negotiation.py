@@ -5,8 +5,6 @@ from __future__ import annotations
 from email.message import Message
 from typing import Any, Final
 
-from cheroot.errors import MaxSizeExceeded
-
 from vdsm_rest.arguments import NO_BODY, read_json
 from vdsm_rest.caller import Environ
 from vdsm_rest.options import RestOptions
@@ -61,28 +59,13 @@ def no_body(environ: Environ) -> None:
 
 
 def _read(environ: Environ, limit: int) -> bytes:
-    stream = environ["wsgi.input"]
-    try:
-        if environ.get("wsgi.input_terminated"):
-            data: bytes = stream.read()
-            for _ in stream.read_trailer_lines():
-                pass
-            return data
-        length = environ.get("CONTENT_LENGTH") or "0"
-        if not (length.isascii() and length.isdecimal()):
-            raise MalformedRequest(reason="Content-Length is no number")
-        if int(length) > limit:
-            raise BodyTooLarge(limit=limit)
-        return stream.read(int(length)) if int(length) else b""
-    except MaxSizeExceeded:
-        raise BodyTooLarge(limit=limit) from None
-    except ValueError as error:
-        raise MalformedRequest(reason=f"the body's framing is broken: {error}") from None
-    except OSError as error:
-        # cheroot says so of a chunk that would go over the limit; anything else is the connection.
-        if error.args == ("Request Entity Too Large",):
-            raise BodyTooLarge(limit=limit) from None
-        raise
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdecimal()):
+        raise MalformedRequest(reason="Content-Length is no number")
+    if int(length) > limit:
+        raise BodyTooLarge(limit=limit)
+    data: bytes = environ["wsgi.input"].read(int(length)) if int(length) else b""
+    return data
 
 
 def _is_json(content_type: str) -> bool:

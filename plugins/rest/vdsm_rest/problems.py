@@ -93,10 +93,10 @@ class ForeignHost(errors.AccessRefused):
 
 
 class TooManyStreams(errors.Unavailable):
-    """As many callers as may be read events as a stream. Facts: `most`."""
+    """As many event streams are open as may be, or as one caller may have. Facts: `open`, `most`."""
 
     slug = "too-many-streams"
-    template = "There are {most} event streams already; wait, or ask with Events.next"
+    template = "{open} event streams are open, of at most {most} for all callers; wait, or use Events.next"
 
 
 #: The one table. The nearest class on the way up the tree decides.

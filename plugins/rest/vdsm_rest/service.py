@@ -11,14 +11,15 @@ from urllib.parse import quote
 
 import msgspec
 
-from vdsm_bridge import Bridge, Context, Kind, Waiting, types
+from vdsm_bridge import Bridge, Context, Identity, Kind, Waiting, types
 from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
 from vdsm_bridge.routes import BY_NAME, RouteConflict, derive
+from vdsm_http import ForeignHost, ForeignPage, OriginCheck
+from vdsm_http.wsgi import REQUEST
 from vdsm_rest import caller, events, negotiation, problems, views
 from vdsm_rest.arguments import NO_BODY, Query, read_query
 from vdsm_rest.caller import Environ
 from vdsm_rest.conditions import etag_of, matches_strongly, matches_weakly
-from vdsm_rest.guard import Guard
 from vdsm_rest.options import RestOptions
 from vdsm_rest.pages import DOCS, Page, Pages
 from vdsm_rest.problems import MethodNotAllowed, NoSuchResource, PreconditionFailed
@@ -62,9 +63,9 @@ class Service:
         self._bridge = bridge
         self._options = options
         #: Calls that wait for events; the other half of the threads is left to others.
-        self.waiting = Waiting(options.max_threads // 2)
+        self.waiting = Waiting(max(1, options.max_threads // 2))
         self.streams = events.Streams(bridge, options)
-        self._guard = Guard(options.hosts)
+        self._origin = OriginCheck(options.hosts)
         self._pages = Pages()
         self._lock = threading.Lock()
         self._api: Api | None = None
@@ -103,14 +104,14 @@ class Service:
         page = api.pages.get(path if path == ROOT else path.rstrip("/"))
         front = path == "/" and method in {"GET", "HEAD"}
         public = page is not None and page.public and method in {"GET", "HEAD"}
-        self._guard.check(environ, navigable=front or public)
+        self._check_origin(environ, navigable=front or public)
         if front:
             return Reply(303, [("Location", DOCS)])
         if page is not None:
             return self._page(page, method, environ)
         identity = caller.identify(self._bridge, environ)
         if path.rstrip("/") == events.PATH:
-            return self._events(method, environ)
+            return self._events(method, environ, identity)
         node, values = api.table.find(path)
         if node is None:
             raise _nothing_at(path)
@@ -120,7 +121,15 @@ class Service:
         context = caller.context(identity, environ, self.waiting)
         return self._carry_out(entry, values, context, environ)
 
-    def _events(self, method: str, environ: Environ) -> Reply:
+    def _check_origin(self, environ: Environ, *, navigable: bool) -> None:
+        try:
+            self._origin.check(environ[REQUEST], navigable=navigable)
+        except ForeignHost as error:
+            raise problems.ForeignHost(host=error.host) from None
+        except ForeignPage as error:
+            raise problems.ForeignPage(origin=error.origin) from None
+
+    def _events(self, method: str, environ: Environ, identity: Identity) -> Reply:
         """A stream of events; whoever has any role may read it, as it may call `Events.subscribe`."""
         _reading_only(method, environ)
         if method == "OPTIONS":
@@ -129,7 +138,7 @@ class Service:
         negotiation.no_body(environ)
         asked = events.wanted(environ)
         headers = list(events.HEADERS)
-        return Reply(200, headers, stream=self.streams.open(asked) if method == "GET" else None)
+        return Reply(200, headers, stream=self.streams.open(asked, identity) if method == "GET" else None)
 
     def _page(self, page: Page, method: str, environ: Environ) -> Reply:
         _reading_only(method, environ)
