@@ -7,7 +7,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
+from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting, owner_uid
 from vdsm_bridge.errors import Unauthenticated
 from vdsm_rest.problems import MalformedRequest
 
@@ -28,25 +28,45 @@ Environ = MutableMapping[str, Any]
 
 
 def identify(bridge: Bridge, environ: Environ) -> Identity:
-    """Who calls. Remembered for the connection, as long as the same credentials are shown.
+    """Who calls. Remembered for the connection, as long as credentials and rules of access are the same.
 
     :raises Unauthenticated: the credentials are wrong, or are needed
     """
     header = environ.get("HTTP_AUTHORIZATION", "")
-    connection: dict[str, Identity] = environ.setdefault(CONNECTION, {})
-    known = connection.get(header)
+    connection: dict[tuple[int, str], Identity] = environ.setdefault(CONNECTION, {})
+    key = (bridge.access_revision, header)
+    known = connection.get(key)
     if known is not None:
         return known
+    identity = bridge.identify(proof_of(environ))
+    connection.clear()
+    connection[key] = identity
+    return identity
+
+
+def proof_of(environ: Environ) -> Proof:
+    """What a request shows of its caller.
+
+    :raises Unauthenticated: the credentials are malformed
+    """
+    header = environ.get("HTTP_AUTHORIZATION", "")
     uid = environ.get(PEER_UID)
-    proof = Proof(
+    return Proof(
         address=environ.get("REMOTE_ADDR", ""),
         uid=int(uid) if uid is not None else None,
         token=_token(header) if header else "",
+        peer_uid=_peer_uid(environ) if uid is None else None,
     )
-    identity = bridge.identify(proof)
-    connection.clear()
-    connection[header] = identity
-    return identity
+
+
+def _peer_uid(environ: Environ) -> int | None:
+    """The owner of a loopback peer's socket. The environment lacks the local address: assume the peer's."""
+    address, port, local_port = (
+        environ.get(name, "") for name in ("REMOTE_ADDR", "REMOTE_PORT", "SERVER_PORT")
+    )
+    if not (str(port).isdecimal() and str(local_port).isdecimal()):
+        return None
+    return owner_uid((address, int(local_port)), (address, int(port)))
 
 
 def context(identity: Identity, environ: Environ, waiting: Waiting) -> Context:

@@ -88,6 +88,7 @@ class EventStream:
     """One stream: the bytes of it, and once it has a connection the thread that sends them.
 
     :param states: sent first
+    :param standing: tells whether the reader may still read; the stream ends when it may not
     :param heartbeat: seconds after which a silent stream says that it lives
     :param patience: seconds that a client may leave unread what was sent
     """
@@ -98,12 +99,14 @@ class EventStream:
         subscription: Subscription,
         release: Callable[[EventStream], None],
         *,
+        standing: Callable[[], bool],
         heartbeat: float,
         patience: float,
     ) -> None:
         self._states = states
         self._subscription = subscription
         self._release = release
+        self._standing = standing
         self._heartbeat = heartbeat
         self._patience = patience
         self._connection: Any = None
@@ -162,6 +165,9 @@ class EventStream:
         spoken = time.monotonic()
         while not gone():
             events = subscription.next(min(_LOOK, self._heartbeat), _PIECE)
+            if not self._standing():
+                log.info("A reader of events has lost its right; its stream ends")
+                return
             if events:
                 yield b"".join(_message(event, numbered=event.seq >= steady) for event in events)
             elif subscription.closed:
@@ -184,8 +190,10 @@ class Streams:
         self._open: set[EventStream] = set()
         self._ended = False
 
-    def open(self, asked: Wanted) -> EventStream:
+    def open(self, asked: Wanted, standing: Callable[[], bool]) -> EventStream:
         """Begin a stream.
+
+        :param standing: tells whether the reader may still read
 
         :raises TooManyStreams: there are as many as may be
         :raises Unavailable: the states cannot be had now
@@ -204,6 +212,7 @@ class Streams:
             states,
             subscription,
             self._forget,
+            standing=standing,
             heartbeat=self._options.heartbeat,
             patience=self._options.timeout,
         )

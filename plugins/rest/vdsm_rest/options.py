@@ -27,15 +27,15 @@ class RestOptions(Options, frozen=True):
     #: Threads of each socket at the most; calls that wait for events get half of them.
     max_threads: Annotated[int, Meta(ge=1, le=1000)] = 100
     #: Requests that may wait for a thread before new ones are turned away with 503.
-    backlog: Annotated[int, Meta(ge=1)] = 1000
+    backlog: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     #: Connections that are kept open between requests.
-    connections: Annotated[int, Meta(ge=1)] = 1000
+    connections: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     #: How long a connection may be silent, within a request and between two.
-    timeout: Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "s"})] = 10.0
+    timeout: Annotated[float, Meta(gt=0, le=3_600, extra_json_schema={"x-unit": "s"})] = 10.0
     #: Bytes of a request's body.
-    max_body: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "B"})] = 4 * 1024 * 1024
+    max_body: Annotated[int, Meta(ge=1, le=2**30, extra_json_schema={"x-unit": "B"})] = 4 * 1024 * 1024
     #: Bytes of a request's line and headers.
-    max_header: Annotated[int, Meta(ge=1024, extra_json_schema={"x-unit": "B"})] = 256 * 1024
+    max_header: Annotated[int, Meta(ge=1024, le=2**24, extra_json_schema={"x-unit": "B"})] = 256 * 1024
     #: Streams of events at the same time, each in a thread of its own.
     streams: Annotated[int, Meta(ge=0, le=10_000)] = 50
     #: Seconds after which a stream without events says that it lives.

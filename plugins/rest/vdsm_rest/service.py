@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from vdsm_bridge import Bridge, Context, Kind, Waiting, types
+from vdsm_bridge import Bridge, Context, Identity, Kind, Waiting, types
 from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
 from vdsm_bridge.routes import BY_NAME, RouteConflict, derive
 from vdsm_rest import caller, events, negotiation, problems, views
@@ -110,7 +110,7 @@ class Service:
             return self._page(page, method, environ)
         identity = caller.identify(self._bridge, environ)
         if path.rstrip("/") == events.PATH:
-            return self._events(method, environ)
+            return self._events(method, environ, identity)
         node, values = api.table.find(path)
         if node is None:
             raise _nothing_at(path)
@@ -120,7 +120,7 @@ class Service:
         context = caller.context(identity, environ, self.waiting)
         return self._carry_out(entry, values, context, environ)
 
-    def _events(self, method: str, environ: Environ) -> Reply:
+    def _events(self, method: str, environ: Environ, identity: Identity) -> Reply:
         """A stream of events; whoever has any role may read it, as it may call `Events.subscribe`."""
         _reading_only(method, environ)
         if method == "OPTIONS":
@@ -128,8 +128,9 @@ class Service:
         negotiation.accept(environ, events.MEDIA_TYPE)
         negotiation.no_body(environ)
         asked = events.wanted(environ)
+        standing = self._bridge.standing(caller.proof_of(environ), identity)
         headers = list(events.HEADERS)
-        return Reply(200, headers, stream=self.streams.open(asked) if method == "GET" else None)
+        return Reply(200, headers, stream=self.streams.open(asked, standing) if method == "GET" else None)
 
     def _page(self, page: Page, method: str, environ: Environ) -> Reply:
         _reading_only(method, environ)

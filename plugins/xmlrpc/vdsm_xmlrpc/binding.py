@@ -31,13 +31,13 @@ class Config(Options, frozen=True):
     #: Seconds after which a silent connection is closed.
     timeout: Annotated[float, Meta(gt=0, le=3_600, extra_json_schema={"x-unit": "s"})] = 30.0
     #: Bytes that the body of a request may have.
-    max_body: Annotated[int, Meta(ge=1_024, extra_json_schema={"x-unit": "B"})] = 4 * _MIB
+    max_body: Annotated[int, Meta(ge=1_024, le=2**30, extra_json_schema={"x-unit": "B"})] = 4 * _MIB
     #: How deep arrays and structs of a request may be nested.
     max_depth: Annotated[int, Meta(ge=2, le=200)] = 32
     #: How many values a request may have in all.
-    max_values: Annotated[int, Meta(ge=16)] = 100_000
+    max_values: Annotated[int, Meta(ge=16, le=10_000_000)] = 100_000
     #: Calls in one `system.multicall`.
-    max_calls: Annotated[int, Meta(ge=1)] = 100
+    max_calls: Annotated[int, Meta(ge=1, le=10_000)] = 100
 
 
 class XmlRpcBinding(Binding):
