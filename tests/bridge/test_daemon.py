@@ -154,7 +154,7 @@ def test_a_process_that_is_killed_leaves_a_usable_state(tmp_path: Path) -> None:
 
 
 def test_one_daemon_on_one_state_directory(daemon: Daemon, tmp_path: Path) -> None:
-    """The second one refuses to start, in a line with directory and holder; after kill -9 of the first it starts."""
+    """The second one refuses to start, naming directory and holder; after kill -9 of the first one starts."""
     second = tmp_path / "second"
     second.mkdir()
     file = second / "vdsm.toml"

@@ -13,6 +13,7 @@ from vdsm_bridge import owner_uid
 
 CLIENT = """
 import os, socket, sys
+"load".encode("idna")  # a module that the other user may not be able to read
 os.setuid(int(sys.argv[3]))
 client = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 client.recv(1)
@@ -51,7 +52,7 @@ def test_owner(family: socket.AddressFamily, listen: str, connect: str, uid: int
 
 
 def test_a_closed_socket_has_no_owner() -> None:
-    """The kernel reports root for a socket that nobody holds, and a listener in its place: neither is named."""
+    """The kernel reports root for a socket that nobody holds: it is not named."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
         end, remote = server.accept()
