@@ -90,7 +90,8 @@ class _Daemon:
         self.config = folder / "vdsm.toml"
         self.config.write_text(
             f'[daemon]\nstate_dir = "{folder}/state"\nrun_dir = "{folder}"\nlog_level = "ERROR"\n'
-            f'[hypervisor]\nuri = "test:///default"\n[plugin.xmlrpc]\nport = {self.port}\n'
+            f'[hypervisor]\nuri = "test:///default"\n[access]\nloopback = "admin"\n'
+            f"[plugin.xmlrpc]\nport = {self.port}\n"
             f'[plugin.rest]\nport = 0\nsocket = "{folder}/api.sock"\n'
         )
 

@@ -30,7 +30,7 @@ def daemon(folder: Path) -> Iterator[tuple[str, str, str]]:
     config = folder / "vdsm.toml"
     config.write_text(
         f'[daemon]\nstate_dir = "{folder}/state"\nrun_dir = "{folder}"\nlog_level = "WARNING"\n'
-        '[hypervisor]\nuri = "test:///default"\n'
+        '[hypervisor]\nuri = "test:///default"\n[access]\nloopback = "admin"\n'
         f'[plugin.xmlrpc]\nport = 0\n[plugin.rest]\nport = 0\nsocket = "{folder}/api.sock"\n'
     )
     process = subprocess.Popen([BIN / "vdsmd", "--config", config])

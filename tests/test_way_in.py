@@ -50,7 +50,12 @@ def test_run_refuses_what_breaks_its_config(uri: str) -> None:
 def test_config_of_run(tmp_path: Path) -> None:
     """`make run` listens where README says."""
     file = tmp_path / "vdsm.toml"
-    file.write_text((ROOT / "scripts/run.toml.in").read_text().replace("@URI@", "test:///default"))
+    file.write_text(
+        (ROOT / "scripts/run.toml.in")
+        .read_text()
+        .replace("@URI@", "test:///default")
+        .replace("@LOOPBACK@", "admin")
+    )
     loaded = config.load(file)
     assert loaded.hypervisor.uri == "test:///default"
     assert loaded.plugin["xmlrpc"] == {"address": "127.0.0.1", "port": 54321}

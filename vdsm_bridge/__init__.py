@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vdsm_bridge.bridge import Bridge
     from vdsm_bridge.context import Context, Identity
     from vdsm_bridge.feature import Feature, Runtime
+    from vdsm_bridge.peer import owner_uid
     from vdsm_bridge.places import Places
     from vdsm_bridge.verb import Kind, Namespace, Param, TaskRef, Verb, action, query, task
     from vdsm_bridge.waiting import Waiting
@@ -41,6 +42,7 @@ __all__ = [
     "Waiting",
     "action",
     "is_loopback",
+    "owner_uid",
     "query",
     "task",
 ]
@@ -65,6 +67,7 @@ _HOMES: Final = {
     "Waiting": "vdsm_bridge.waiting",
     "action": "vdsm_bridge.verb",
     "is_loopback": "vdsm_bridge.addresses",
+    "owner_uid": "vdsm_bridge.peer",
     "query": "vdsm_bridge.verb",
     "task": "vdsm_bridge.verb",
 }

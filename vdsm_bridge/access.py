@@ -7,6 +7,7 @@ import hashlib
 import os
 import pwd
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -23,58 +24,122 @@ _TOKEN_LINE: Final = re.compile(rf"({'|'.join(ROLES)})\s+(\S+)\s+([0-9a-fA-F]{{6
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What a binding knows of a caller: the peer's user id on a unix socket, an address, a bearer token,
-    the name of a user whom the message broker in between has authenticated."""
+    the name of a user whom the message broker in between has authenticated.
+
+    `peer_uid` is the owner of the peer's socket on loopback TCP (`vdsm_bridge.peer.owner_uid`). It is
+    written to the audit log and grants nothing.
+    """
 
     address: str = ""
     uid: int | None = None
     token: str = ""
     bus_user: str = ""
+    peer_uid: int | None = None
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The options of `[access]`, and the identities of the token file by the digest of each token."""
+
+    options: AccessOptions
+    tokens: Mapping[bytes, Identity]
+
+
+def read_rules(options: AccessOptions) -> Rules:
+    """Read the token file, if one is configured. The start, a reload and `config check` all use this.
+
+    :raises ConfigError: it cannot be read, others may read it, or a line is malformed
+    """
+    tokens: dict[bytes, Identity] = {}
+    if not options.tokens:
+        return Rules(options, tokens)
+    path = Path(options.tokens)
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise _bad_tokens(options, error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise _bad_tokens(options, "the file is not UTF-8 text") from None
+    if mode & 0o077:
+        raise _bad_tokens(options, "the file must be readable by its owner only (chmod 600)")
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("#"):
+            match = _TOKEN_LINE.fullmatch(line.strip())
+            if match is None:
+                raise _bad_tokens(options, f"line {number} is not `role name sha256-of-token-in-hex`")
+            role, name, digest = match.groups()
+            tokens[bytes.fromhex(digest)] = Identity(name, cast("Role", role), "token")
+    return Rules(options, tokens)
+
+
+def _bad_tokens(options: AccessOptions, reason: str) -> ConfigError:
+    return ConfigError(file=options.tokens, key="access.tokens", reason=reason)
 
 
 class Access:
-    """The rules of `[access]` in the configuration."""
+    """The rules of `[access]` in force. They are replaced as a whole, and each replacement is a revision."""
 
     def __init__(self, options: AccessOptions) -> None:
-        self._options = options
-        self._tokens: dict[bytes, Identity] = {}
+        self._rules = Rules(options, {})
+        self._revision = 0
+
+    @property
+    def revision(self) -> int:
+        """Changes with the rules. An identity that a binding remembers is valid for one revision."""
+        return self._revision
 
     def load(self) -> None:
         """Read the token file, if one is configured.
 
-        :raises ConfigError: it cannot be read, others may read it, or a line is malformed
+        :raises ConfigError: see `read_rules`
         """
-        if not self._options.tokens:
-            return
-        path = Path(self._options.tokens)
-        try:
-            mode = path.stat().st_mode
-            lines = path.read_text("utf-8").splitlines()
-        except OSError as error:
-            raise self._bad_tokens(error.strerror or str(error)) from None
-        if mode & 0o077:
-            raise self._bad_tokens("the file must be readable by its owner only (chmod 600)")
-        for number, line in enumerate(lines, 1):
-            if line.strip() and not line.startswith("#"):
-                role, name, digest = self._token_line(line, number)
-                self._tokens[digest] = Identity(name, role, "token")
+        self.use(read_rules(self._rules.options))
+
+    def use(self, rules: Rules) -> None:
+        """Replace the rules, for every call from now on."""
+        self._rules = rules
+        self._revision += 1
+
+    def standing(self, proof: Proof, identity: Identity) -> Callable[[], bool]:
+        """Return a function that tells whether a caller still has the role it was let in with.
+
+        For streams, which outlive the request that opened them. Costs a comparison until the rules change.
+        """
+        checked = self._revision
+
+        def holds() -> bool:
+            nonlocal checked
+            revision = self._revision
+            if revision != checked:
+                try:
+                    if self.identify(proof).level < identity.level:
+                        return False
+                except Unauthenticated:
+                    return False
+                checked = revision
+            return True
+
+        return holds
 
     def identify(self, proof: Proof) -> Identity:
         """Who the caller is: by its token, else by its unix or bus user, else as an unknown on loopback.
 
         :raises Unauthenticated: the proof is wrong, or does not suffice
         """
+        rules = self._rules
         if proof.token:
-            identity = self._tokens.get(hashlib.sha256(proof.token.encode()).digest())
+            identity = rules.tokens.get(hashlib.sha256(proof.token.encode()).digest())
             if identity is None:
                 raise Unauthenticated(reason="the bearer token is not valid")
-            return identity
+            uid = proof.peer_uid if proof.uid is None else proof.uid
+            return identity if uid is None else msgspec.structs.replace(identity, uid=uid)
         if proof.uid is not None:
-            return self._local_user(proof.uid)
+            return _local_user(rules.options, proof.uid)
         if proof.bus_user:
-            return self._bus_user(proof.bus_user)
-        role = self._options.loopback
+            return _bus_user(rules.options, proof.bus_user)
+        role = rules.options.loopback
         if role != "none" and is_loopback(proof.address):
-            return Identity("loopback", role, "loopback")
+            return Identity("loopback", role, "loopback", proof.peer_uid)
         raise Unauthenticated(reason="credentials are needed here")
 
     @staticmethod
@@ -86,37 +151,29 @@ class Access:
         if identity.level < access_level(verb.access):
             raise Forbidden(verb=verb.name, identity=identity.name, needed=verb.access)
 
-    def _local_user(self, uid: int) -> Identity:
+
+def _local_user(options: AccessOptions, uid: int) -> Identity:
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        raise Unauthenticated(reason=f"user id {uid} is unknown on this host") from None
+    if uid in (0, os.geteuid()):
+        return Identity(user.pw_name, "admin", "peer", uid)
+    roles = [options.users[user.pw_name]] if user.pw_name in options.users else []
+    for gid in os.getgrouplist(user.pw_name, user.pw_gid):
         try:
-            user = pwd.getpwuid(uid)
+            group = grp.getgrgid(gid).gr_name
         except KeyError:
-            raise Unauthenticated(reason=f"user id {uid} is unknown on this host") from None
-        if uid in (0, os.geteuid()):
-            return Identity(user.pw_name, "admin", "peer")
-        roles = [self._options.users[user.pw_name]] if user.pw_name in self._options.users else []
-        for gid in os.getgrouplist(user.pw_name, user.pw_gid):
-            try:
-                group = grp.getgrgid(gid).gr_name
-            except KeyError:
-                continue
-            if group in self._options.groups:
-                roles.append(self._options.groups[group])
-        if not roles:
-            raise Unauthenticated(reason=f"user '{user.pw_name}' has no role on this host")
-        return Identity(user.pw_name, max(roles, key=ROLES.index), "peer")
+            continue
+        if group in options.groups:
+            roles.append(options.groups[group])
+    if not roles:
+        raise Unauthenticated(reason=f"user '{user.pw_name}' has no role on this host")
+    return Identity(user.pw_name, max(roles, key=ROLES.index), "peer", uid)
 
-    def _bus_user(self, name: str) -> Identity:
-        role = self._options.bus_users.get(name)
-        if role is None:
-            raise Unauthenticated(reason=f"the bus user '{name}' has no role on this host")
-        return Identity(name, role, "bus")
 
-    def _token_line(self, line: str, number: int) -> tuple[Role, str, bytes]:
-        match = _TOKEN_LINE.fullmatch(line.strip())
-        if match is None:
-            raise self._bad_tokens(f"line {number} is not `role name sha256-of-token-in-hex`")
-        role, name, digest = match.groups()
-        return cast("Role", role), name, bytes.fromhex(digest)
-
-    def _bad_tokens(self, reason: str) -> ConfigError:
-        return ConfigError(file=self._options.tokens, key="access.tokens", reason=reason)
+def _bus_user(options: AccessOptions, name: str) -> Identity:
+    role = options.bus_users.get(name)
+    if role is None:
+        raise Unauthenticated(reason=f"the bus user '{name}' has no role on this host")
+    return Identity(name, role, "bus")

@@ -47,6 +47,7 @@ class Act:
             who=identity.name,
             role=identity.role,
             how=identity.how,
+            uid=msgspec.UNSET if identity.uid is None else identity.uid,
             binding=context.binding,
             address=context.address[:_LONGEST],
             flow_id=context.flow_id[:_LONGEST],

@@ -87,6 +87,15 @@ class Bridge:
         """
         return self._access.identify(proof)
 
+    @property
+    def access_revision(self) -> int:
+        """Changes with the rules of access; what `identify` returned is valid for one revision."""
+        return self._access.revision
+
+    def standing(self, proof: Proof, identity: Identity) -> Callable[[], bool]:
+        """Return a function that tells whether a caller still has its role; see `Access.standing`."""
+        return self._access.standing(proof, identity)
+
     def subscribe(self, pattern: str | Sequence[str] = "", after: int | None = None) -> Subscription:
         """Subscribe to events; see `EventBus.subscribe`."""
         return self._events.subscribe(pattern, after)

@@ -15,6 +15,7 @@ from vdsm_core.config import Config
 DONE: Final = 0
 FAILED: Final = 1
 NOT_WELL: Final = 3
+RESTART: Final = 4
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what it returns
 

@@ -18,11 +18,12 @@ ROLES: tuple[Role, ...] = ("monitor", "operator", "admin")
 
 class Identity(msgspec.Struct, frozen=True):
     """Who calls. `how` names the proof: "peer" (unix socket), "token", "bus" (a broker's user),
-    "loopback" or "internal"."""
+    "loopback" or "internal". `uid` is the local user behind the connection where known, for the log only."""
 
     name: str
     role: Role
     how: str = "internal"
+    uid: int | None = None
 
     @property
     def level(self) -> int:

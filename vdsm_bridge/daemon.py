@@ -146,43 +146,53 @@ def _start(server: Server, presence: Presence, place: Path | None) -> bool:
         log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
         return False
     _announce(server)
-    _tell(presence, server, place, began, "")
+    _tell(presence, server, place, began, "", waiting=[])
     notify("READY=1")
     return True
 
 
 def _reload_and_tell(server: Server, presence: Presence, place: Path | None) -> None:
     began = time.monotonic()
-    _tell(presence, server, place, began, _reload(server, place))
+    reason, waiting = _reload(server, place)
+    _tell(presence, server, place, began, reason, waiting=waiting)
 
 
-def _reload(server: Server, place: Path | None) -> str:
-    """Apply the configuration as it is now; why it cannot be, or nothing."""
+def _reload(server: Server, place: Path | None) -> tuple[str, list[str]]:
+    """Apply the configuration as it is now; why it cannot be, or nothing, and what takes a restart."""
     try:
-        server.reload(config.load(place))
+        waiting = server.reload(config.load(place))
     except ConfigError as error:
         log.error("The configuration stays as it was: %s", error)  # noqa: TRY400
         server.reload_refused(str(error))
-        return str(error)
+        return str(error), []
     except DaemonStops as error:
         log.info("The configuration was not applied in full: %s", error)
-        return str(error)
+        return str(error), []
     except Exception as error:
         # Whatever goes wrong here, machines are still to be managed.
         log.exception("The configuration was not applied in full")
         server.reload_refused(f"{type(error).__name__}: {error}")
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}", []
     log.info("The configuration was applied")
-    return ""
+    return "", waiting
 
 
-def _tell(presence: Presence, server: Server, place: Path | None, began: float, reason: str) -> None:
+def _tell(
+    presence: Presence,
+    server: Server,
+    place: Path | None,
+    began: float,
+    reason: str,
+    *,
+    waiting: list[str],
+) -> None:
     outcome = Outcome(
         began=began,
         applied=not reason,
         reason=reason,
         config=str(place.absolute()) if place else "",
         plugins=server.plugins(),
+        waiting=waiting,
     )
     try:
         presence.tell(outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vdsm_bridge.access import read_rules
 from vdsm_bridge.installed import Installed
 from vdsm_core import config as configuration
 from vdsm_core.config import Config, Options
@@ -26,6 +27,7 @@ def check(config: Config, found: Installed) -> None:
         if config.enabled(plugin.name):
             config.options(plugin.name, found.options.get(plugin.name, Options))
     configuration.check_required(config)
+    read_rules(config.access)
     for name in config.daemon.required:
         missing = name not in found.names
         if missing or name in found.failures:

@@ -19,7 +19,10 @@ class PluginChanged(EventParams, frozen=True):
 
 
 class ConfigReloaded(EventParams, frozen=True):
-    """A changed configuration was applied, or refused for a reason; then the old one stays in force."""
+    """A changed configuration was applied, or refused for a reason; then the old one stays in force.
+
+    Where it was applied, `reason` names the options that take a restart.
+    """
 
     component: ClassVar[str] = "host"
     operation: ClassVar[str] = "config"

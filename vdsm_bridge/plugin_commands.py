@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from vdsm_bridge import dropin, installed, presence, skeleton
-from vdsm_bridge.console import DONE, FAILED, NOT_WELL, Commands, complain, say, toml_line
+from vdsm_bridge.console import DONE, FAILED, NOT_WELL, RESTART, Commands, complain, say, toml_line
 from vdsm_bridge.feature import PluginInfo
 from vdsm_bridge.installed import Installed
 from vdsm_bridge.presence import NoDaemon, Outcome
@@ -198,14 +198,20 @@ def _report(outcome: Outcome, name: str = "") -> int:
     if not outcome.applied:
         complain(f"the daemon refuses this configuration, and goes on with the one before: {outcome.reason}")
         return FAILED
-    say("The daemon has applied the configuration")
+    if outcome.waiting:
+        say("The daemon has applied the configuration in part")
+        complain(f"a restart of vdsmd is needed to apply {', '.join(outcome.waiting)}")
+    else:
+        say("The daemon has applied the configuration")
     failed = [plugin for plugin in outcome.plugins if plugin.error]
     for plugin in outcome.plugins:
         if plugin.name == name and plugin not in failed:
             say(f"{plugin.name} ({plugin.group}): {_state(plugin)}")
     for plugin in failed:
         complain(f"plugin {plugin.name} ({plugin.group}): {_state(plugin)}")
-    return NOT_WELL if failed else DONE
+    if failed:
+        return NOT_WELL
+    return RESTART if outcome.waiting else DONE
 
 
 def _new(options: argparse.Namespace) -> int:

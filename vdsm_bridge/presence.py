@@ -54,7 +54,8 @@ class NotYours(VdsmError):
 class Outcome(Record, frozen=True):
     """What came of the start, or of the last reload. `began` is on the clock of `time.monotonic`, in seconds.
 
-    `config` is what the daemon was started with (`--config`), empty for the default files.
+    `waiting` are the options whose new values take a restart. `config` is what the daemon was started with
+    (`--config`), empty for the default files.
     """
 
     began: float
@@ -62,6 +63,7 @@ class Outcome(Record, frozen=True):
     reason: str
     config: str
     plugins: list[PluginInfo]
+    waiting: list[str] = []
 
 
 class Presence:

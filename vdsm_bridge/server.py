@@ -6,9 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from vdsm_bridge.access import Access
+from vdsm_bridge.access import Access, read_rules
 from vdsm_bridge.auditing import Auditor
 from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.budget import Budget
@@ -25,11 +25,16 @@ from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
 from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Discovery, Found
 from vdsm_core.state import MEMORY, StateStore
+from vdsm_core.state_lock import StateLock
 from vdsm_core.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 _SECONDS_A_DAY = 86_400.0
+#: Options outside of the plugins' tables that a reload applies; all others are named by it and wait.
+APPLIED_AT_RELOAD: Final = frozenset(
+    {"daemon.required", *(f"access.{name}" for name in TABLES["access"].__struct_fields__)}
+)
 
 
 class Server:
@@ -49,9 +54,12 @@ class Server:
         root: Path = Path("/"),
     ) -> None:
         self.config = config
+        #: What the parts were built with. A reload does not rebuild them.
+        self._built_with = config
         daemon = config.daemon
         keep = daemon.keep_days * _SECONDS_A_DAY
         path = MEMORY if daemon.state_dir == MEMORY else str(Path(daemon.state_dir) / "state.sqlite")
+        self._state_lock = StateLock(Path(daemon.state_dir)) if daemon.state_dir != MEMORY else None
         self._state = StateStore(path)
         self._events = EventBus(_journal(config), sync_interval=config.events.sync_interval)
         self._lanes = Lanes()
@@ -110,6 +118,8 @@ class Server:
 
     def _start(self) -> None:
         try:
+            if self._state_lock is not None:
+                self._state_lock.acquire()
             self._state.open()
             self._audit.open()
             self._events.start()
@@ -128,26 +138,44 @@ class Server:
             self.stop()
             raise
 
-    def reload(self, config: Config) -> None:
-        """Apply the plugin tables of a changed configuration; what has not changed serves on.
+    def reload(self, config: Config) -> list[str]:
+        """Apply the plugin tables and `[access]` of a changed configuration; what has not changed serves on.
 
         Distributions that were installed or removed meanwhile are noticed. Of two reloads at once one waits.
 
+        :returns: the options, as `daemon.state_dir`, whose new value waits for the next start
         :raises ConfigError: an option is not acceptable; then nothing has changed
         :raises DaemonStops: the daemon is about to stop
         """
         with self._changing:
-            self._reload(config)
+            return self._reload(config)
 
-    def _reload(self, config: Config) -> None:
+    def _reload(self, config: Config) -> list[str]:
         check_required(config)
+        rules = read_rules(config.access)
         self._lifecycle.find()
+        self._lifecycle.check(config)
+        # Before the plugins, which may take their time: a revoked token stops working at once.
+        self._access.use(rules)
         self._lifecycle.apply(config, self.runtime, self.bridge)
-        self._events.publish(ConfigReloaded(applied=True, reason=""))
-        for table in TABLES:
-            if getattr(config, table) != getattr(self.config, table):
-                log.warning("The new options of [%s] come into force at the next start", table)
+        waiting = self._waiting_for_a_start(config)
+        reason = f"a restart is needed to apply {', '.join(waiting)}" if waiting else ""
+        if reason:
+            log.warning("The configuration was applied in part: %s", reason)
+        self._events.publish(ConfigReloaded(applied=True, reason=reason))
         self.config = config
+        return waiting
+
+    def _waiting_for_a_start(self, config: Config) -> list[str]:
+        """The options that differ from those in force, however many reloads ago they were changed."""
+        waiting = []
+        for table, type_ in TABLES.items():
+            wanted, built = getattr(config, table), getattr(self._built_with, table)
+            for name in type_.__struct_fields__:
+                dotted = f"{table}.{name}"
+                if dotted not in APPLIED_AT_RELOAD and getattr(wanted, name) != getattr(built, name):
+                    waiting.append(dotted)
+        return waiting
 
     def hurry(self) -> None:
         """Cut a start or a reload short, which goes on on another thread: `stop` follows."""
@@ -189,6 +217,7 @@ class Server:
             ("events", self._events.stop),
             ("audit log", self._audit.close),
             ("state", self._state.close),
+            ("state lock", self._state_lock.release if self._state_lock is not None else lambda: None),
         ):
             try:
                 stop()

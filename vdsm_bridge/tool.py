@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 it cannot be done (standard error says why, in one line), 2 wrong usage,
 3 something that was looked at is not well (`plugin list`, `reload`: a plugin does not run, or has not stopped
-as it should).
+as it should), 4 the daemon has applied the configuration in part, and a restart is needed for the rest.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog="vdsm-tool",
         description="Look at an installation of vdsm, check its configuration, switch its plugins.",
-        epilog="Exit codes: 0 done; 1 it cannot be done; 2 wrong usage; 3 something is not well.",
+        epilog="Exit codes: 0 done; 1 it cannot be done; 2 wrong usage; 3 something is not well; "
+        "4 applied in part, a restart is needed for the rest.",
     )
     add_version(words)
     add_place(words, default=None)

@@ -43,6 +43,8 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     role: str
     #: The proof of identity: peer, token, bus, loopback, internal.
     how: str
+    #: The local user behind the connection: of a unix socket, or the owner of a loopback TCP peer's socket.
+    uid: int | msgspec.UnsetType = msgspec.UNSET
     binding: str
     address: str = ""
     flow_id: str = ""

@@ -24,8 +24,9 @@ SYSTEM_RUN: Final = "/run/vdsm"
 
 Role = Literal["monitor", "operator", "admin"]
 T = TypeVar("T")
-Positive = Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "s"})]
-Days = Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "d"})]
+#: A duration; at most a week, so that no clock or timer overflows.
+Positive = Annotated[float, Meta(gt=0, le=604_800, extra_json_schema={"x-unit": "s"})]
+Days = Annotated[float, Meta(gt=0, le=3_650, extra_json_schema={"x-unit": "d"})]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +76,7 @@ class DaemonOptions(Options, frozen=True):
     #: Threads for tasks; further tasks wait in their queue.
     task_workers: Annotated[int, Meta(ge=1, le=100)] = 10
     #: Tasks kept at the most, running ones included (VDSM's limit was 500, too).
-    task_limit: Annotated[int, Meta(ge=1)] = 500
+    task_limit: Annotated[int, Meta(ge=1, le=100_000)] = 500
     #: Days that finished tasks and answered request ids are remembered.
     keep_days: Days = 7.0
     #: The least important level to log.
@@ -103,7 +104,7 @@ class EventOptions(Options, frozen=True):
     """`[events]`: the journal of events, and its subscribers."""
 
     #: MiB that the journal may take on the disk, about; the oldest events go first.
-    journal_size: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "MiB"})] = 64
+    journal_size: Annotated[int, Meta(ge=1, le=1_048_576, extra_json_schema={"x-unit": "MiB"})] = 64
     #: Days that an event is kept at the most.
     keep_days: Days = 7.0
     #: Seconds after which events are forced to the disk: what a power cut can lose.
@@ -111,9 +112,9 @@ class EventOptions(Options, frozen=True):
     #: Seconds after which a subscription that nobody asks for events ends.
     subscription_timeout: Positive = 300.0
     #: Subscriptions of `Events.subscribe` at the same time.
-    most_subscriptions: Annotated[int, Meta(ge=1)] = 1_000
+    most_subscriptions: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     #: Calls of `Events.next` that may wait for events at the same time.
-    most_waiting: Annotated[int, Meta(ge=1)] = 100
+    most_waiting: Annotated[int, Meta(ge=1, le=10_000)] = 100
 
 
 class AuditOptions(Options, frozen=True):
@@ -124,7 +125,7 @@ class AuditOptions(Options, frozen=True):
     #: The file; empty: `audit.log` in `state_dir`. The ones before it get the suffixes .1, .2 and so on.
     file: str = ""
     #: MiB that one file may have.
-    file_size: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "MiB"})] = 16
+    file_size: Annotated[int, Meta(ge=1, le=1_048_576, extra_json_schema={"x-unit": "MiB"})] = 16
     #: Files that are kept, the one that is written included.
     files: Annotated[int, Meta(ge=1, le=1_000)] = 8
 
@@ -132,8 +133,8 @@ class AuditOptions(Options, frozen=True):
 class AccessOptions(Options, frozen=True):
     """Who is let in, and with which role."""
 
-    #: Role of a caller on loopback TCP who shows no credentials; "none" refuses such callers.
-    loopback: Literal["none", "monitor", "operator", "admin"] = "admin"
+    #: Role of callers on loopback TCP without credentials, which is any local user; "none" refuses them.
+    loopback: Literal["none", "monitor", "operator", "admin"] = "none"
     #: Roles of local users (unix socket, peer credentials) by name. root is admin always.
     users: dict[str, Role] = {}
     #: Roles of local groups by name.

@@ -79,7 +79,7 @@ def test_loopback_can_be_shut() -> None:
 def test_root_and_the_daemons_own_user_are_admin(uid: int) -> None:
     """By the proof of the socket, with their own names."""
     identity = access(users={}, groups={}).identify(Proof(uid=uid))
-    assert identity == Identity(pwd.getpwuid(uid).pw_name, "admin", "peer")
+    assert identity == Identity(pwd.getpwuid(uid).pw_name, "admin", "peer", uid)
 
 
 NOBODY = pwd.getpwnam("nobody")

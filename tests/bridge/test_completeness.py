@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vdsm_bridge.reference.hooks import specs
 from vdsm_bridge.reference.sources import Sources
 from vdsm_bridge.reference.spelling import comments, fields, records
 from vdsm_bridge.verb import Kind, Verb
+from vdsm_core import types
 from vdsm_core.config import TABLES, Options
 from vdsm_core.errors import NotFound, VdsmError, tree
 from vdsm_core.events import event_types
@@ -162,3 +164,20 @@ def test_links_lead_somewhere() -> None:
         if anchor not in anchors[target or name]
     ]
     assert dead == []
+
+
+@pytest.mark.parametrize("table", OPTIONS)
+def test_numbers_are_bounded(table: str) -> None:
+    """Each number of the configuration has a greatest value, which infinity, 1e300 and nan exceed."""
+    unbounded = []
+    for field in fields(OPTIONS[table]):
+        info = field.type
+        kind = info.type if isinstance(info, msgspec.inspect.Metadata) else info
+        if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+            if kind.le is None and kind.lt is None:
+                unbounded.append(field.name)
+            if isinstance(kind, msgspec.inspect.FloatType):
+                for value in (math.inf, math.nan, 1e300):
+                    with pytest.raises(types.TypeMismatch):
+                        types.convert({field.encode_name: value}, OPTIONS[table])
+    assert unbounded == []

@@ -84,7 +84,7 @@ def test_applies_a_changed_configuration(daemon: Daemon) -> None:
     daemon.wait_for("The configuration was applied")
     daemon.config.write_text(text.replace("[daemon]", "[daemon]\ngrace = 1"))
     daemon.signal(signal.SIGHUP)
-    daemon.wait_for("The new options of [daemon] come into force at the next start")
+    daemon.wait_for("a restart is needed to apply daemon.grace")
 
 
 def test_refuses_a_bad_configuration_and_goes_on(daemon: Daemon) -> None:
@@ -151,6 +151,28 @@ def test_a_process_that_is_killed_leaves_a_usable_state(tmp_path: Path) -> None:
         finally:
             os.kill(daemon.process.pid, number)
             daemon.process.wait(10)
+
+
+def test_one_daemon_on_one_state_directory(daemon: Daemon, tmp_path: Path) -> None:
+    """The second one refuses to start, naming directory and holder; after kill -9 of the first one starts."""
+    second = tmp_path / "second"
+    second.mkdir()
+    file = second / "vdsm.toml"
+    text = CONFIG.format(folder=tmp_path).replace(f"{tmp_path}/run", f"{second}/run")
+    file.write_text(text)
+    done = run("--config", str(file))
+    assert done.returncode == 1
+    said = f"{tmp_path}/state: daemon.state_dir: another daemon (pid {daemon.process.pid}) uses it"
+    assert said in done.stderr.splitlines()[-1]
+    assert daemon.process.poll() is None
+    daemon.process.kill()
+    daemon.process.wait(10)
+    next_one = Daemon(tmp_path)
+    try:
+        next_one.wait_for("Ready with")
+    finally:
+        next_one.process.kill()
+        next_one.process.wait(10)
 
 
 def test_main_can_be_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,18 @@ class Egg(Dove):
         raise OSError("not hatched")
 
 
+#: What a test host is made with, so that nothing of it takes a restart.
+MADE_WITH = """
+[daemon]
+state_dir = ":memory:"
+run_dir = ""
+grace = 10.0
+[hypervisor]
+uri = "test:///default"
+sample_interval = 0.2
+"""
+
+
 def test_plugins_and_configuration(make_vdsm_host: Callable[..., TestHost], tmp_path: Path) -> None:
     """Loaded, failed, disabled, enabled; a configuration that is applied, and one that is refused."""
     host = make_vdsm_host(bindings={"dove": Dove, "egg": Egg})
@@ -51,7 +63,7 @@ def test_plugins_and_configuration(make_vdsm_host: Callable[..., TestHost], tmp_
 
     assert heard() == [("dove", "running", ""), ("egg", "failed", "not hatched")]
     file = tmp_path / "vdsm.toml"
-    file.write_text("[plugin.dove]\nenabled = false\n[plugin.egg]\nenabled = false\n")
+    file.write_text(f"{MADE_WITH}[plugin.dove]\nenabled = false\n[plugin.egg]\nenabled = false\n")
     daemon._reload(host.server, file)
     assert sorted(heard()) == [
         ("config", "True", ""),
@@ -59,12 +71,15 @@ def test_plugins_and_configuration(make_vdsm_host: Callable[..., TestHost], tmp_
         ("dove", "stopped", ""),
         ("egg", "disabled", ""),
     ]
-    file.write_text("[plugin.egg]\nenabled = false\n")
+    file.write_text(f"{MADE_WITH}[plugin.egg]\nenabled = false\n")
     daemon._reload(host.server, file)
     assert heard() == [("dove", "running", ""), ("config", "True", "")]
-    file.write_text("[plugin.dove]\nsize = 3\n")
+    file.write_text(f"{MADE_WITH}[plugin.dove]\nsize = 3\n")
     daemon._reload(host.server, file)
     ((what, applied, reason),) = heard()
     assert (what, applied) == ("config", "False")
     assert "plugin.dove.size" in reason
+    file.write_text(MADE_WITH.replace("10.0", "9.0"))
+    daemon._reload(host.server, file)
+    assert ("config", "True", "a restart is needed to apply daemon.grace") in heard()
     subscription.close()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from vdsm_bridge.access import Proof
 from vdsm_bridge.binding import Binding
 from vdsm_bridge.context import Context
 from vdsm_bridge.feature import Feature
+from vdsm_bridge.server import APPLIED_AT_RELOAD
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.tokens import TOKENS, write_tokens
 from vdsm_bridge.verb import Namespace
-from vdsm_core import config as configuration
-from vdsm_core.errors import ConfigError
+from vdsm_core.config import TABLES
+from vdsm_core.errors import ConfigError, Unauthenticated
 
 
 class Eager(Binding):
@@ -71,18 +76,72 @@ def test_what_does_not_stop_cleanly_is_logged_and_passed_over(caplog: pytest.Log
     assert "Plugin grumpy (vdsm.verbs) did not stop cleanly" in caplog.text
 
 
-def test_reload_tells_what_takes_a_restart(
-    make_vdsm_host: Callable[..., TestHost], caplog: pytest.LogCaptureFixture
+OTHER: dict[str, Any] = {
+    "log_level": "DEBUG",
+    "required": ("base",),
+    "to": "log",
+    "loopback": "monitor",
+    "users": {"joe": "monitor"},
+    "groups": {"wheel": "operator"},
+    "bus_users": {"joe": "monitor"},
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [(table, name) for table, type_ in TABLES.items() for name in type_.__struct_fields__]
+)
+def test_reload_applies_an_option_or_names_it(
+    make_vdsm_host: Callable[..., TestHost], tmp_path: Path, table: str, name: str
 ) -> None:
-    """Tables that are read at the start only are named."""
+    """No option is silently ignored, and one that waits is named at each reload, not at the first only."""
     host = make_vdsm_host()
-    changed = {
-        "daemon": {"state_dir": ":memory:", "run_dir": "", "grace": 9.0},
-        "access": {"loopback": "none"},
-    }
-    host.server.reload(configuration.merge([("test", changed)]))
-    assert "The new options of [daemon] come into force at the next start" in caplog.text
-    assert "The new options of [access] come into force at the next start" in caplog.text
+    now = getattr(host.server.config, table)
+    value = getattr(now, name)
+    if name == "tokens":
+        other: Any = str(write_tokens(tmp_path))
+    elif isinstance(value, int | float):
+        other = value + 1
+    else:
+        other = OTHER.get(name, "/elsewhere")
+    changed = msgspec.structs.replace(now, **{name: other})
+    config = msgspec.structs.replace(host.server.config, **{table: changed})
+    applied = f"{table}.{name}" in APPLIED_AT_RELOAD
+    for _ in range(2):
+        assert host.server.reload(config) == ([] if applied else [f"{table}.{name}"])
+
+
+def test_reload_applies_access(make_vdsm_host: Callable[..., TestHost], tmp_path: Path) -> None:
+    """A revoked token stops working at once, and what was remembered of its caller holds no longer."""
+    tokens = write_tokens(tmp_path)
+    host = make_vdsm_host(config={"access": {"tokens": str(tokens)}})
+    bridge, proof = host.bridge, Proof(token=TOKENS["operator"])
+    standing = bridge.standing(proof, bridge.identify(proof))
+    revision = bridge.access_revision
+    assert standing()
+    lines = tokens.read_text().splitlines()
+    tokens.write_text("\n".join(line for line in lines if not line.startswith("operator")))
+    host.server.reload(host.server.config)
+    assert bridge.access_revision != revision
+    assert not standing()
+    with pytest.raises(Unauthenticated):
+        bridge.identify(proof)
+    assert bridge.identify(Proof(token=TOKENS["admin"])).role == "admin"
+    shut = msgspec.structs.replace(host.server.config.access, loopback="none")
+    host.server.reload(msgspec.structs.replace(host.server.config, access=shut))
+    with pytest.raises(Unauthenticated):
+        bridge.identify(Proof(address="127.0.0.1"))
+
+
+def test_reload_with_a_bad_token_file_changes_nothing(
+    make_vdsm_host: Callable[..., TestHost], tmp_path: Path
+) -> None:
+    """The rules in force go on."""
+    tokens = write_tokens(tmp_path)
+    host = make_vdsm_host(config={"access": {"tokens": str(tokens)}})
+    tokens.chmod(0o644)
+    with pytest.raises(ConfigError, match="readable by its owner only"):
+        host.server.reload(host.server.config)
+    assert host.bridge.identify(Proof(token=TOKENS["operator"])).role == "operator"
 
 
 def test_the_state_is_kept_where_the_configuration_says(tmp_path: Path) -> None:

@@ -62,6 +62,35 @@ def test_a_bad_configuration(file: Path, capsys: pytest.CaptureFixture[str], tex
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300", "-1"])
+def test_a_duration_that_cannot_be(file: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    """`config check` refuses it as the daemon does."""
+    file.write_text(f"[daemon]\ncall_deadline = {value}\n")
+    assert main(["--config", str(file), "config", "check"]) == 1
+    assert "daemon.call_deadline" in capsys.readouterr().err
+
+
+def test_config_check_reads_the_token_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A token file that the daemon would refuse is refused: missing, readable by others, malformed."""
+    tokens = file.with_name("tokens")
+    file.write_text(f'[access]\ntokens = "{tokens}"\n')
+    check = ["--config", str(file), "config", "check"]
+    assert main(check) == 1
+    tokens.write_text("")
+    tokens.chmod(0o644)
+    assert main(check) == 1
+    tokens.chmod(0o600)
+    assert main(check) == 0
+    tokens.write_text("king joe")
+    assert main(check) == 1
+    said = capsys.readouterr().err.splitlines()
+    for line, reason in zip(
+        said, ["No such file", "readable by its owner only", "line 1 is not"], strict=True
+    ):
+        assert f"{tokens}: access.tokens: " in line
+        assert reason in line
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     """Of `vdsm-tool`, and of the daemon beside it."""
     for parser, name in ((tool.parser(), "vdsm-tool"), (daemon.parser(), "vdsmd")):
@@ -101,7 +130,7 @@ def test_options_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "docs"]) == 0
     page = capsys.readouterr().out
     assert page.startswith("# Options")
-    assert "| `keep_days` | number, more than 0 | d | `7.0` | Days that" in page
+    assert "| `keep_days` | number, more than 0, at most 3650 | d | `7.0` | Days that" in page
     for name, title in (("rest", "## [plugin.rest]"), ("daemon", "## [daemon]")):
         assert main(["config", "docs", name]) == 0
         part = capsys.readouterr().out

@@ -24,6 +24,8 @@ required = ["virt", "xmlrpc", "rest"]
 [hypervisor]
 uri = "{uri}"
 sample_interval = 0.5
+[access]
+loopback = "admin"
 [plugin.xmlrpc]
 port = 0
 [plugin.rest]

@@ -60,6 +60,8 @@ class TestHost(AbstractContextManager["TestHost"]):
         self._installed = installed
         document = {
             "daemon": {"state_dir": MEMORY, "run_dir": "", "grace": 10.0},
+            # Tests call over loopback without a token; a daemon refuses that unless it is told otherwise.
+            "access": {"loopback": "admin"},
             "hypervisor": {"uri": "test:///default", "sample_interval": 0.2},
         }
         self.server = Server(

@@ -47,6 +47,8 @@ def party(peer: Peer) -> str:
     """Return whose share a connection counts for: a local user, an IPv4 address, an IPv6 /64 network."""
     if peer.uid is not None:
         return f"uid {peer.uid}"
+    if peer.owner is not None:
+        return f"uid {peer.owner}"
     if ":" in peer.address and not is_loopback(peer.address):
         address = ipaddress.ip_address(peer.address.partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None)

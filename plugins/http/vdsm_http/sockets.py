@@ -10,6 +10,7 @@ import stat
 import struct
 from typing import Final
 
+from vdsm_bridge import is_loopback, owner_uid
 from vdsm_http.messages import Peer
 
 _BACKLOG: Final = 1024
@@ -52,7 +53,9 @@ class Bound:
             if isinstance(self.where, str):
                 return sock, Peer(uid=_user_of(sock))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock, Peer(address[0], address[1], local=sock.getsockname()[:2])
+            local = sock.getsockname()
+            owner = owner_uid(local, address) if is_loopback(address[0]) else None
+            return sock, Peer(address[0], address[1], local=local[:2], owner=owner)
         except OSError:
             sock.close()  # the peer is gone already
             return None

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from vdsm_bridge import Options
 
-Seconds = Annotated[float, Meta(gt=0, extra_json_schema={"x-unit": "s"})]
+Seconds = Annotated[float, Meta(gt=0, le=86_400, extra_json_schema={"x-unit": "s"})]
 #: Vendor and product are told apart by a colon, so they have none.
 NamePart = Annotated[str, Meta(pattern=r"^[^:\s]+$", max_length=64)]
 
@@ -31,7 +31,7 @@ class QmfOptions(Options, frozen=True):
     #: Time between two heartbeats. Consoles take an agent for lost after three times that.
     heartbeat: Seconds = 10.0
     #: Time between two looks for objects whose properties have changed, to tell of them; 0: never.
-    data_interval: Annotated[float, Meta(ge=0, extra_json_schema={"x-unit": "s"})] = 30.0
+    data_interval: Annotated[float, Meta(ge=0, le=86_400, extra_json_schema={"x-unit": "s"})] = 30.0
     #: The user on the broker, where its URL names none.
     user: str = ""
     #: File with the user's password, readable by its owner only.
@@ -49,11 +49,13 @@ class QmfOptions(Options, frozen=True):
     #: Calls that run at once; those that wait for events get half of them.
     threads: Annotated[int, Meta(ge=1, le=1000)] = 32
     #: Calls that may wait for a thread; further ones are refused.
-    queue: Annotated[int, Meta(ge=1)] = 500
+    queue: Annotated[int, Meta(ge=1, le=100_000)] = 500
     #: The largest request.
-    max_message: Annotated[int, Meta(ge=1024, extra_json_schema={"x-unit": "B"})] = 4 * 1024 * 1024
+    max_message: Annotated[int, Meta(ge=1024, le=2**30, extra_json_schema={"x-unit": "B"})] = 4 * 1024 * 1024
     #: What may wait to be sent.
-    outgoing: Annotated[int, Meta(ge=64 * 1024, extra_json_schema={"x-unit": "B"})] = 16 * 1024 * 1024
+    outgoing: Annotated[int, Meta(ge=64 * 1024, le=2**32, extra_json_schema={"x-unit": "B"})] = (
+        16 * 1024 * 1024
+    )
     #: Time until the second attempt to connect; it doubles with each further attempt.
     reconnect_first: Seconds = 0.2
     #: Time between two attempts to connect at the most.

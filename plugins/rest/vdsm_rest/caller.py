@@ -23,22 +23,35 @@ Environ = MutableMapping[str, Any]
 
 
 def identify(bridge: Bridge, environ: Environ) -> Identity:
-    """Who calls. Remembered for the connection, as long as the same credentials are shown.
+    """Who calls. Remembered for the connection, as long as credentials and rules of access are the same.
 
     :raises Unauthenticated: the credentials are wrong, or are needed
     """
     header = environ.get("HTTP_AUTHORIZATION", "")
     request: Request = environ[REQUEST]
-    connection: dict[str, Identity] = request.memory
-    known = connection.get(header)
+    connection: dict[tuple[int, str], Identity] = request.memory
+    # Other rules may say otherwise of the same credentials.
+    key = (bridge.access_revision, header)
+    known = connection.get(key)
     if known is not None:
         return known
-    peer = request.peer
-    proof = Proof(address=peer.address, uid=peer.uid, token=_token(header) if header else "")
-    identity = bridge.identify(proof)
+    identity = bridge.identify(proof_of(environ))
     connection.clear()
-    connection[header] = identity
+    connection[key] = identity
     return identity
+
+
+def proof_of(environ: Environ) -> Proof:
+    """What a request shows of its caller.
+
+    :raises Unauthenticated: the credentials are malformed
+    """
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    request: Request = environ[REQUEST]
+    peer = request.peer
+    return Proof(
+        address=peer.address, uid=peer.uid, token=_token(header) if header else "", peer_uid=peer.owner
+    )
 
 
 def context(identity: Identity, environ: Environ, waiting: Waiting) -> Context:

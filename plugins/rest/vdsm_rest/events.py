@@ -86,6 +86,7 @@ class EventStream:
     """One stream: the bytes of it, and once it has a connection the thread that sends them.
 
     :param states: sent first
+    :param standing: tells whether the reader may still read; the stream ends when it may not
     :param heartbeat: seconds after which a silent stream says that it lives
     :param patience: seconds that a client may leave unread what was sent
     """
@@ -96,12 +97,14 @@ class EventStream:
         subscription: Subscription,
         release: Callable[[EventStream], None],
         *,
+        standing: Callable[[], bool],
         heartbeat: float,
         patience: float,
     ) -> None:
         self._states = states
         self._subscription = subscription
         self._release = release
+        self._standing = standing
         self._heartbeat = heartbeat
         self._patience = patience
         self._channel: Channel | None = None
@@ -160,6 +163,9 @@ class EventStream:
         spoken = time.monotonic()
         while not gone():
             events = subscription.next(min(_LOOK, self._heartbeat), _PIECE)
+            if not self._standing():
+                log.info("A reader of events has lost its right; its stream ends")
+                return
             if events:
                 yield b"".join(_message(event, numbered=event.seq >= steady) for event in events)
             elif subscription.closed:
@@ -182,9 +188,12 @@ class Streams:
         self._open: set[EventStream] = set()
         self._ended = False
 
-    def open(self, asked: Wanted, identity: Identity) -> EventStream:
+    def open(
+        self, asked: Wanted, identity: Identity, standing: Callable[[], bool] = lambda: True
+    ) -> EventStream:
         """Begin a stream of a caller.
 
+        :param standing: tells whether the caller may still read
         :raises TooManyStreams: there are as many as may be, or as many as this caller may have
         :raises Unavailable: the states cannot be had now
         """
@@ -199,6 +208,7 @@ class Streams:
             states,
             subscription,
             lambda stream: self._forget(stream, identity),
+            standing=standing,
             heartbeat=self._options.heartbeat,
             patience=self._options.timeout,
         )

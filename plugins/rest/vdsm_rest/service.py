@@ -137,8 +137,11 @@ class Service:
         negotiation.accept(environ, events.MEDIA_TYPE)
         negotiation.no_body(environ)
         asked = events.wanted(environ)
+        standing = self._bridge.standing(caller.proof_of(environ), identity)
         headers = list(events.HEADERS)
-        return Reply(200, headers, stream=self.streams.open(asked, identity) if method == "GET" else None)
+        if method != "GET":
+            return Reply(200, headers)
+        return Reply(200, headers, stream=self.streams.open(asked, identity, standing))
 
     def _page(self, page: Page, method: str, environ: Environ) -> Reply:
         _reading_only(method, environ)

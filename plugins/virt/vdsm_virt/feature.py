@@ -29,8 +29,8 @@ from vdsm_virt.stats import Statistics
 from vdsm_virt.vm_verbs import VM
 from vdsm_virt.watcher import Watcher
 
-MiBOption = Annotated[int, Meta(ge=0, extra_json_schema={"x-unit": "MiB"})]
-AtLeastOne = Annotated[int, Meta(ge=1)]
+MiBOption = Annotated[int, Meta(ge=0, le=67_108_864, extra_json_schema={"x-unit": "MiB"})]
+AtLeastOne = Annotated[int, Meta(ge=1, le=1_000)]
 AbsoluteFolder = Annotated[str, Meta(pattern="^/")]
 MigrationURI = Annotated[
     str,
@@ -70,9 +70,11 @@ class VirtOptions(Options, frozen=True):
     #: Seconds that a place is kept for a machine which `VM.migrationCreate` announces.
     incoming_timeout: Positive = 600.0
     #: Milliseconds that a guest may stand still when it moves.
-    migration_downtime: Annotated[int, Meta(ge=1, extra_json_schema={"x-unit": "ms"})] = 500
+    migration_downtime: Annotated[int, Meta(ge=1, le=3_600_000, extra_json_schema={"x-unit": "ms"})] = 500
     #: MiB/s that one migration may use; 0 is no limit.
-    migration_max_bandwidth: Annotated[int, Meta(ge=0, extra_json_schema={"x-unit": "MiB/s"})] = 0
+    migration_max_bandwidth: Annotated[
+        int, Meta(ge=0, le=1_000_000, extra_json_schema={"x-unit": "MiB/s"})
+    ] = 0
     #: Seconds without progress after which a migration is called off.
     migration_progress_timeout: Positive = 150.0
     #: Seconds that a migration may take in all.

@@ -112,7 +112,10 @@ class Application:
     def _identify(self, request: Request) -> Identity:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
-        return self._bridge.identify(Proof(address=request.peer.address, uid=request.peer.uid, token=bearer))
+        peer = request.peer
+        return self._bridge.identify(
+            Proof(address=peer.address, uid=peer.uid, token=bearer, peer_uid=peer.owner)
+        )
 
 
 def _misdirected(request: Request) -> Response | None:
