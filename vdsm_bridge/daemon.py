@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from vdsm_bridge.console import add_version
 from vdsm_bridge.context import FlowFilter
+from vdsm_bridge.floods import FloodFilter
 from vdsm_bridge.lifecycle import DaemonStops
 from vdsm_bridge.notify import notify
 from vdsm_bridge.presence import Outcome, Presence
@@ -60,6 +61,7 @@ def set_up_log(level: str) -> None:
     """Log to standard error, each line with the flow id of the call it belongs to."""
     handler = logging.StreamHandler()
     handler.addFilter(FlowFilter())
+    handler.addFilter(FloodFilter(handler))
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)-7s %(flow)s%(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
     )

@@ -4,6 +4,7 @@ after a restart, and is not carried out twice."""
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from typing import Any, Final
@@ -11,9 +12,25 @@ from typing import Any, Final
 import msgspec
 
 from vdsm_core import errors
-from vdsm_core.errors import DeadlineExceeded, OutcomeUnknown, RequestIdReused, Unavailable, VdsmError
+from vdsm_core.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    OutcomeUnknown,
+    RequestIdReused,
+    StateUnavailable,
+    Unavailable,
+    VdsmError,
+)
 from vdsm_core.state import StateStore
 
+log = logging.getLogger(__name__)
+
+#: Bytes of a request id: it is kept for days.
+MAX_ID_BYTES: Final = 256
+#: Answers kept at most: the oldest are forgotten first. Looked at with `_TIDY_EVERY`.
+MAX_ANSWERS: Final = 200_000
+#: Answers that could not be stored, kept in memory until they can.
+_MAX_UNSTORED: Final = 10_000
 #: Seconds between two looks for answers that are too old.
 _TIDY_EVERY: Final = 3600.0
 
@@ -60,6 +77,8 @@ class Ledger:
         self._running: dict[str, _Running] = {}
         self._tidied = 0.0
         self._started = 0.0
+        #: What could not be stored at the end of a request, by id; None: the id is free again.
+        self._unstored: dict[str, Answer | None] = {}
 
     def start(self) -> None:
         """Make the table where absent, and forget what is too old; it is looked for every hour."""
@@ -82,11 +101,16 @@ class Ledger:
         :param timeout: seconds to wait for the first call, if it still runs
         :raises RequestIdReused: the id belongs to another verb or other arguments
         :raises OutcomeUnknown: the daemon ended while the first call ran
+        :raises StateUnavailable: the id cannot be kept: the request must not be carried out
+        :raises InvalidArgument: the id is too long
         """
+        if len(request_id.encode(errors="surrogatepass")) > MAX_ID_BYTES:
+            raise InvalidArgument(argument="request id", reason=f"it has more than {MAX_ID_BYTES} bytes")
         fingerprint = hashlib.sha256(arguments).hexdigest()
         with self._lock:
             running = self._running.get(request_id)
             if running is None:
+                self._store_late()
                 answer = self._remembered(request_id, verb, fingerprint)
                 if answer is not None:
                     return answer
@@ -101,27 +125,57 @@ class Ledger:
         return self.begin(request_id, verb, arguments, timeout)
 
     def end(self, request_id: str, answer: Answer | None) -> None:
-        """The request is answered. None: it changed nothing, so the id may be used again."""
+        """Store how a request ended. None: it changed nothing, so the id may be used again.
+
+        An answer that cannot be stored is kept in memory: the request was carried out, its caller gets the
+        result, and so does a repetition. Should the daemon end before it can be stored, the next one reports
+        the outcome as unknown.
+        """
         try:
-            if answer is None:
-                self._state.write("DELETE FROM requests WHERE id = ?", request_id)
-            else:
-                self._state.write(
-                    "UPDATE requests SET answer = ? WHERE id = ?", msgspec.json.encode(answer), request_id
-                )
+            self._store(request_id, answer)
+        except StateUnavailable as error:
+            log.warning("The answer to request id '%s' is only in memory: %s", request_id, error)
+            with self._lock:
+                if len(self._unstored) < _MAX_UNSTORED:
+                    self._unstored[request_id] = answer
         finally:
             # Also if the store fails: then the outcome is unknown, but nobody waits for it for ever.
             with self._lock:
                 self._running.pop(request_id).ended.set()
+
+    def _store(self, request_id: str, answer: Answer | None) -> None:
+        if answer is None:
+            self._state.write("DELETE FROM requests WHERE id = ?", request_id)
+        else:
+            self._state.write(
+                "UPDATE requests SET answer = ? WHERE id = ?", msgspec.json.encode(answer), request_id
+            )
+
+    def _store_late(self) -> None:
+        """Store what could not be stored before; called with the lock held."""
+        while self._unstored:
+            request_id = next(iter(self._unstored))
+            try:
+                self._store(request_id, self._unstored[request_id])
+            except StateUnavailable:
+                return
+            del self._unstored[request_id]
 
     def _forget_old(self) -> None:
         # Not the unanswered ones: one of them may run on this very thread.
         sql = "DELETE FROM requests WHERE begun < ? AND (answer IS NOT NULL OR begun < ?)"
         now = time.time()
         self._state.write(sql, now - self._keep, self._started - self._keep)
+        self._state.write(
+            "DELETE FROM requests WHERE answer IS NOT NULL AND rowid <= "
+            "(SELECT max(rowid) FROM requests) - ?",
+            MAX_ANSWERS,
+        )
         self._tidied = time.monotonic()
 
     def _remembered(self, request_id: str, verb: str, fingerprint: str) -> Answer | None:
+        if (late := self._unstored.get(request_id)) is not None:
+            return late
         rows = self._state.rows("SELECT verb, fingerprint, answer FROM requests WHERE id = ?", request_id)
         if not rows:
             sql = "INSERT INTO requests (id, verb, fingerprint, begun) VALUES (?, ?, ?, ?)"

@@ -17,6 +17,7 @@
     │   └── TaskStateError
     ├── Unavailable           try again later
     │   ├── ResourceExhausted
+    │   ├── StateUnavailable
     │   ├── HypervisorUnavailable
     │   │   └── HypervisorLost
     │   └── NotResponding
@@ -163,6 +164,19 @@ class ResourceExhausted(Unavailable):
     slug = "resource-exhausted"
     code = 1100
     template = "The daemon is at its limit: {reason}"
+
+
+class StateUnavailable(Unavailable):
+    """The daemon cannot write its state: a full or read-only disk, or a folder that is gone.
+
+    Facts: `file`, `reason`.
+    """
+
+    slug = "state-unavailable"
+    template = (
+        "Cannot write the daemon's state {file}: {reason}. "
+        "Make room or repair the file system, then send the request again"
+    )
 
 
 class HypervisorUnavailable(Unavailable):

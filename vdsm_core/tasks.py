@@ -20,6 +20,7 @@ import msgspec
 from vdsm_core.errors import (
     NoSuchTask,
     ResourceExhausted,
+    StateUnavailable,
     TaskInterrupted,
     TaskStateError,
     UnexpectedError,
@@ -164,6 +165,8 @@ class Tasks:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._running: set[Future[None]] = set()
         self._stopping = False
+        #: Tasks whose last change is only in memory, since the store refused it.
+        self._unstored: set[str] = set()
 
     def start(self, job_of: Callable[[str, str], Job | None]) -> None:
         """Read what the store knows; deal with tasks that a crash interrupted.
@@ -173,7 +176,11 @@ class Tasks:
         self._events.provide(TaskStatusEvent.component, [TaskStatusEvent.operation], self._statuses)
         self._state.migrate("tasks", ["CREATE TABLE tasks (id TEXT PRIMARY KEY, record BLOB NOT NULL)"])
         for (blob,) in self._state.rows("SELECT record FROM tasks ORDER BY rowid"):
-            record = msgspec.json.decode(blob, type=TaskRecord)
+            try:
+                record = msgspec.json.decode(blob, type=TaskRecord)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                log.error("A task in the state store cannot be read, and is left out: %s", error)  # noqa: TRY400
+                continue
             self._records[record.id] = record
         for record in list(self._records.values()):
             job = job_of(record.verb, record.arguments)
@@ -208,15 +215,17 @@ class Tasks:
 
         :param arguments: JSON, to start it again after a crash
         :raises ResourceExhausted: the limit of unfinished tasks is reached
+        :raises StateUnavailable: the task cannot be stored; it does not begin
         """
         record = TaskRecord(
             id=str(uuid.uuid4()), verb=verb, owner=owner, arguments=arguments, started=time.time()
         )
         with self._lock:
             self._make_room()
+            self._state.write(_KEEP, record.id, msgspec.json.encode(record))
             self._records[record.id] = record
             self._jobs[record.id] = (job, threading.Event())
-            self._store(record)
+            self._tell(record)
         self._launch(record.id)
         return record.id
 
@@ -348,7 +357,18 @@ class Tasks:
 
     def _store(self, record: TaskRecord) -> None:
         # Under the lock, so that the store and the subscribers see every change in its order.
-        self._state.write(_KEEP, record.id, msgspec.json.encode(record))
+        try:
+            self._state.write(_KEEP, record.id, msgspec.json.encode(record))
+            self._unstored.discard(record.id)
+            for task_id in list(self._unstored):
+                if (late := self._records.get(task_id)) is not None:
+                    self._state.write(_KEEP, task_id, msgspec.json.encode(late))
+                self._unstored.discard(task_id)
+        except StateUnavailable as error:
+            # The work goes on all the same; only a crash before the next change would show the state before.
+            if not self._unstored:
+                log.warning("Changes of tasks are only in memory: %s", error)
+            self._unstored.add(record.id)
         self._tell(record)
 
     def _tell_progress(self, record: TaskRecord) -> None:

@@ -70,8 +70,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
 T = TypeVar("T")
 
 
+#: Bounds on the members of an `Open` that are not known, since they are kept: how many, characters of a
+#: name, bytes of one as JSON, bytes of all, levels of lists and dictionaries.
+MAX_UNKNOWN: Final = 256
+MAX_UNKNOWN_NAME: Final = 256
+MAX_UNKNOWN_SIZE: Final = 65_536
+MAX_UNKNOWN_TOTAL: Final = 131_072
+MAX_UNKNOWN_DEPTH: Final = 32
+
+
 class Open(Generic[T]):
-    """A dictionary of VDSM's that keeps members it does not know.
+    """A dictionary of VDSM's that keeps members it does not know, within bounds.
 
     Subclass it for use: ``class VMParams(Open[KnownVMParams]): ...``. `known` is the typed part, `unknown`
     the rest as it came. On the wire it is one flat object.
@@ -144,12 +153,71 @@ def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
     names = {field.encode_name for field in msgspec.structs.fields(inner)}
     known = {key: value for key, value in data.items() if key in names}
     unknown = {key: value for key, value in data.items() if key not in names}
+    _check_unknown(unknown)
     hook = _text_open if text else _strict_open
     try:
         return type_(msgspec.convert(known, inner, strict=not text, dec_hook=hook), unknown)
     except msgspec.ValidationError as error:
         # Only a plain ValueError gets the path outside of this object appended.
         raise ValueError(str(error)) from None
+
+
+def _check_unknown(unknown: dict[str, Any]) -> None:
+    """Check the bounds of what is kept.
+
+    :raises ValueError: there is more than that
+    """
+    if len(unknown) > MAX_UNKNOWN:
+        raise ValueError(f"it has {len(unknown)} unknown members, at most {MAX_UNKNOWN} are kept")
+    total = 0
+    for name, value in unknown.items():
+        shown = ascii(name[:40])
+        if len(name) > MAX_UNKNOWN_NAME:
+            raise ValueError(
+                f"the name of unknown member {shown} has {len(name)} characters, "
+                f"at most {MAX_UNKNOWN_NAME} are kept"
+            )
+        size = len(name) + _size(value, shown)
+        total += size
+        if size > MAX_UNKNOWN_SIZE:
+            raise ValueError(
+                f"unknown member {shown} is larger than the {MAX_UNKNOWN_SIZE} bytes that are kept"
+            )
+        if total > MAX_UNKNOWN_TOTAL:
+            raise ValueError(
+                f"its unknown members have more than the {MAX_UNKNOWN_TOTAL} bytes that are kept"
+            )
+
+
+def _size(value: Any, shown: str) -> int:
+    """Return the bytes of plain data, about as JSON has them; counting stops above what is kept."""
+    size, level, depth = 0, [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_UNKNOWN_DEPTH:
+            raise ValueError(f"unknown member {shown} is nested more than {MAX_UNKNOWN_DEPTH} levels deep")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                size += sum(_text_size(str(key)) + 2 for key in item)
+                below += item.values()
+            elif isinstance(item, list | tuple):
+                below += item
+            size += _text_size(item) if isinstance(item, str | bytes) else 2
+            if isinstance(item, int):
+                size += item.bit_length() // 3
+            if size > MAX_UNKNOWN_SIZE:
+                return size
+        level = below
+    return size
+
+
+def _text_size(text: str | bytes) -> int:
+    return (
+        len(text) + 2
+        if isinstance(text, bytes) or text.isascii()
+        else 2 + sum(1 if c < "\x80" else 2 if c < "\u0800" else 3 if c < "\U00010000" else 4 for c in text)
+    )
 
 
 def _strict_open(type_: Any, data: Any) -> Any:

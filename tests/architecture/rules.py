@@ -102,3 +102,46 @@ def private_facts(text: str) -> Iterator[str]:
     """No file tells where somebody works, or where packages come from."""
     for pattern in (_PLACES, _PACKAGE_HOSTS):
         yield from (match[0] for match in pattern.finditer(text))
+
+
+#: Modules that may read the wall clock, and why. Everything else is a duration, which is monotonic.
+WALL_CLOCK = {
+    "vdsm_core/hypervisor/connection.py": "since when the connection is up or down, shown",
+    "vdsm_core/hypervisor/sampler.py": "when a sample was taken, shown beside the monotonic time",
+    "vdsm_core/events/bus.py": "when an event happened, kept and shown",
+    "vdsm_core/events/journal.py": "age of events that outlives the daemon; a number beyond all others",
+    "vdsm_core/tasks.py": "when a task began and ended, kept and shown",
+    "vdsm_core/database.py": "the name of a file that is set aside",
+    "vdsm_bridge/ledger.py": "age of request ids that outlives the daemon",
+    "vdsm_bridge/auditing.py": "when a call was made, kept",
+    "plugins/qmf/vdsm_qmf/agent/agent.py": "QMF's timestamp of an object, sent",
+    "plugins/qmf/vdsm_qmf/agent/inventory.py": "QMF's time at which an object was first seen, sent",
+    "plugins/qmf/vdsm_qmf/agent/queries.py": "QMF's timestamp of an object, sent",
+    "plugins/qmf/vdsm_qmf/agent/schemas.py": "QMF's time at which the schema changed, sent",
+    "plugins/qmf/vdsm_qmf/agent/watch.py": "QMF's time at which an object was deleted, sent",
+    "plugins/qmf/vdsm_qmf/agent/identity.py": "epoch of the agent, part of its name on the bus",
+    "plugins/qmf/vdsm_qmf/console/stream.py": "when an event happened, shown",
+    "plugins/vdsmsh/vdsmsh/eventlines.py": "when an event happened, shown",
+    "plugins/virt/vdsm_virt/stats.py": "age of timestamps that libvirt or the inventory has",
+    "plugins/virt/vdsm_virt/launch.py": "since when a machine has its status, shown",
+    "plugins/virt/vdsm_virt/plan.py": "when a machine was created, kept with it",
+    "plugins/virt/vdsm_virt/inventory.py": "since when a machine has its status, shown",
+    "plugins/virt/vdsm_virt/watcher.py": "since when a machine has its status, shown",
+    "plugins/virt/vdsm_virt/host/stats.py": "the time of the host, shown",
+    "plugins/virt/vdsm_virt/host/sampler.py": "when a sample was taken, shown",
+    "plugins/virt/vdsm_virt/migration/incoming.py": "since when a machine is expected, shown",
+}
+_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
+
+
+def wall_clocks(source: str) -> Iterator[str]:
+    """Durations are monotonic: the wall clock is read for times that are shown or kept only."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            name = ".".join(ast.unparse(node).split(".")[-2:])
+            if name in _CLOCKS:
+                yield f"line {node.lineno}: {name}"
+        elif isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield from (
+                f"line {node.lineno}: time.{a.name}" for a in node.names if f"time.{a.name}" in _CLOCKS
+            )

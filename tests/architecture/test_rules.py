@@ -110,6 +110,27 @@ def test_private_facts_spare(text: str) -> None:
     assert list(rules.private_facts(text)) == []
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time\ndeadline = time.time() + 5",
+        "import time as t\nfrom time import time",
+        "clock = time.time_ns",
+        "import datetime\nx = datetime.datetime.now()",
+        "from datetime import datetime\nx = datetime.utcnow()",
+    ],
+)
+def test_wall_clocks(source: str) -> None:
+    """A reading of the wall clock is found, however it is written."""
+    assert list(rules.wall_clocks(source))
+
+
+@pytest.mark.parametrize("source", ["time.monotonic()", "event.time", "datetime.fromtimestamp(1, tz=UTC)"])
+def test_wall_clocks_spare(source: str) -> None:
+    """The monotonic clock and a time that is there already are none."""
+    assert list(rules.wall_clocks(source)) == []
+
+
 @pytest.mark.parametrize("rule", [rules.wide_classes, rules.undocumented, rules.unsorted_exports])
 def test_rules_accept_good_code(rule: Callable[[str], Iterator[str]]) -> None:
     """A module as it should be passes."""

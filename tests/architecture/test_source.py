@@ -50,6 +50,18 @@ def test_modules_are_small(tree: Tree) -> None:
     assert told((name, what) for name, what in findings if what) == []
 
 
+def test_durations_are_monotonic(tree: Tree) -> None:
+    """The wall clock is read in the modules that have a reason for it, and every listed module does."""
+    found = {
+        tree.name(path): list(rules.wall_clocks(path.read_text("utf-8")))
+        for path in tree.modules()
+        if not tree.name(path).startswith(("plugins/http/", "plugins/xmlrpc/", "plugins/rest/"))
+    }
+    readers = {name for name, what in found.items() if what}
+    assert sorted(readers - set(rules.WALL_CLOCK)) == [], "use time.monotonic, or list it with its reason"
+    assert sorted(set(rules.WALL_CLOCK) - readers) == [], "listed, but it reads no wall clock any more"
+
+
 def test_classes_are_narrow(tree: Tree) -> None:
     """No class that we ship has more than 20 public methods."""
     assert (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from vdsm_core.errors import (
     InvalidArgument,
     OutcomeUnknown,
     RequestIdReused,
+    StateUnavailable,
     Unavailable,
     VdsmError,
 )
@@ -165,3 +167,43 @@ def test_errors_of_plugins_that_are_gone_come_back_too() -> None:
     again = replay(Answer(error="lamp-is-hot", code=4711, facts={"message": "The lamp is hot", "lamp": "a"}))
     assert not isinstance(again, Conflict)
     assert (again.slug, again.code, str(again)) == ("lamp-is-hot", 4711, "The lamp is hot")
+
+
+def test_an_id_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    """Nobody is told that a request will not be repeated if that cannot be kept; later it works."""
+    folder = tmp_path / "folder"
+    lost = StateStore(str(folder / "state.sqlite"))
+    lost.open()
+    ledger = start(lost)
+    shutil.rmtree(folder)
+    folder.touch()
+    with pytest.raises(StateUnavailable):
+        ledger.begin("r", "Lamp.create", b"{}", 1)
+    folder.unlink()
+    assert ledger.begin("r", "Lamp.create", b"{}", 1) is None
+    ledger.end("r", ANSWER)
+    assert ledger.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    lost.close()
+
+
+def test_an_answer_that_cannot_be_stored_is_kept_in_memory(tmp_path: Path) -> None:
+    """The request was carried out: it is not an error, is not repeated, and is stored as soon as possible."""
+    folder = tmp_path / "folder"
+    lost = StateStore(str(folder / "state.sqlite"))
+    lost.open()
+    ledger = start(lost)
+    ledger.begin("r", "Lamp.create", b"{}", 1)
+    shutil.rmtree(folder)
+    folder.touch()
+    ledger.end("r", ANSWER)
+    assert ledger.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    folder.unlink()
+    ledger.begin("another", "Lamp.create", b"{}", 1)
+    assert start(lost).begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    lost.close()
+
+
+def test_a_request_id_has_a_length(store: StateStore) -> None:
+    """It is kept for days."""
+    with pytest.raises(InvalidArgument, match="256 bytes"):
+        start(store).begin("é" * 129, "Lamp.create", b"{}", 1)

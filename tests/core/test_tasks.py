@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from vdsm_core.errors import Conflict, NoSuchTask, ResourceExhausted, TaskStateError
-from vdsm_core.events import EventBus, Subscription
-from vdsm_core.state import StateStore
+from vdsm_core.errors import Conflict, NoSuchTask, ResourceExhausted, StateUnavailable, TaskStateError
+from vdsm_core.events import EventBus, Journal, Subscription
+from vdsm_core.state import MEMORY, StateStore
 from vdsm_core.tasks import FINAL, PROGRESS_INTERVAL, Job, Progress, TaskRecord, Tasks
 
 
@@ -401,3 +403,32 @@ def test_stopping_the_daemon_is_bounded(make: Maker, caplog: pytest.LogCaptureFi
     assert "1 tasks did not stop" in caplog.text
     goes_on.set()
     ended(tasks, task_id)
+
+
+def test_a_store_that_refuses_fails_the_submission_only(tmp_path: Path) -> None:
+    """A task that cannot be stored does not begin; one that runs meanwhile ends as usual."""
+    folder = tmp_path / "folder"
+    state = StateStore(str(folder / "state.sqlite"))
+    state.open()
+    events = EventBus(Journal(MEMORY, most_bytes=10**6, keep=100.0))
+    events.start()
+    tasks = Tasks(state, events)
+    tasks.start(lambda verb, arguments: None)
+    goes_on = threading.Event()
+
+    def wait(progress: Progress) -> str:
+        assert goes_on.wait(10)
+        return "1"
+
+    running = tasks.submit("Lamp.wait", "joe", "{}", Job(run=wait))
+    until(lambda: tasks.get(running).state == "running")
+    shutil.rmtree(folder)
+    folder.touch()
+    with pytest.raises(StateUnavailable):
+        tasks.submit("Lamp.more", "joe", "{}", Job(run=wait))
+    assert [record.id for record in tasks.all()] == [running]
+    goes_on.set()
+    until(lambda: tasks.get(running).state == "finished")
+    tasks.stop()
+    events.stop()
+    state.close()

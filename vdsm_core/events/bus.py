@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from vdsm_core import types
+from vdsm_core.database import Damaged
 from vdsm_core.errors import Unavailable
 from vdsm_core.events.journal import Journal
 from vdsm_core.events.subscription import Subscription
@@ -233,8 +234,25 @@ class EventBus:
             if found and found[0].seq == after + 1 and found[-1].seq - after == len(found):
                 return found
         last = self._last
-        found = [event for event in self._journal.read(after, most) if event.seq <= last]
+        found = [event for event in self._read_journal(after, most) if event.seq <= last]
         return _with_gaps(after, found, last if len(found) < most else None)
+
+    def _read_journal(self, after: int, most: int) -> list[Event]:
+        """Read from the journal; what a damaged or closed one had is a gap."""
+        try:
+            return self._journal.read(after, most)
+        except (sqlite3.Error, msgspec.DecodeError, ValueError, TypeError) as error:
+            self._repair(error)
+            return []
+
+    def _repair(self, error: Exception) -> None:
+        """Begin a new journal if this one is damaged or gone."""
+        try:
+            if self._journal.repair(error):
+                return
+        except (sqlite3.Error, OSError, Damaged) as second:
+            error = second
+        self._failed(error)
 
     def _withdraw(self, kinds: tuple[str, ...], provider: Provider) -> None:
         if self._providers.get(kinds) is provider:
@@ -263,8 +281,8 @@ class EventBus:
         while not self._ended.wait(self._sync_interval):
             try:
                 self._journal.sync()
-            except (sqlite3.Error, OSError) as error:
-                self._failed(error)
+            except (sqlite3.Error, OSError, Damaged) as error:
+                self._repair(error)
 
     def _take(self) -> tuple[list[_Pending | _Mark], int]:
         with self._pending:
@@ -288,7 +306,8 @@ class EventBus:
         count = sum(isinstance(entry, _Pending) for entry in batch)
         try:
             first = self._journal.take_numbers(lost + count)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
+            self._repair(error)
             self._give_up(batch, lost + count, error)
             return
         events, marks = _number(batch, first + lost)
@@ -298,7 +317,7 @@ class EventBus:
             self._recovered()
         except sqlite3.Error as error:
             # The host must go on, and those who listen now hear of it. Others will learn of the hole.
-            self._failed(error)
+            self._repair(error)
         except OSError as error:
             self._journal.give_back(first)
             self._give_up(batch, lost + count, error)

@@ -11,6 +11,11 @@ A small file beside the journal vouches that whatever subscribers have seen is i
 boot id, so that it counts for nothing after a power cut, and is removed, which works on a full disk, too,
 as soon as an event could not be written. A daemon that was killed on a good day has lost nothing, and skips
 nothing.
+
+Numbers never repeat either when the file is damaged or gone. The end of the reserved block also stands in a
+file of its own (`events.sqlite-reserved`), written before a number of the block is used; a new journal goes
+on behind it. Where that is missing, too, numbers jump to the milliseconds since 1970, which no host reaches
+by counting. A damaged journal is set aside under a dated name; its events are a gap to whoever resumes.
 """
 
 from __future__ import annotations
@@ -27,6 +32,8 @@ from typing import Final
 
 import msgspec
 
+from vdsm_core import database
+from vdsm_core.database import Damaged
 from vdsm_core.errors import ConfigError
 from vdsm_core.events.vocabulary import Event
 from vdsm_core.state import MEMORY
@@ -47,6 +54,9 @@ CREATE TABLE IF NOT EXISTS numbers (
 );
 INSERT OR IGNORE INTO numbers (one, reserved, last) VALUES (1, 0, 0);
 """
+_COLUMNS: Final = {"events": "seq time id params", "numbers": "one reserved last"}
+#: Beyond that, JSON readers lose digits: such a number in a file is damage.
+_MAX_NUMBER: Final = 2**53 - 1
 #: The part of the journal that is dropped at a time when it is full: enough to be rare, and to be quick.
 _PART: Final = 64
 #: Events dropped for their age at a time; those that are left wait for the next time.
@@ -94,34 +104,125 @@ class Journal:
         self._dirty = False
         self._looked = 0.0
         self._vouched = False
+        self._in_use = False
+        self._identity: database.Identity | None = None
         self.first = 1
         self.reserved = 0
         self.next = 1
 
     def open(self) -> None:
-        """Open the file, making it where absent, and see where the numbers go on.
+        """Open the file, creating it (mode 0600) where absent, and see where the numbers go on.
+
+        A damaged file is set aside, and a new one begun.
 
         :raises ConfigError: the file or its folder cannot be used
         """
         try:
-            if self._path != MEMORY:
-                Path(self._path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # In memory there is nothing to share: both names are one connection.
-            self._writer = self._connect()
-            self._writer.executescript(_TABLES)
-            self._reader = self._writer if self._path == MEMORY else self._connect()
-            self._resume(self._writer)
-            if self._path != MEMORY:
-                # Moving the log waits for the disk: it has a connection, and a thread, of its own.
-                self._writer.execute("PRAGMA wal_autocheckpoint=0")
-                self._mover = self._connect()
-                self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-        except (OSError, sqlite3.Error) as error:
+            try:
+                self._open_file(resume=True)
+            except (OSError, sqlite3.Error, Damaged, TypeError, ValueError) as error:
+                if not _is_damage(error):
+                    raise
+                self.next = self._number_after_loss()
+                self.reserved = self.next - 1
+                self._begin_anew(error)
+            self._in_use = True
+        except (OSError, sqlite3.Error, Damaged) as error:
+            self._close()
             raise ConfigError(file=self._path, key="daemon.state_dir", reason=str(error)) from None
+
+    def _open_file(self, *, resume: bool) -> None:
+        if self._path != MEMORY:
+            database.make_private(self._path)
+        # In memory there is nothing to share: both names are one connection.
+        self._writer = self._connect()
+        self._writer.executescript(_TABLES)
+        for table, columns in _COLUMNS.items():
+            found = " ".join(row[1] for row in self._writer.execute(f"PRAGMA table_info({table})"))
+            if found != columns:
+                raise Damaged(f"its table '{table}' has other columns")
+        self._reader = self._writer if self._path == MEMORY else self._connect()
+        if resume:
+            self._resume(self._writer)
+        if self._path != MEMORY:
+            # Moving the log waits for the disk: it has a connection, and a thread, of its own.
+            self._writer.execute("PRAGMA wal_autocheckpoint=0")
+            self._mover = self._connect()
+            self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        self._identity = database.identity(self._path)
+
+    def _begin_anew(self, error: BaseException) -> None:
+        """Set the file aside and begin a new one, whose numbers go on; the caller holds the locks."""
+        self._close()
+        self._voucher().unlink(missing_ok=True)
+        aside = database.set_aside(self._path) if os.path.lexists(self._path) else ""
+        self._open_file(resume=False)
+        self._write_mark(self.reserved)
+        self._writer_now().execute(
+            "UPDATE numbers SET reserved = max(reserved, ?), last = ?", (self.reserved, self.next - 1)
+        )
+        self.first = self.next
+        self._bytes = 0
+        log.error(
+            "The event journal %s is damaged or gone (%s): %sbegun anew at number %d; older events are lost",
+            self._path,
+            error,
+            f"set aside as {Path(aside).name}, " if aside else "",
+            self.next,
+        )
+
+    def _number_after_loss(self) -> int:
+        """Return a number that no event of the lost journal can have had."""
+        mark = self._read_mark()
+        return int(time.time() * 1000) if mark is None else mark + 1
+
+    def _read_mark(self) -> int | None:
+        if self._path == MEMORY:
+            return None
+        try:
+            mark = int(self._mark().read_text("ascii"))
+        except (OSError, ValueError):
+            return None
+        return mark if 0 <= mark < _MAX_NUMBER else None
+
+    def _mark(self) -> Path:
+        return Path(f"{self._path}-reserved")
+
+    def _write_mark(self, reserved: int) -> None:
+        """Write the end of the reserved block beside the journal; without it the block must not be used."""
+        if self._path == MEMORY:
+            return
+        new = Path(f"{self._path}-reserved.new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, b"%d" % reserved)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.replace(self._mark())
+
+    def repair(self, error: BaseException) -> bool:
+        """Deal with an error met while running: begin anew if the file is damaged or gone.
+
+        Numbers that were taken or reserved stay so: the new file goes on behind them.
+
+        :returns: whether there is a new journal
+        :raises sqlite3.Error: a new one cannot be begun; `sync` asks for it again
+        :raises OSError: as well
+        """
+        with self._write_lock, self._read_lock:
+            if self._path == MEMORY or not self._in_use:
+                return False
+            gone = self._writer is None or database.identity(self._path) != self._identity
+            if not (gone or _is_damage(error)):
+                return False
+            self._begin_anew(error)
+            return True
 
     def close(self) -> None:
         """Force everything to the disk and close. Closing twice is harmless."""
         with self._write_lock, self._read_lock:
+            self._in_use = False
             if self._writer is None:
                 return
             try:
@@ -135,6 +236,7 @@ class Journal:
         """Take `count` numbers; the first of them. They are never taken again, unless given back.
 
         :raises sqlite3.Error: the disk is full or broken, and none are left of the last block
+        :raises OSError: as well
         """
         first = self.next
         if first + count - 1 > self.reserved:
@@ -177,7 +279,10 @@ class Journal:
 
         :raises sqlite3.Error: the disk is full or broken
         :raises OSError: as well
+        :raises Damaged: the file was removed or replaced: `repair` begins a new one
         """
+        if self._path != MEMORY and database.identity(self._path) != self._identity:
+            raise Damaged("it was removed or replaced while in use")
         now = time.monotonic()
         dirty, self._dirty = self._dirty, False
         if dirty:
@@ -215,6 +320,11 @@ class Journal:
 
     def _resume(self, connection: sqlite3.Connection) -> None:
         self.reserved, last = connection.execute("SELECT reserved, last FROM numbers").fetchone()
+        if not (0 <= self.reserved <= _MAX_NUMBER and 0 <= last <= _MAX_NUMBER):
+            raise Damaged("its numbers are out of range")
+        if not self.reserved and (mark := self._read_mark()) is not None:
+            # The file was removed while no daemon ran.
+            self.reserved = last = mark
         first, newest, size = connection.execute(
             f"SELECT min(seq), max(seq), total({_SIZE}) FROM events"  # noqa: S608 - constants only
         ).fetchone()
@@ -225,6 +335,9 @@ class Journal:
         self.first = first if first is not None else self.next
         # Before anybody vouches for this file again, it must know which numbers are gone.
         connection.execute("UPDATE numbers SET last = ?", (self.next - 1,))
+        if self.reserved:
+            # A journal of a release that did not keep the mark.
+            self._write_mark(max(self.reserved, self.next - 1))
         self._vouch()
 
     def _voucher(self) -> Path:
@@ -243,6 +356,7 @@ class Journal:
             return
         try:
             self._voucher().write_text(self._boot, "ascii")
+            self._voucher().chmod(0o600)
             self._vouched = True
         except OSError as error:
             # Costs nothing but a block of numbers at the next start.
@@ -254,6 +368,7 @@ class Journal:
         self._vouched = False
 
     def _reserve(self, up_to: int) -> None:
+        self._write_mark(up_to)
         with self._alone() as connection:
             self._force(connection, "UPDATE numbers SET reserved = max(reserved, ?)", up_to)
         self.reserved = up_to
@@ -270,6 +385,7 @@ class Journal:
         up_to = self.reserved
         if up_to - self.next < BLOCK // 2:
             up_to += BLOCK
+            self._write_mark(up_to)
             with self._alone() as connection:
                 connection.execute("UPDATE numbers SET reserved = max(reserved, ?)", (up_to,))
         os.fdatasync(self._log_file)
@@ -359,8 +475,24 @@ class Journal:
             os.close(self._log_file)
             self._log_file = -1
 
+    def _writer_now(self) -> sqlite3.Connection:
+        return self._open(self._writer)
+
     @staticmethod
     def _open(connection: sqlite3.Connection | None) -> sqlite3.Connection:
         if connection is None:
-            raise RuntimeError("the journal is not open")
+            raise sqlite3.OperationalError("the journal is not open")
         return connection
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Return whether an error says that the journal is damaged, or another thing than a journal.
+
+    The statements are constant: one that SQLite does not understand met other tables.
+    """
+    if isinstance(error, OSError):
+        return isinstance(error, IsADirectoryError)
+    if isinstance(error, msgspec.DecodeError | TypeError | ValueError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return database.is_damage(error) or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)

@@ -19,6 +19,7 @@ from vdsm_virt.scalars import (
     LooseInt,
     LooseUint,
     OptionalPath,
+    SocketName,
     Word,
     patterned,
 )
@@ -114,7 +115,7 @@ class Interface(Device, frozen=True, kw_only=True, tag="interface"):
     link_active: LooseBool = True
     boot_order: LooseUint | UnsetType = UNSET
     filter: Word | UnsetType = UNSET
-    filter_parameters: list[FilterParameter] = []
+    filter_parameters: Annotated[list[FilterParameter], Meta(max_length=256)] = []
     spec_params: InterfaceSpec = InterfaceSpec()
 
 
@@ -195,7 +196,7 @@ class Channel(Device, frozen=True, kw_only=True, tag="channel"):
     """A channel to a program in the guest. A machine has that of the guest agent in any case."""
 
     device: Literal["unix", "spicevmc"] = "unix"
-    name: Filled | UnsetType = UNSET
+    name: SocketName | UnsetType = UNSET
     spec_params: ChannelSpec = ChannelSpec()
 
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 import msgspec
 
-from vdsm_core.errors import OperationFailed, VdsmError
+from vdsm_core.errors import InvalidArgument, OperationFailed, VdsmError
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import (
     DomainExists,
@@ -20,11 +20,12 @@ from vdsm_core.hypervisor import (
     XMLRefused,
 )
 from vdsm_virt.domain.disks import UNPREPARED
-from vdsm_virt.domain.elements import parse, to_text, under
+from vdsm_virt.domain.elements import check_shape, parse, to_text, under
 from vdsm_virt.domain.metadata import Exit
 from vdsm_virt.errors import CannotCreateVM, VMExists
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.machine import STATUS, Machine, Reason
+from vdsm_virt.naming import check_document
 from vdsm_virt.plan import Plan
 from vdsm_virt.records import Records
 
@@ -125,6 +126,7 @@ class Launcher:
         # Both are the machine's identity by now: a hook cannot change them any more.
         under(plan.domain, "uuid").text = plan.id
         under(plan.domain, "name").text = plan.name
+        _check_changed(plan.domain)
         if to_text(plan.domain) != before and not self._is_doomed(plan.id):
             self._define(plan)
 
@@ -171,7 +173,7 @@ class Launcher:
     def _running_document(self, plan: Plan) -> Element:
         try:
             return parse(self._hypervisor.domain_xml(plan.id))
-        except VdsmError:
+        except (VdsmError, ValueError):
             return plan.domain
 
     def _is_doomed(self, vm_id: str) -> bool:
@@ -196,6 +198,20 @@ class Launcher:
 
 
 _ENDED_AT_ONCE = Exit(1, Reason.GENERIC_ERROR, "The machine ended as soon as it was started")
+
+
+def _check_changed(domain: Element) -> None:
+    """Check a document after the hooks, which may have put anything into it.
+
+    :raises OperationFailed: it is too deep, or has a name that libvirt cannot make a file name of
+    """
+    try:
+        check_shape(domain)
+        check_document(domain, "the domain document")
+    except (ValueError, InvalidArgument) as error:
+        raise OperationFailed(
+            reason=f"a hook changed the domain document to what is not acceptable: {error}"
+        ) from None
 
 
 def _has_begun(machine: Machine | None) -> bool:

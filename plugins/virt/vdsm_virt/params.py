@@ -11,23 +11,23 @@ from vdsm_core.types import UUID, Open, Request
 from vdsm_virt.devices import AnyDevice
 from vdsm_virt.scalars import (
     AbsolutePath,
-    Filled,
     KeyMap,
     LooseBool,
     LooseInt,
     LooseUint,
     OptionalPath,
     Prose,
+    SocketName,
     Word,
     patterned,
 )
 
-#: A machine's name is a file's name to libvirt.
+#: libvirt makes file names of a machine's name; see also `naming.check_machine_name`.
 Name = Annotated[
     str,
     patterned(
-        r"^[^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+$",
-        "one line of text without slashes",
+        r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+$",
+        "one line of text without slashes, and neither '.' nor '..'",
         least=1,
         most=255,
     ),
@@ -79,7 +79,7 @@ class KnownVmParams(Request, frozen=True):
     max_mem_slots: LooseUint = 16
     mem_guaranteed_size: LooseUint | UnsetType = UNSET
     numa_tune: NumaTune | UnsetType = UNSET
-    guest_numa_nodes: list[NumaNode] = []
+    guest_numa_nodes: Annotated[list[NumaNode], Meta(max_length=1024)] = []
 
     smp: Processors = 1
     max_v_cpus: LooseUint | UnsetType = msgspec.field(name="maxVCpus", default=UNSET)
@@ -87,7 +87,7 @@ class KnownVmParams(Request, frozen=True):
     smp_threads_per_core: LooseUint = 1
     cpu_type: CpuType | UnsetType = UNSET
     cpu_shares: LooseUint | UnsetType = UNSET
-    cpu_pinning: dict[CpuNumber, CpuSet] = {}
+    cpu_pinning: Annotated[dict[CpuNumber, CpuSet], Meta(max_length=4096)] = {}
     num_of_io_threads: LooseUint | UnsetType = UNSET
 
     kvm_enable: LooseBool | UnsetType = UNSET
@@ -98,7 +98,7 @@ class KnownVmParams(Request, frozen=True):
     time_offset: LooseInt = 0
     tablet_enable: LooseBool = False
     smartcard_enable: LooseBool = False
-    agent_channel_name: Filled | UnsetType = UNSET
+    agent_channel_name: SocketName | UnsetType = UNSET
 
     boot: BootOrder | UnsetType = UNSET
     boot_menu_enable: LooseBool = False
@@ -107,7 +107,7 @@ class KnownVmParams(Request, frozen=True):
     kernel_args: Word | UnsetType = UNSET
 
     devices: Annotated[list[AnyDevice], Meta(max_length=512)] | UnsetType = UNSET
-    custom: dict[Prose, Prose] = {}
+    custom: Annotated[dict[Prose, Prose], Meta(max_length=256)] = {}
 
     display: Literal["vnc", "qxl", "qxlnc", "local"] | UnsetType = UNSET
     display_ip: Word | UnsetType = UNSET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any
+from typing import Any, Final
 from xml.etree.ElementTree import Element
 
 import msgspec
@@ -17,8 +17,12 @@ from vdsm_virt.domain.disks import UNPREPARED
 from vdsm_virt.domain.elements import under
 from vdsm_virt.domain.kind import DomainKind
 from vdsm_virt.domain.metadata import Metadata
+from vdsm_virt.naming import check_document, check_machine_name
 from vdsm_virt.params import KnownVmParams, VmParams, kept_members
 from vdsm_virt.scalars import truth, whole
+
+#: Bytes, as JSON, of everything that is kept in a machine's domain: every list of machines carries it.
+MAX_METADATA_BYTES: Final = 131_072
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +55,9 @@ def _from_members(params: VmParams, vm_id: str, kind: DomainKind, client_ip: str
     known = params.known
     # VDSM called a machine without a name after its id.
     name = f"n{vm_id}" if isinstance(known.vm_name, UnsetType) else known.vm_name
+    check_machine_name(name, "vmParams.vmName")
     built = document.build(known, vm_id, name, kind)
+    check_document(built.element, "vmParams.devices")
     facts = _metadata(params, client_ip, dict(known.custom), built.disks)
     _embed(built.element, facts)
     return Plan(
@@ -67,6 +73,7 @@ def _from_members(params: VmParams, vm_id: str, kind: DomainKind, client_ip: str
 def _from_xml(params: VmParams, domain: Element, vm_id: str, kind: DomainKind, client_ip: str) -> Plan:
     known = params.known
     name = ready.name(domain)
+    check_document(domain, ready.ARGUMENT)
     if not isinstance(known.vm_name, UnsetType) and known.vm_name != name:
         raise InvalidArgument(
             argument="vmParams.vmName", reason=f"the domain document's name is '{name}', another one"
@@ -99,7 +106,7 @@ def _metadata(
     params: VmParams, client_ip: str, custom: dict[str, str], disks: dict[str, dict[str, str]]
 ) -> Metadata:
     guaranteed = whole(params.known.mem_guaranteed_size, "vmParams.memGuaranteedSize", 0, most=2**40)
-    return Metadata(
+    facts = Metadata(
         created=round(time.time(), 3),
         client_ip=client_ip,
         guaranteed_memory=guaranteed,
@@ -107,6 +114,14 @@ def _metadata(
         devices=disks,
         kept=_plain(kept_members(params)),
     )
+    size = len(msgspec.json.encode(facts))
+    if size > MAX_METADATA_BYTES:
+        raise InvalidArgument(
+            argument="vmParams",
+            reason=f"custom properties and unknown members that are kept with the machine have {size} bytes, "
+            f"at most {MAX_METADATA_BYTES} are allowed",
+        )
+    return facts
 
 
 def _plain(members: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from vdsm_core.errors import VdsmError
+from vdsm_core.errors import OperationFailed, VdsmError
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain
 from vdsm_virt.domain import metadata, reading
 from vdsm_virt.domain.elements import parse
@@ -80,8 +80,15 @@ class Records:
         """What libvirt has of a machine now.
 
         :raises NoSuchDomain: nothing
+        :raises OperationFailed: its document cannot be read
         """
-        domain = parse(self._hypervisor.domain_xml(vm_id, timeout=timeout))
+        try:
+            domain = parse(self._hypervisor.domain_xml(vm_id, timeout=timeout))
+        except ValueError as error:
+            # Anybody may have defined it: one such machine must not break the list of all.
+            raise OperationFailed(
+                reason=f"libvirt's document of machine {vm_id} cannot be read: {error}"
+            ) from None
         details = reading.read(domain, vm_id)
         pid = self._pid(details.definition.vm_name) if domain.get("id") else 0
         return msgspec.structs.replace(

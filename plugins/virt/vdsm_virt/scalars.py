@@ -15,12 +15,15 @@ from vdsm_core.wording import WORDS
 
 
 def patterned(pattern: str, words: str, *, least: int | None = None, most: int | None = None) -> Meta:
-    """What text must look like.
+    """Return the constraint on text: a regular expression, in which a final `$` is the end of the text.
 
     :param words: the same for people: "expected ..."
     :param least: characters
     :param most: characters
     """
+    if pattern.endswith("$"):
+        # `$` alone also matches before a final line end.
+        pattern += r"(?!\n)"
     return Meta(pattern=pattern, min_length=least, max_length=most, extra={WORDS: words})
 
 
@@ -44,6 +47,15 @@ Word = Annotated[str, patterned(rf"^{_CLEAN}*$", "one line of text", most=4096)]
 Prose = Annotated[str, patterned(r"^[^\ud800-\udfff]*$", "text without lone surrogates", most=65_536)]
 #: A `Word` with something in it.
 Filled = Annotated[str, patterned(rf"^{_CLEAN}+$", "one line of text that is not empty", most=256)]
+#: The name of a channel, of which libvirt makes the file name of a socket.
+SocketName = Annotated[
+    str,
+    patterned(
+        r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+$",
+        "one line of text without slashes, and neither '.' nor '..'",
+        most=64,
+    ),
+]
 #: A path of this host's.
 AbsolutePath = Annotated[str, patterned(rf"^/{_CLEAN}*$", "an absolute path", most=4096)]
 #: The same, or nothing.

@@ -21,6 +21,7 @@ from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import Machine, Reason
 from vdsm_virt.migration.params import IncomingParams
+from vdsm_virt.naming import check_machine_name
 from vdsm_virt.scalars import given
 
 log = logging.getLogger(__name__)
@@ -65,12 +66,14 @@ class Incoming:
         known = params.known
         if given(known.vm_id, vm_id).lower() != vm_id:
             raise InvalidArgument(argument="params.vmId", reason=f"it is not vmID, {vm_id}")
+        name = given(known.vm_name, f"n{vm_id}")
+        check_machine_name(name, "params.vmName")
         self._inventory.insist()
         self._refuse_known(vm_id)
         machine = Machine(
             id=vm_id,
             # VDSM called a machine without a name after its id.
-            name=given(known.vm_name, f"n{vm_id}"),
+            name=name,
             status="WaitForLaunch",
             since=time.time(),
             persistent=False,
