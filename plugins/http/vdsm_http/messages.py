@@ -18,8 +18,8 @@ class Peer(NamedTuple):
 
     `address` is empty on a unix socket, `port` is 0 there. `uid` is the user id that the kernel recorded when
     a unix socket was connected, None on TCP. `local` is the address that the peer connected to.
-    `owner` is the user id that owns the socket of a peer on loopback TCP, as the kernel reports it: it names who
-    called, and grants nothing.
+    `owner` is the user id that owns the socket of a peer on loopback TCP, as the kernel
+    reports it: it names who called, and grants nothing.
     """
 
     address: str = ""
