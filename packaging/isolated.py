@@ -9,11 +9,13 @@ suite is run; of a plugin that has none, all tests; of every plugin with `--all`
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 import dist
@@ -53,12 +55,26 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _needed(package: str, wheels: dict[str, Path]) -> list[Path]:
+    """The wheels of ours that a package needs, its own first; as it says itself."""
+    needed, queue = {}, [package]
+    while queue:
+        name = queue.pop()
+        if name in wheels and name not in needed:
+            needed[name] = wheels[name]
+            requires = metadata.distribution(name).requires or ()
+            queue += [
+                re.split(r"[^\w-]", text)[0].replace("-", "_") for text in requires if "extra" not in text
+            ]
+    return list(needed.values())
+
+
 def _try(name: str, wheels: dict[str, Path], *, everything: bool) -> bool:
     began = time.monotonic()
     package = name if name == "vdsmsh" else f"vdsm_{name}"
     environment = Environment(FOLDER / name / "venv")
     environment.make()
-    environment.install(wheels["vdsm"], wheels[package])
+    environment.install(*_needed(package, wheels))
     environment.borrow(environment.needs(f"{package}[test]"))
     work = FOLDER / name / "work"
     for file in SHARED:

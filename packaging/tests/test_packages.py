@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 #: One package a plugin.
 NAMES = ("virt", "rest", "xmlrpc", "qmf")
-PLUGINS = {"vdsmsh", *(f"vdsm-{name}" for name in NAMES)}
+PLUGINS = {"vdsm-http", "vdsmsh", *(f"vdsm-{name}" for name in NAMES)}
 #: The worst that the unit may be rated; 10 is a service without any confinement.
 EXPOSURE = 2.5
 #: The status of a request over loopback TCP without a token.
@@ -61,9 +61,16 @@ def test_shells(builder: Folder) -> None:
 
 def test_installing_switching_removing(host: Folder, config: Path) -> None:
     """REST alone, its unit confined; XML-RPC comes and goes; the command line; all; nothing is left."""
-    host.install(*debs("vdsm-core", "vdsm-virt", "vdsm-rest"))
+    host.install(*debs("vdsm-core", "vdsm-http", "vdsm-virt", "vdsm-rest"))
     there = host.installed()
-    assert {"vdsm-core", "vdsm-virt", "vdsm-rest", "python3-cherrypy3", "python3-libvirt"} <= there
+    assert {
+        "vdsm-core",
+        "vdsm-virt",
+        "vdsm-rest",
+        "vdsm-http",
+        "python3-cherrypy3",
+        "python3-libvirt",
+    } <= there
     assert there & {"vdsm-xmlrpc", "vdsm-qmf", "python3-qpid-proton", "python3-cliff"} == set()
     with pytest.raises(CommandFailed, match="No module named 'proton'"):
         host.run("python3", "-c", "import proton")

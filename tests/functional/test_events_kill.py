@@ -33,6 +33,8 @@ state_dir = "{folder}/state"
 run_dir = "{folder}"
 log_level = "WARNING"
 required = ["burst", "xmlrpc", "rest", "qmf"]
+[access]
+loopback = "admin"
 [hypervisor]
 uri = "{uri}"
 [access.bus_users]

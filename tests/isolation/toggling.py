@@ -32,6 +32,8 @@ run_dir = "{folder}/run"
 start_timeout = {grace}
 grace = {grace}
 log_level = "WARNING"
+[access]
+loopback = "admin"
 [hypervisor]
 uri = "test:///default"
 [plugin.rest]

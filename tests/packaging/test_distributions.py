@@ -18,7 +18,7 @@ from tests.packaging.environment import Environment
 ROOT = Path(__file__).parents[2]
 #: A build takes ten seconds, and ten times that where everybody builds.
 pytestmark = pytest.mark.timeout(600)
-NAMES = {"vdsm", "vdsmsh", "vdsm_virt", "vdsm_rest", "vdsm_xmlrpc", "vdsm_qmf"}
+NAMES = {"vdsm", "vdsmsh", "vdsm_http", "vdsm_virt", "vdsm_rest", "vdsm_xmlrpc", "vdsm_qmf"}
 #: Seconds for the daemon to come up on a busy machine.
 PATIENCE = 60.0
 

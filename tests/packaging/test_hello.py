@@ -24,6 +24,8 @@ CONFIG = """
 [daemon]
 state_dir = "{folder}/state"
 run_dir = "{folder}/run"
+[access]
+loopback = "admin"
 [hypervisor]
 uri = "test:///default"
 [plugin.xmlrpc]
