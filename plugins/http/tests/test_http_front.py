@@ -40,6 +40,8 @@ class Served:
             self.gate.wait(20)
         if request.path == "/bug":
             raise ValueError("a bug")
+        if request.path == "/split":
+            return Response(200, [("X", "a\r\nY: b")])
         if request.path == "/upgrade":
             return Response(101, [("Upgrade", "echo")], takeover=echo)
         return Response(200, [], LARGE if request.path == "/large" else request.path.encode())
@@ -132,6 +134,7 @@ def test_a_bug_of_a_handler_is_one_reply(serve: Callable[..., Served]) -> None:
     reply = served.get("/bug")
     assert b"incident" in reply
     assert b"Traceback" not in reply
+    assert b"incident" in served.get("/split"), "a header with a line break is a bug, too"
     assert served.get("/ping") == b"/ping"
 
 

@@ -261,15 +261,13 @@ class Session:
     def perform(self, site: Site, request: Request) -> None:
         """Run a request and send its reply."""
         try:
-            response = site.handler(request)
+            self._reply(request, site, site.handler(request))
         except Exception:
             # A handler answers its own bugs; this is the last fence.
             incident = uuid.uuid4().hex[:12]
             log.exception("Site %s failed, incident %s", site.name, incident)
-            response = site.refuse(
-                HTTPStatus.INTERNAL_SERVER_ERROR, f"The request failed; the log has incident {incident}"
-            )
-        self._reply(request, site, response)
+            reason = f"The request failed; the log has incident {incident}"
+            self._reply(request, site, site.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, reason))
 
     def _settle(self) -> None:
         """Go on with what a reply led to. In the loop."""
