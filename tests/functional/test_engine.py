@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.functional, pytest.mark.slow]
 BOOT = 60.0  # seconds that a guest may take under TCG on a busy machine
 NAMES = ("here", "there")
 MORE = """\
-[access]
-bus_users = {{{{ {user} = "operator" }}}}
+[access.bus_users]
+{user} = "operator"
 [plugin.virt]
 migration_uri = "qemu+tcp://{{{{host}}}}/system"
 shared_folders = ["{shared}"]

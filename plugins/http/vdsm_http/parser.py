@@ -2,7 +2,8 @@
 
 llhttp runs in its strict mode. It refuses two lengths, a length beside chunks, sizes that are no plain
 hexadecimal numbers, folded header lines and bare line feeds (RFC 9112, sections 2.2, 5.1, 5.2, 6 and 7.1):
-whoever forwards requests to us and we agree on where a request ends.
+whoever forwards requests to us and we agree on where a request ends. Debian's httptools stands on llhttp's
+predecessor, which is more lenient: what decides about the end of a request is checked here, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ _FRAMING: Final = 6
 _FRAMING_BASE: Final = 16_384
 _VERSION_LINE: Final = re.compile(rb"\A(?:\r\n)*[A-Za-z]+ [^ \r\n]+ HTTP/(\d+\.\d+)\r\n")
 _HUGE_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*[0-9]{16,}[ \t]*\r\n", re.IGNORECASE)
+#: Line ends that some servers take for the end of a line and others do not, and folded lines.
+_DOUBTFUL_LINES: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+#: Headers that stand in a request once.
+_ONCE: Final = frozenset({"host", "content-length", "transfer-encoding"})
 _NAMES: Final[dict[bytes, str]] = {}
 #: Names that are remembered in their lower-case text form; clients use few.
 _MAX_NAMES: Final = 512
@@ -95,6 +101,8 @@ class RequestParser:
         :raises Refusal: it is not acceptable. Requests that were whole before are in `requests`
         """
         where = self._where
+        if where is not _BODY:
+            self._check_lines(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -139,10 +147,12 @@ class RequestParser:
         if self._where is _BODY:
             return
         key = _NAMES.get(name) or _name(name)
+        if not key:
+            raise self._refuse(HTTPStatus.BAD_REQUEST, "The name of a header is malformed")
         text = value.decode("latin-1")
         if key in self._headers:
-            if key == "host":
-                raise self._refuse(HTTPStatus.BAD_REQUEST, "Host is given twice")
+            if key in _ONCE:
+                raise self._refuse(HTTPStatus.BAD_REQUEST, f"The header {key} is given twice")
             self._headers[key] += f", {text}"
         else:
             self._headers[key] = text
@@ -158,6 +168,9 @@ class RequestParser:
         coding = headers.get("transfer-encoding")
         if coding is not None and (coding.lower() != "chunked" or version == "1.0"):
             raise self._refuse(HTTPStatus.NOT_IMPLEMENTED, "The only transfer coding is chunked, in HTTP/1.1")
+        length = headers.get("content-length")
+        if length is not None and (coding is not None or not (length.isascii() and length.isdigit())):
+            raise self._refuse(HTTPStatus.BAD_REQUEST, "Content-Length is no number, or not the only framing")
         request = self._request = Request(
             self._parser.get_method().decode("ascii"),
             self._url.decode("latin-1"),
@@ -170,7 +183,7 @@ class RequestParser:
         site = self._site = self._choose(request.method, request.path)
         if self._head_size > site.limits.max_header:
             raise self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large")
-        self.expected = int(headers.get("content-length") or 0)
+        self.expected = int(length or 0)
         if self.expected > site.limits.max_body:
             raise self._too_large(site)
         self._where = _BODY
@@ -199,6 +212,14 @@ class RequestParser:
         self._request = None
         self._where = _BETWEEN
         self.requests.append((site, request))
+
+    def _check_lines(self, data: bytes) -> None:
+        """Check the line ends of a head, as far as it was received."""
+        end = data.find(b"\r\n\r\n")
+        head = data if end < 0 else data[:end]
+        # A line feed at the very beginning may end the line of the piece before.
+        if _DOUBTFUL_LINES.search(head, 1 if head[:1] == b"\n" and self._where is _HEAD else 0):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "A line of the head does not end with CR LF, or is folded")
 
     def _check_head(self) -> None:
         limit = self._max_header if self._site is None else self._site.limits.max_header
@@ -230,6 +251,8 @@ class RequestParser:
 
 
 def _name(name: bytes) -> str:
+    if _TOKEN.fullmatch(name) is None:
+        return ""
     text = name.decode("latin-1").lower()
     if len(_NAMES) < _MAX_NAMES and len(name) < 64:
         _NAMES[name] = text

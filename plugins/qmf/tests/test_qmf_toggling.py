@@ -18,7 +18,9 @@ INSTANCE = "toggled"
 def switch(host: TestHost, *, on: bool) -> None:
     """Switch the sample feature; the other tables stay."""
     tables: dict[str, Any] = {**host.server.config.plugin, "sample": {"enabled": on}}
-    host.server.reload(configuration.merge([("test", {"plugin": tables})]))
+    users = host.server.config.access.bus_users
+    document = {"plugin": tables, "access": {"bus_users": users}}
+    host.server.reload(configuration.merge([("test", document)]))
 
 
 def methods(cluster: Cluster) -> set[str]:
