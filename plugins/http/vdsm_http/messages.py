@@ -80,7 +80,8 @@ class Response:
     :param body: bytes, or pieces that are sent one after the other without being joined
     :param close: end the connection after this reply
     :param takeover: called with the connection once the head was sent, instead of a body: for streams and
-        protocol upgrades. It returns at once; whatever goes on runs in a thread of the caller's own.
+        protocol upgrades. It returns at once; whatever goes on runs in a thread of the caller's own. It is
+        called in any case, with a broken connection if the client is gone.
     """
 
     __slots__ = ("body", "close", "headers", "status", "takeover")

@@ -439,8 +439,8 @@ class Session:
         except OSError:
             whole = False
         if not whole:
-            self.close()
-            return
+            # Who takes it over finds it broken, and frees what it holds for it.
+            self.cut()
         parser = self._parser
         initial = (parser.upgraded or b"") if parser is not None else b""
         self._hand_over(takeover, initial)
