@@ -104,7 +104,7 @@ class Listener:
         self._shares.remove(session)
         self.channels.add(channel)
 
-    def release(self, _session: Session, channel: Channel) -> None:
+    def release(self, channel: Channel) -> None:
         """Forget a connection that left HTTP and was closed."""
         self.channels.discard(channel)
 

@@ -9,6 +9,7 @@ import socket
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -101,8 +102,8 @@ class Session:
         self._loop.watch(self.fd, self)
         self._loop.timers.add(self)
 
-    def ready(self, events: int) -> None:
-        """Read or write, as far as it goes."""
+    def ready(self, _events: int) -> None:
+        """Read or write, as far as it goes. While a request runs, its thread has the connection."""
         if self.phase is Phase.SENDING:
             self._flush()
         elif self.phase is Phase.DRAINING:
@@ -112,8 +113,6 @@ class Session:
                 self._advance()
             else:
                 self._receive()
-        elif self.phase is not Phase.GONE and not events & READ:
-            self.close()
 
     def expired(self, now: float) -> None:
         """End a connection whose time is over; one whose request runs has no deadline."""
@@ -246,7 +245,6 @@ class Session:
                 self._settle()
                 return
         if parser.requests:
-            # Nothing is read meanwhile, though there may be more: one entry suffices.
             self._loop.again(self)
         elif self._refusal is not None:
             self._refuse(self._refusal)
@@ -304,11 +302,11 @@ class Session:
     def _refuse(self, refusal: Refusal) -> None:
         """Reply to what is no acceptable request. In the loop."""
         parser = self._parser
-        site = parser.site if parser is not None else None
-        response = (site or self._listener.sites[0]).refuse(refusal.status, refusal.reason)
+        site = (parser.site if parser is not None else None) or self._listener.sites[0]
+        response = site.refuse(refusal.status, refusal.reason)
         response.close = True
         self._linger = not self._ended
-        self._reply(Request("GET", "", keep_alive=False), site or self._listener.sites[0], response)
+        self._reply(Request("GET", "", keep_alive=False), site, response)
         self._settle()
 
     def _reply(self, request: Request, site: Site, response: Response) -> None:
@@ -445,10 +443,10 @@ class Session:
         initial = (parser.upgraded or b"") if parser is not None else b""
         self._hand_over(takeover, initial)
 
-    def _hand_over(self, takeover: object, initial: bytes) -> None:
+    def _hand_over(self, takeover: Callable[[Channel], None], initial: bytes) -> None:
         self.phase = Phase.GONE
         self._loop.forget(self.fd)
         self._socket.setblocking(True)
-        channel = Channel(self._socket, self.peer, initial, lambda _: self._listener.release(self, channel))
+        channel = Channel(self._socket, self.peer, initial, self._listener.release)
         self._listener.handed_over(self, channel)
-        takeover(channel)  # type: ignore[operator]
+        takeover(channel)
