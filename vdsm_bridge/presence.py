@@ -18,13 +18,11 @@ import msgspec
 
 from vdsm_bridge.feature import PluginInfo
 from vdsm_core.errors import ConfigError, VdsmError
+from vdsm_core.filelock import PATIENCE, STEP, lock_exclusively
 from vdsm_core.types import Record
 
 PID_FILE: Final = "vdsmd.pid"
 OUTCOME_FILE: Final = "vdsmd.json"
-#: Seconds for which a lock that somebody holds is tried again: whoever looks for a daemon holds it briefly.
-_PATIENCE: Final = 0.5
-_STEP: Final = 0.02
 
 
 class NoDaemon(VdsmError):
@@ -113,19 +111,12 @@ class Presence:
 
 
 def _locked(path: Path) -> IO[str] | None:
-    """The file, with a lock on it; None if another process holds that."""
+    """Return the file, with a lock on it; None if another process holds that."""
     file = path.open("a", encoding="ascii")
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                file.close()
-                return None
-            time.sleep(_STEP)
-        else:
-            return file
+    if lock_exclusively(file.fileno()):
+        return file
+    file.close()
+    return None
 
 
 def find(run_dir: str) -> int:
@@ -171,14 +162,14 @@ def reload(run_dir: str, timeout: float) -> Outcome:
         if outcome is not None and outcome.began >= sent:
             return outcome
         find(run_dir)
-        time.sleep(_STEP)
+        time.sleep(STEP)
     raise DaemonSilent(pid=pid, seconds=timeout)
 
 
 def _pid(folder: Path) -> int:
     # The daemon writes it right after it has taken the lock.
-    for _ in range(int(_PATIENCE / _STEP)):
+    for _ in range(int(PATIENCE / STEP)):
         if text := (folder / PID_FILE).read_text("ascii").strip():
             return int(text)
-        time.sleep(_STEP)
+        time.sleep(STEP)
     raise NoDaemon(run_dir=str(folder))

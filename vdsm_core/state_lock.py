@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from vdsm_core.errors import ConfigError
+from vdsm_core.filelock import lock_exclusively
 
 LOCK_FILE: Final = "lock"
-#: Seconds for which a holder that is about to end is waited for.
-_PATIENCE: Final = 0.5
-_STEP: Final = 0.02
 
 
 class StateLock:
@@ -38,7 +34,9 @@ class StateLock:
         except OSError as error:
             raise self._refusal(error.strerror or str(error)) from None
         try:
-            self._wait_for(file)
+            if not lock_exclusively(file):
+                holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise self._refusal(f"another daemon (pid {holder}) uses it")
             os.ftruncate(file, 0)
             os.write(file, f"{os.getpid()}\n".encode())
         except OSError as error:
@@ -56,19 +54,6 @@ class StateLock:
                 os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = -1
-
-    def _wait_for(self, file: int) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
-                    raise self._refusal(f"another daemon (pid {holder}) uses it") from None
-                time.sleep(_STEP)
-            else:
-                return
 
     def _refusal(self, reason: str) -> ConfigError:
         return ConfigError(file=str(self._folder), key="daemon.state_dir", reason=reason)
