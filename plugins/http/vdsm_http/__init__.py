@@ -8,6 +8,7 @@ from vdsm_http.listener import Guest
 from vdsm_http.messages import Peer, Refusal, Request, Response
 from vdsm_http.origin import ForeignHost, ForeignPage, OriginCheck
 from vdsm_http.site import Limits, Site
+from vdsm_http.sockets import tcp
 from vdsm_http.wsgi import WsgiHandler
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "Response",
     "Site",
     "WsgiHandler",
+    "tcp",
 ]

@@ -1,4 +1,4 @@
-"""The threads of the front: one leads, one stands by, further ones run what blocks.
+"""The threads of the front, after the leader/followers pattern: one leads, one stands by, others work.
 
 The leading thread waits for connections, reads requests and runs their handlers itself: nothing is quicker,
 because no other thread has to be woken and no two threads compete for the interpreter. A handler that blocks

@@ -14,7 +14,7 @@ from vdsm_http.capacity import Buffers
 from vdsm_http.listener import Guest, Listener
 from vdsm_http.loop import Loop
 from vdsm_http.site import Site
-from vdsm_http.sockets import listen
+from vdsm_http.sockets import cannot_listen, listen
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Front:
         shared = self._listeners.get(where)
         if shared is not None:
             if any(other.name == site.name for other in shared.sites):
-                raise OSError(f"Cannot listen on {_text(where)}: {os.strerror(errno.EADDRINUSE)}")
+                raise cannot_listen(where, os.strerror(errno.EADDRINUSE))
             shared.sites.append(site)
             return shared
         listener = Listener(loop, listen(where, mode), site, self._buffers)
@@ -138,10 +138,6 @@ class Front:
         if not self._listeners and self._loop is not None:
             loop, self._loop = self._loop, None
             loop.stop(_THREADS)
-
-
-def _text(where: Where) -> str:
-    return where if isinstance(where, str) else f"{where[0]}:{where[1]}"
 
 
 def _busy(site: Site, listeners: Sequence[Listener]) -> bool:

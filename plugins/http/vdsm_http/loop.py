@@ -134,7 +134,7 @@ class Loop:
         if (what, 0) not in self._ready:
             self._ready.append((what, 0))
 
-    def obey(self) -> None:
+    def run_commands(self) -> None:
         """Run the commands of other threads. In the loop."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
@@ -259,4 +259,4 @@ class _Commands:
 
     def ready(self, _events: int) -> None:
         """Run all commands."""
-        self._loop.obey()
+        self._loop.run_commands()

@@ -8,9 +8,10 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Sequence
 from typing import Final
 
-from vdsm_bridge import is_loopback, owner_uid
+from vdsm_bridge import owner_uid
 from vdsm_http.messages import Peer
 
 _BACKLOG: Final = 1024
@@ -54,8 +55,7 @@ class Bound:
                 return sock, Peer(uid=_user_of(sock))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             local = sock.getsockname()
-            owner = owner_uid(local, address) if is_loopback(address[0]) else None
-            return sock, Peer(address[0], address[1], local=local[:2], owner=owner)
+            return sock, Peer(address[0], address[1], local=local[:2], owner=owner_uid(local, address))
         except OSError:
             sock.close()  # the peer is gone already
             return None
@@ -88,6 +88,18 @@ class Bound:
                 pass
 
 
+def tcp(addresses: str | Sequence[str], port: int) -> list[tuple[str, int]]:
+    """Return where to listen, from an option that has one address or several; an empty one is none."""
+    several = (addresses,) if isinstance(addresses, str) else addresses
+    return [(address, port) for address in several if address]
+
+
+def cannot_listen(where: tuple[str, int] | str, reason: str) -> OSError:
+    """Return the error that names an address and why it cannot be listened on."""
+    place = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
+    return OSError(f"Cannot listen on {place}: {reason}")
+
+
 def listen(where: tuple[str, int] | str, mode: int = 0o660) -> Bound:
     """Listen on an address and port, or on the path of a unix socket with this mode.
 
@@ -96,8 +108,7 @@ def listen(where: tuple[str, int] | str, mode: int = 0o660) -> Bound:
     try:
         return _listen_unix(where, mode) if isinstance(where, str) else _listen_tcp(*where)
     except OSError as error:
-        place = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
-        raise OSError(f"Cannot listen on {place}: {error.strerror or error}") from error
+        raise cannot_listen(where, error.strerror or str(error)) from error
 
 
 def _listen_tcp(address: str, port: int) -> Bound:

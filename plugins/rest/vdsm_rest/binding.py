@@ -9,7 +9,7 @@ import msgspec
 
 from vdsm_bridge import Binding, Bridge, Health, Options
 from vdsm_bridge.errors import Unavailable, UnexpectedError, VdsmError
-from vdsm_http import Attachment, Front, Limits, Response, Site, WsgiHandler
+from vdsm_http import Attachment, Front, Limits, Response, Site, WsgiHandler, tcp
 from vdsm_rest import problems
 from vdsm_rest.application import ApiApplication
 from vdsm_rest.options import RestOptions
@@ -38,9 +38,8 @@ class RestBinding(Binding):
         :raises OSError: an address or path cannot be listened on
         """
         options: RestOptions = self.config
-        addresses: list[tuple[str, int] | str] = [options.socket] if options.socket else []
-        given = (options.address,) if isinstance(options.address, str) else options.address
-        addresses += [(address, options.port) for address in given if address]
+        unix = [options.socket] if options.socket else []
+        addresses: list[tuple[str, int] | str] = [*unix, *tcp(options.address, options.port)]
         limits = Limits(
             timeout=options.timeout,
             max_header=options.max_header,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from vdsm_bridge import Binding, Bridge, Health, Options, Waiting
-from vdsm_http import Attachment, Front, OriginCheck, Site
+from vdsm_http import Attachment, Front, OriginCheck, Site, tcp
 from vdsm_http import Limits as HttpLimits
 from vdsm_xmlrpc.application import Application, claims, refuse
 from vdsm_xmlrpc.dispatcher import Dispatcher
@@ -82,10 +82,9 @@ class XmlRpcBinding(Binding):
             max_threads=config.max_threads,
             max_connections=config.max_connections,
         )
-        addresses = (config.address,) if isinstance(config.address, str) else config.address
         self._attachment = self.bridge.shared.get(Front).attach(
             Site("xmlrpc", application.answer, limits, claims=claims, refuse=refuse),
-            [(address, config.port) for address in addresses],
+            tcp(config.address, config.port),
         )
 
     def stop(self, grace: float) -> None:
