@@ -13,7 +13,7 @@ from tests.settled import Held
 def pytest_configure() -> None:
     """Let the programs that tests start react to an interrupt, however the suite was started.
 
-    A shell without job control ignores SIGINT for what it starts in the background, and children inherit that.
+    A shell without job control ignores SIGINT for what it starts in the background; children inherit that.
     """
     for number in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
