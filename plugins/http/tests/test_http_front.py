@@ -7,97 +7,16 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vdsm_http import Attachment, Channel, Front, Guest, Limits, Request, Response, Site
+from vdsm_http import Front, Guest, Limits, Request, Response, Site
 
-PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LARGE = b"x" * 20_000_000
-
-
-class Served:
-    """A site on a front of its own."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.front = Front()
-        self.entered = threading.Semaphore(0)
-        self.gate = threading.Event()
-        self.site = Site("test", self.answer, Limits(**limits))
-        self.attachment: Attachment = self.front.attach(self.site, [("127.0.0.1", 0)])
-
-    @property
-    def port(self) -> int:
-        return int(self.attachment.urls[0].rpartition(":")[2])
-
-    def answer(self, request: Request) -> Response:
-        if request.path == "/wait":
-            self.entered.release()
-            self.gate.wait(20)
-        if request.path == "/bug":
-            raise ValueError("a bug")
-        if request.path == "/split":
-            return Response(200, [("X", "a\r\nY: b")])
-        if request.path == "/upgrade":
-            return Response(101, [("Upgrade", "echo")], takeover=echo)
-        return Response(200, [], LARGE if request.path == "/large" else request.path.encode())
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
-
-    def get(self, path: str) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
-
-
-def echo(channel: Channel) -> None:
-    """Send back what comes, in a thread of its own."""
-
-    def run() -> None:
-        with contextlib.suppress(OSError):
-            while data := channel.receive():
-                channel.send(data)
-        channel.close()
-
-    threading.Thread(target=run, daemon=True).start()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
-    """A function that starts a site."""
-    started: list[Served] = []
-
-    def start(**limits: Any) -> Served:
-        started.append(Served(**limits))
-        return started[-1]
-
-    yield start
-    for served in started:
-        served.gate.set()
-        served.attachment.close(5.0)
-
-
-def all_of(sock: socket.socket) -> bytes:
-    """What comes until the other side closes."""
-    with contextlib.suppress(ConnectionResetError):
-        return b"".join(iter(lambda: sock.recv(65_536), b""))
-    return b""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that is about to be true."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+from .conftest import LARGE, PING, Served, all_of, echo, until
 
 
 def test_blocked_handlers_hold_up_nobody(serve: Callable[..., Served]) -> None:

@@ -19,7 +19,7 @@ WHOLE = POST + b"Content-Length: 3\r\n\r\nabc"
 
 def parser() -> RequestParser:
     """A parser of one connection."""
-    return RequestParser(Peer("192.0.2.1"), lambda _method, _path: SITE, lambda: None, 2_048)
+    return RequestParser(Peer("192.0.2.1"), lambda _method, _path: SITE, 2_048)
 
 
 def read(*pieces: bytes) -> list[Request]:

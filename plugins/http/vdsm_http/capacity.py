@@ -25,12 +25,15 @@ _SILENCE: Final = 60.0
 
 
 class Holder(Protocol):
-    """A connection, as far as shares are concerned."""
+    """A connection, as far as shares are concerned.
+
+    `since` is when it became what it is, on the monotonic clock. `stream` says that it left HTTP: its client
+    loses more by its end than by that of a connection that waits for a request.
+    """
 
     party: str
     since: float
-    held_in: int
-    held_out: int
+    stream: bool
 
     @property
     def idle(self) -> bool:
@@ -39,8 +42,8 @@ class Holder(Protocol):
     def cut(self) -> None:
         """Break the connection."""
 
-    def close(self) -> None:
-        """Close it."""
+    def make_room(self) -> None:
+        """End the connection in favour of another one."""
 
 
 def party(peer: Peer) -> str:
@@ -66,33 +69,48 @@ class Shares:
     """How many connections each party has.
 
     A party is never asked to yield for itself: who has most and wants more is refused.
+
+    :param whole: where these connections are counted, too
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Shares | None = None) -> None:
+        self._whole = whole
+        self._lock = threading.Lock()
         self._holders: dict[str, set[Holder]] = {}
+        self.total = 0
 
     def add(self, holder: Holder) -> None:
         """Count a connection."""
-        self._holders.setdefault(holder.party, set()).add(holder)
+        with self._lock:
+            self._holders.setdefault(holder.party, set()).add(holder)
+            self.total += 1
+        if self._whole is not None:
+            self._whole.add(holder)
 
     def remove(self, holder: Holder) -> None:
         """Forget a connection; one that is not counted is ignored."""
-        mine = self._holders.get(holder.party)
-        if mine is not None:
-            mine.discard(holder)
-            if not mine:
-                del self._holders[holder.party]
+        with self._lock:
+            mine = self._holders.get(holder.party, set())
+            if holder in mine:
+                self.total -= 1
+                mine.remove(holder)
+                if not mine:
+                    del self._holders[holder.party]
+        if self._whole is not None:
+            self._whole.remove(holder)
 
     def victim(self, newcomer: str = "") -> Holder | None:
         """Return the connection that makes room: the one of the largest party that is idle for longest.
 
-        None if there is no idle one, or the largest party is the newcomer's.
+        A stream makes room where that party has nothing else. None if the requests of all its connections
+        are under way, or the largest party is the newcomer's.
         """
-        largest = max(self._holders, key=lambda name: len(self._holders[name]), default="")
-        if not largest or largest == newcomer:
-            return None
-        idle = [holder for holder in self._holders[largest] if holder.idle]
-        return min(idle, key=lambda holder: holder.since, default=None)
+        with self._lock:
+            largest = max(self._holders, key=lambda name: len(self._holders[name]), default="")
+            if not largest or largest == newcomer:
+                return None
+            idle = [holder for holder in self._holders[largest] if holder.idle]
+        return min(idle, key=lambda holder: (holder.stream, holder.since), default=None)
 
 
 class Buffers:
@@ -105,8 +123,9 @@ class Buffers:
 
     def hold_in(self, change: int) -> bool:
         """Count bytes of a body that arrives, or give them back. Return whether there are too many."""
-        self._in += change
-        return change > 0 and self._in > _MAX_IN
+        with self._lock:
+            self._in += change
+            return change > 0 and self._in > _MAX_IN
 
     def hold_out(self, holder: Holder, size: int) -> None:
         """Count a reply that was not read at once. If there are too many, the largest one yields."""
@@ -125,6 +144,14 @@ class Buffers:
         """Forget a reply that was read, or given up."""
         with self._lock:
             self._out.pop(holder, None)
+
+
+class Capacity:
+    """What all listeners of the front share: descriptors and memory."""
+
+    def __init__(self) -> None:
+        self.shares = Shares()
+        self.buffers = Buffers()
 
 
 class Throttle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,24 @@ if TYPE_CHECKING:
 class Channel:
     """The two directions of such a connection; it belongs to whoever took it over, who closes it.
 
-    It counts as a connection until it is closed. When the front stops, channels are cut.
+    It counts as a connection of its `party` until it is closed. It is cut when the site stops that it belongs
+    to, or when it has to make room for the connections of others.
 
     :param sock: blocking, with the timeout that the owner sets
     :param initial: bytes that the peer sent after the request that led here
     """
 
+    stream = True
+    idle = True
+
     def __init__(
-        self, sock: socket.socket, peer: Peer, initial: bytes, closed: Callable[[Channel], None]
+        self, sock: socket.socket, peer: Peer, party: str, initial: bytes, closed: Callable[[Channel], None]
     ) -> None:
         self._socket = sock
         self._closed = closed
         self.peer = peer
+        self.party = party
+        self.since = time.monotonic()
         self._initial = initial
 
     def settimeout(self, seconds: float | None) -> None:
@@ -65,6 +72,8 @@ class Channel:
         """End both directions at once; a blocked `receive` or `send` of another thread returns."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    make_room = cut
 
     def close(self) -> None:
         """Close the connection. Closing twice is harmless."""

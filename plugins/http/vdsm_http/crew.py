@@ -160,7 +160,7 @@ class Crew:
                 return job
             try:
                 job()
-            except Exception:
+            except BaseException:
                 # A thread outlives whatever one job does.
                 log.exception("A job of the HTTP front failed")
             with self.lock:

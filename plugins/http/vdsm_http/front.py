@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from vdsm_http.capacity import Buffers
+from vdsm_http.capacity import Capacity
 from vdsm_http.listener import Guest, Listener
 from vdsm_http.loop import Loop
 from vdsm_http.site import Site
@@ -33,6 +33,7 @@ class Attachment:
         self._front = front
         self._site = site
         self._listeners = listeners
+        self._once = threading.Lock()
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -45,7 +46,12 @@ class Attachment:
         return len(self._site.waiting)
 
     def close(self, grace: float) -> None:
-        """Take no more requests, let those that run end within `grace` seconds, free everything."""
+        """Take no more requests, let those that run end within `grace` seconds, free everything.
+
+        Closing again does nothing, and does not wait either.
+        """
+        if not self._once.acquire(blocking=False):
+            return
         self._front.detach(self._site, self._listeners, grace)
 
 
@@ -56,7 +62,9 @@ class Front:
         self._lock = threading.Lock()
         self._loop: Loop | None = None
         self._listeners: dict[Where, Listener] = {}
-        self._buffers = Buffers()
+        self._capacity = Capacity()
+        #: Sites that wait for the end of their requests.
+        self._leaving = 0
 
     def attach(
         self, site: Site, addresses: Sequence[Where], *, mode: int = 0o660, guests: Sequence[Guest] = ()
@@ -70,14 +78,15 @@ class Front:
         :raises OSError: an address cannot be listened on; its text says which, and why. Nothing is left then
         """
         with self._lock:
+            site.closing = False
             if self._loop is None:
                 self._loop = Loop()
                 self._loop.start()
             mine: list[Listener] = []
             try:
                 for where in addresses:
-                    mine.append(self._listener(self._loop, where, site, mode))
-                    mine[-1].guests.extend(guests)
+                    # Not in one go: those before the one that fails have to be withdrawn.
+                    mine += [self._listener(self._loop, where, site, mode, guests)]
             except OSError:
                 self._withdraw(self._loop, site, mine)
                 self._rest()
@@ -86,33 +95,41 @@ class Front:
 
     def detach(self, site: Site, listeners: Sequence[Listener], grace: float) -> None:
         """Undo `attach`; see `Attachment.close`."""
+        end = time.monotonic() + grace
         with self._lock:
             loop = self._loop
             if loop is None:
                 return
-            end = time.monotonic() + grace
             own = self._withdraw(loop, site, listeners)
+            self._leaving += 1
+        # Without the lock: sites that stop side by side share the time.
+        try:
             _let_requests_arrive(own, min(_LAST_REQUESTS, grace / 2))
             for listener in own:
                 loop.call(listener.close_idle)
             _until(lambda: not _busy(site, own), end)
-            left = site.running
-            site.waiting.clear()
+            loop.call(lambda: loop.turn_away(site))
+            for listener in listeners:
+                listener.cut_channels(site)
             for listener in own:
                 loop.call(listener.cut)
             _until(lambda: not site.running, time.monotonic() + _THREADS / 2)
-            if left and site.running:
+            if site.running:
                 log.warning("%d requests did not end within %.1f s and are left behind", site.running, grace)
-            self._rest()
+        finally:
+            with self._lock:
+                self._leaving -= 1
+                self._rest()
 
-    def _listener(self, loop: Loop, where: Where, site: Site, mode: int) -> Listener:
+    def _listener(self, loop: Loop, where: Where, site: Site, mode: int, guests: Sequence[Guest]) -> Listener:
         shared = self._listeners.get(where)
         if shared is not None:
             if any(other.name == site.name for other in shared.sites):
                 raise cannot_listen(where, os.strerror(errno.EADDRINUSE))
-            shared.sites.append(site)
+            shared.add(site, guests)
             return shared
-        listener = Listener(loop, listen(where, mode), site, self._buffers)
+        listener = Listener(loop, listen(where, mode), self._capacity)
+        listener.add(site, guests)
         if not isinstance(where, tuple) or where[1]:
             self._listeners[where] = listener
         else:
@@ -125,17 +142,16 @@ class Front:
         site.closing = True
         own = []
         for listener in listeners:
+            listener.remove(site)
             if listener.sites == [site]:
                 loop.call(listener.close)
                 self._listeners = {w: each for w, each in self._listeners.items() if each is not listener}
                 own.append(listener)
-            else:
-                listener.sites.remove(site)
         return own
 
     def _rest(self) -> None:
         """End the threads if nothing is served any more."""
-        if not self._listeners and self._loop is not None:
+        if not (self._listeners or self._leaving) and self._loop is not None:
             loop, self._loop = self._loop, None
             loop.stop(_THREADS)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from vdsm_http.capacity import Buffers, Shares, Throttle, descriptors
+from vdsm_http.capacity import Capacity, Shares, Throttle, descriptors
 from vdsm_http.channel import Channel
 from vdsm_http.loop import Loop
 from vdsm_http.session import Session
@@ -34,22 +34,35 @@ class Guest(NamedTuple):
 class Listener:
     """One socket, and what it serves."""
 
-    def __init__(self, loop: Loop, bound: Bound, site: Site, buffers: Buffers) -> None:
+    def __init__(self, loop: Loop, bound: Bound, capacity: Capacity) -> None:
         self._loop = loop
         self.bound = bound
-        self.sites = [site]
-        self.guests: list[Guest] = []
-        self.buffers = buffers
+        self.sites: list[Site] = []
+        #: Protocols beside HTTP, each with the site that brought it.
+        self.guests: list[tuple[Site, Guest]] = []
+        self._capacity = capacity
+        self.buffers = capacity.buffers
         self.timers = loop.timers
         self.sessions: set[Session] = set()
-        self._shares = Shares()
-        self.channels: set[Channel] = set()
+        self._shares = Shares(capacity.shares)
+        self._channels: dict[Channel, Site] = {}
         #: Pieces received; a stop waits until no more arrive.
         self.heard = 0
         self.closing = False
         self._resting = _Resting(self)
         self._full = Throttle()
         self._short = Throttle()
+
+    def add(self, site: Site, guests: Sequence[Guest]) -> None:
+        """Serve a site, and protocols that come with it."""
+        self.sites = [*self.sites, site]
+        self.guests = [*self.guests, *((site, guest) for guest in guests)]
+
+    def remove(self, site: Site) -> None:
+        """Serve a site no more. The last one stays: it answers what still arrives."""
+        self.guests = [pair for pair in self.guests if pair[0] is not site]
+        if self.sites != [site]:
+            self.sites = [each for each in self.sites if each is not site]
 
     @property
     def timeout(self) -> float:
@@ -75,7 +88,8 @@ class Listener:
                 accepted = self.bound.accept()
             except OSError as error:
                 self._short.warn(f"Cannot take a connection on {self.bound.url}: {error.strerror}")
-                if not self._evict():
+                # A stream gives its descriptor back when its owner notices: looking at once finds none free.
+                if self._evict(self._capacity.shares) is not False:
                     self._resting.begin()
                 return False
             if accepted is None:
@@ -98,15 +112,22 @@ class Listener:
             session.held_in = 0
         self.buffers.release_out(session)
 
-    def handed_over(self, session: Session, channel: Channel) -> None:
-        """Count a connection that left HTTP until it is closed."""
-        self.sessions.discard(session)
-        self._shares.remove(session)
-        self.channels.add(channel)
+    def handed_over(self, session: Session, channel: Channel, site: Site) -> None:
+        """Count a connection that left HTTP for a site until it is closed."""
+        self.discard(session)
+        self._channels[channel] = site
+        self._shares.add(channel)
 
     def release(self, channel: Channel) -> None:
         """Forget a connection that left HTTP and was closed."""
-        self.channels.discard(channel)
+        self._channels.pop(channel, None)
+        self._shares.remove(channel)
+
+    def cut_channels(self, site: Site) -> None:
+        """Break the connections that left HTTP for a site."""
+        for channel, owner in list(self._channels.items()):
+            if owner is site:
+                channel.cut()
 
     def close(self) -> None:
         """Take the connections that have been made, and stop listening. In the loop."""
@@ -139,27 +160,32 @@ class Listener:
         return any(session.busy for session in list(self.sessions))
 
     def cut(self) -> None:
-        """Break what is left: requests that do not end, and connections that left HTTP. In the loop."""
+        """Break what is left of HTTP: requests that do not end, replies that nobody reads. In the loop."""
         for session in list(self.sessions):
             session.end()
-        for channel in list(self.channels):
-            channel.cut()
 
     def _admit(self, session: Session) -> bool:
         """Return whether a connection may be open; the party with the most of them yields to others."""
-        limit = min(max(site.limits.max_connections for site in self.sites), descriptors())
-        if len(self.sessions) + len(self.channels) < limit:
-            return True
-        self._full.warn(f"{limit} connections are open on {self.bound.url}, as many as may be")
-        return self._evict(session.party)
-
-    def _evict(self, newcomer: str = "") -> bool:
-        with self._loop.crew.lock:
-            victim = self._shares.victim(newcomer)
-            if victim is None:
-                return False
-            victim.close()
+        limit = max(site.limits.max_connections for site in self.sites)
+        if self._shares.total >= limit:
+            self._full.warn(f"{limit} connections are open on {self.bound.url}, as many as may be")
+            return self._evict(self._shares, session.party) is not None
+        limit = descriptors()
+        if self._capacity.shares.total >= limit:
+            self._full.warn(f"{limit} connections are open in all, as many as the limit of open files allows")
+            return self._evict(self._capacity.shares, session.party) is not None
         return True
+
+    def _evict(self, shares: Shares, newcomer: str = "") -> bool | None:
+        """Let a connection make room. Return whether it is a stream; None if there is none."""
+        with self._loop.crew.lock:
+            victim = shares.victim(newcomer)
+            if victim is None:
+                return None
+            # A stream counts as gone from now on, however long its owner takes: the next one is another.
+            shares.remove(victim)
+            victim.make_room()
+        return victim.stream
 
 
 class _Resting:

@@ -58,6 +58,9 @@ class Runner(Protocol):
     def work(self, site: Site, request: Request) -> None:
         """Do so in another thread than the loop's, and give the connection back."""
 
+    def turn_away(self, site: Site, request: Request) -> None:
+        """Reply that the request will not run. In the loop."""
+
 
 class Loop:
     """One thread at a time runs it: the leader of the crew."""
@@ -160,6 +163,14 @@ class Loop:
         if leads:
             self._current = None
         return Outcome.RAN if leads else Outcome.DEPOSED
+
+    def turn_away(self, site: Site) -> None:
+        """Refuse the requests of a site that still wait for their turn. In the loop."""
+        with self.crew.lock:
+            waiting = list(site.waiting)
+            site.waiting.clear()
+        for runner, request in waiting:
+            runner.turn_away(site, request)
 
     def _give(self, site: Site, runner: Runner, request: Request) -> Outcome:
         with self.crew.lock:

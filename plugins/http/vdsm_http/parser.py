@@ -43,20 +43,16 @@ class RequestParser:
     """The requests of one connection, in order.
 
     :param choose: the site of a request, by method and path
-    :param memory: lives as long as the connection; each request gets it
-    :param proceed: called when a client waits for permission to send its body (`Expect: 100-continue`)
     """
 
     def __init__(
         self,
         peer: Peer,
         choose: Callable[[str, str], Site],
-        proceed: Callable[[], None],
         max_header: int,
     ) -> None:
         self._peer = peer
         self._choose = choose
-        self._proceed = proceed
         self._max_header = max_header
         self._memory: dict[Any, Any] = {}
         self._parser = httptools.HttpRequestParser(self)
@@ -79,6 +75,8 @@ class RequestParser:
         self.upgraded: bytes | None = None
         #: Bytes that the body of the present request has announced.
         self.expected = 0
+        #: Whether the client waits for permission to send that body (`Expect: 100-continue`).
+        self.awaits = False
 
     @property
     def between(self) -> bool:
@@ -119,6 +117,12 @@ class RequestParser:
             self._raw_body += len(data)
             if self._site and self._raw_body > _FRAMING * self._site.limits.max_body + _FRAMING_BASE:
                 raise self._too_large(self._site)
+
+    def stay(self) -> bytes:
+        """Read HTTP again, as the other protocol was not taken. Return what was received of it."""
+        data, self.upgraded = self.upgraded or b"", None
+        self._parser = httptools.HttpRequestParser(self)
+        return data
 
     # What llhttp calls. An exception ends `feed_data`, which then raises an error of its own.
 
@@ -190,10 +194,11 @@ class RequestParser:
         if "expect" in headers and (self.expected or coding) and version == "1.1":
             if headers["expect"].lower() != "100-continue":
                 raise self._refuse(HTTPStatus.EXPECTATION_FAILED, "The only expectation is 100-continue")
-            self._proceed()
+            self.awaits = True
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
+        self.awaits = False
         self._body.append(piece)
         self._body_size += len(piece)
         site = self._site
@@ -209,6 +214,7 @@ class RequestParser:
             request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             self._body = []
         self._body_size = 0
+        self.awaits = False
         self._request = None
         self._where = _BETWEEN
         self.requests.append((site, request))

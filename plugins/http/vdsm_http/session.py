@@ -59,6 +59,8 @@ class Session:
     :param listener: where it was accepted
     """
 
+    stream = False
+
     def __init__(self, loop: Loop, listener: Listener, sock: socket.socket, peer: Peer) -> None:
         self._loop = loop
         self._listener = listener
@@ -109,8 +111,12 @@ class Session:
         elif self.phase is Phase.DRAINING:
             self._discard()
         elif self.phase is Phase.OPEN:
-            if self._parser is not None and self._parser.requests:
+            parser = self._parser
+            if parser is not None and parser.requests:
                 self._advance()
+            elif parser is not None and parser.upgraded is not None:
+                # The site answered in HTTP, so HTTP goes on (RFC 9110, section 7.8).
+                self._feed(parser, parser.stay())
             else:
                 self._receive()
 
@@ -132,6 +138,8 @@ class Session:
         self._loop.forget(self.fd)
         self._listener.discard(self)
         self._socket.close()
+
+    make_room = close
 
     def cut(self) -> None:
         """Break the connection of a request that does not end. Any thread may call this."""
@@ -162,28 +170,25 @@ class Session:
         if self._parser is not None:
             self._feed(self._parser, data)
         elif first := self._recognised(data):
-            self._parser = RequestParser(
-                self.peer, self._listener.choose, self._proceed, self._listener.max_header
-            )
+            self._parser = RequestParser(self.peer, self._listener.choose, self._listener.max_header)
             self._feed(self._parser, first)
 
     def _feed(self, parser: RequestParser, data: bytes) -> None:
         began = parser.between
-        if began:
-            self.since = time.monotonic()
         try:
             parser.feed(data)
         except Refusal as refusal:
             self._refusal = refusal
+        # Empty lines between two requests belong to none, and give no more time.
+        began = began and not (parser.between and not parser.requests)
+        if began:
+            self.since = time.monotonic()
         if began or parser.expected:
             site = parser.site
             timeout = self._listener.timeout if site is None else site.limits.timeout
             self.deadline = self.since + timeout + parser.expected / _RATE
         self._account(parser.buffered)
-        if parser.requests:
-            self._advance()
-        elif self._refusal is not None:
-            self._refuse(self._refusal)
+        self._advance()
 
     def _recognised(self, data: bytes) -> bytes:
         """Return what was received so far if it is HTTP; nothing if more is needed, or a guest has it."""
@@ -191,10 +196,10 @@ class Session:
         if not self._listener.guests:
             return first
         undecided = False
-        for guest in self._listener.guests:
+        for site, guest in self._listener.guests:
             verdict = guest.recognise(first)
             if verdict:
-                self._hand_over(guest.take, first)
+                self._hand_over(site, guest.take, first)
                 return b""
             undecided = undecided or verdict is None
         if undecided and len(first) < _FIRST:
@@ -217,10 +222,6 @@ class Session:
             if over and self._refusal is None:
                 self._refusal = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many bodies arrive at once")
 
-    def _proceed(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.send(replies.CONTINUE)
-
     # Running requests.
 
     def _advance(self) -> None:
@@ -236,20 +237,27 @@ class Session:
             if outcome is Outcome.GIVEN:
                 return
             if outcome is Outcome.REFUSED:
-                busy = site.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait")
-                self._reply(request, site, busy)
+                self._decline(site, request, HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests wait")
             if outcome is Outcome.DEPOSED:
                 self._give_back()
                 return
             if self.phase is not Phase.OPEN:
                 self._settle()
                 return
-        if parser.requests:
+        if parser.requests or parser.upgraded is not None:
             self._loop.again(self)
-        elif self._refusal is not None:
+        else:
+            self._await(parser)
+
+    def _await(self, parser: RequestParser) -> None:
+        """Refuse what follows the requests that were whole, or let the client send the next one."""
+        if self._refusal is not None:
             self._refuse(self._refusal)
-        elif parser.between:
-            self.deadline = time.monotonic() + self._listener.timeout
+        elif parser.awaits:
+            # Only now: the replies to all earlier requests are on their way.
+            parser.awaits = False
+            with contextlib.suppress(OSError):
+                self._socket.send(replies.CONTINUE)
 
     def work(self, site: Site, request: Request) -> None:
         """Run a request in a worker, and give the connection back to the loop."""
@@ -260,12 +268,30 @@ class Session:
         """Run a request and send its reply."""
         try:
             self._reply(request, site, site.handler(request))
-        except Exception:
+        except BaseException:
             # A handler answers its own bugs; this is the last fence.
             incident = uuid.uuid4().hex[:12]
             log.exception("Site %s failed, incident %s", site.name, incident)
             reason = f"The request failed; the log has incident {incident}"
-            self._reply(request, site, site.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, reason))
+            self._decline(site, request, HTTPStatus.INTERNAL_SERVER_ERROR, reason)
+
+    def turn_away(self, site: Site, request: Request) -> None:
+        """Reply that a request that waited for its turn will not have it. In the loop."""
+        self._decline(site, request, HTTPStatus.SERVICE_UNAVAILABLE, "The service stops")
+        self._resume()
+
+    def _decline(
+        self, site: Site, request: Request, status: HTTPStatus, reason: str, *, last: bool = False
+    ) -> None:
+        """Reply with a refusal of the site's."""
+        try:
+            response = site.refuse(status, reason)
+            response.close = response.close or last
+            self._reply(request, site, response)
+        except BaseException:
+            log.exception("Site %s failed to refuse a request", site.name)
+            self._keep = False
+            self.phase = Phase.ENDING
 
     def _settle(self) -> None:
         """Go on with what a reply led to. In the loop."""
@@ -280,7 +306,8 @@ class Session:
             return
         parser = self._parser
         assert parser is not None
-        if self.phase is Phase.OPEN and not parser.requests and self._refusal is None:
+        rests = not (parser.requests or parser.awaits or parser.upgraded is not None or self._refusal)
+        if self.phase is Phase.OPEN and rests:
             with self._loop.crew.lock:
                 # The loop may have closed it meanwhile, to make room for another one.
                 if self.phase is Phase.OPEN:
@@ -303,25 +330,19 @@ class Session:
         """Reply to what is no acceptable request. In the loop."""
         parser = self._parser
         site = (parser.site if parser is not None else None) or self._listener.sites[0]
-        response = site.refuse(refusal.status, refusal.reason)
-        response.close = True
         self._linger = not self._ended
-        self._reply(Request("GET", "", keep_alive=False), site, response)
+        request = Request("GET", "", keep_alive=False)
+        self._decline(site, request, refusal.status, refusal.reason, last=True)
         self._settle()
 
     def _reply(self, request: Request, site: Site, response: Response) -> None:
         if response.takeover is not None:
-            self._take(response)
+            self._take(site, response)
             return
         body = response.body
         pieces = [body] if isinstance(body, bytes) else body
         length = len(body) if isinstance(body, bytes) else sum(map(len, pieces))
-        parser = self._parser
-        keep = (
-            request.keep_alive
-            and not (response.close or site.closing or self._listener.closing)
-            and (parser is None or parser.upgraded is None)
-        )
+        keep = request.keep_alive and not (response.close or site.closing or self._listener.closing)
         connection = "close" if not keep else "keep-alive" if request.version == "1.0" else ""
         bare = response.status in {204, 304} or response.status < 200
         head = replies.head(
@@ -428,7 +449,7 @@ class Session:
 
     # Leaving HTTP.
 
-    def _take(self, response: Response) -> None:
+    def _take(self, site: Site, response: Response) -> None:
         takeover = response.takeover
         assert takeover is not None
         head = replies.head(response.status, response.headers, length=None)
@@ -441,12 +462,16 @@ class Session:
             self.cut()
         parser = self._parser
         initial = (parser.upgraded or b"") if parser is not None else b""
-        self._hand_over(takeover, initial)
+        self._hand_over(site, takeover, initial)
 
-    def _hand_over(self, takeover: Callable[[Channel], None], initial: bytes) -> None:
+    def _hand_over(self, site: Site, takeover: Callable[[Channel], None], initial: bytes) -> None:
         self.phase = Phase.GONE
         self._loop.forget(self.fd)
         self._socket.setblocking(True)
-        channel = Channel(self._socket, self.peer, initial, self._listener.release)
-        self._listener.handed_over(self, channel)
-        takeover(channel)
+        channel = Channel(self._socket, self.peer, self.party, initial, self._listener.release)
+        self._listener.handed_over(self, channel, site)
+        try:
+            takeover(channel)
+        except BaseException:
+            log.exception("Site %s failed to take a connection over", site.name)
+            channel.close()

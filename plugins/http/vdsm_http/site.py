@@ -57,6 +57,7 @@ class Site:
         #: Requests that run now, and those that wait for their turn; the loop keeps both.
         self.running = 0
         self.waiting: deque[Any] = deque()
+        #: Whether it has left the front, or is about to.
         self.closing = False
 
 
