@@ -12,7 +12,17 @@ import msgspec
 
 from bench.measure import Row, machine, table
 
-BENCHES = ("bridge_call", "xmlrpc_marshal", "throughput", "inventory", "events", "bus", "cluster", "startup")
+BENCHES = (
+    "bridge_call",
+    "xmlrpc_marshal",
+    "throughput",
+    "inventory",
+    "events",
+    "bus",
+    "cluster",
+    "startup",
+    "attacks",
+)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -148,14 +149,23 @@ def _start(server: Server, presence: Presence, place: Path | None) -> bool:
         log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
         return False
     _announce(server)
+    spare_the_heap()
     _tell(presence, server, place, began, "", waiting=[])
     notify("READY=1")
     return True
 
 
+def spare_the_heap() -> None:
+    """Let garbage collections pass over what is there now: it stays, and looking at it stops all threads."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 def _reload_and_tell(server: Server, presence: Presence, place: Path | None) -> None:
     began = time.monotonic()
     reason, waiting = _reload(server, place)
+    spare_the_heap()
     _tell(presence, server, place, began, reason, waiting=waiting)
 
 

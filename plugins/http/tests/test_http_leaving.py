@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from vdsm_http import Front, Guest, Limits, Response, Site
+from vdsm_http.parser import RequestParser
+from vdsm_http.session import Session
 
 from .conftest import PING, Served, all_of, echo, until
 
@@ -95,3 +100,21 @@ def test_a_site_returns(serve: Callable[..., Served]) -> None:
         for _ in range(2):
             sock.sendall(PING)
             assert b" 200 " in sock.recv(65_536)
+
+
+@pytest.mark.parametrize("sent", [PING, b"", b"no HTTP\r\n\r\n", b"GET /upgrade" + PING[9:], PING + PING[:9]])
+def test_connections_leave_no_garbage(serve: Callable[..., Served], sent: bytes) -> None:
+    """A connection that is over is gone at once: collecting garbage stops all threads."""
+    served = serve()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            with served.connect() as sock:
+                sock.sendall(sent)
+                sock.shutdown(socket.SHUT_WR)
+                all_of(sock)
+        # The loop may still hold the last one, of which it heard last.
+        until(lambda: sum(isinstance(each, Session | RequestParser) for each in gc.get_objects()) < 3)
+    finally:
+        gc.enable()

@@ -124,6 +124,10 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         return data
 
+    def release(self) -> None:
+        """Read no more. The parts that point at each other are parted: no garbage collection is needed."""
+        del self._parser
+
     # What llhttp calls. An exception ends `feed_data`, which then raises an error of its own.
 
     def on_message_begin(self) -> None:

@@ -136,10 +136,18 @@ class Session:
             return
         self.phase = Phase.GONE
         self._loop.forget(self.fd)
+        self._loop.timers.discard(self)
         self._listener.discard(self)
         self._socket.close()
+        self._forget()
 
     make_room = close
+
+    def _forget(self) -> None:
+        """Let go of what was read."""
+        parser, self._parser = self._parser, None
+        if parser is not None:
+            parser.release()
 
     def cut(self) -> None:
         """Break the connection of a request that does not end. Any thread may call this."""
@@ -178,7 +186,8 @@ class Session:
         try:
             parser.feed(data)
         except Refusal as refusal:
-            self._refusal = refusal
+            # Its traceback would hold this connection until the garbage collector comes.
+            self._refusal = Refusal(refusal.status, refusal.reason)
         # Empty lines between two requests belong to none, and give no more time.
         began = began and not (parser.between and not parser.requests)
         if began:
@@ -467,9 +476,11 @@ class Session:
     def _hand_over(self, site: Site, takeover: Callable[[Channel], None], initial: bytes) -> None:
         self.phase = Phase.GONE
         self._loop.forget(self.fd)
+        self._loop.timers.discard(self)
         self._socket.setblocking(True)
         channel = Channel(self._socket, self.peer, self.party, initial, self._listener.release)
         self._listener.handed_over(self, channel, site)
+        self._forget()
         try:
             takeover(channel)
         except BaseException:

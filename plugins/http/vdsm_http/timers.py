@@ -27,28 +27,36 @@ class Timed(Protocol):
 class Timers:
     """A timer wheel. A deadline that was moved to a later time is noticed when its old tick comes.
 
-    Whoever moves a deadline to an earlier time calls `add` again. Only one thread at a time may use it.
+    Whoever moves a deadline to an earlier time calls `add` again. Only one thread at a time may use it, but
+    for `discard`.
     """
 
     def __init__(self) -> None:
-        self._slots: dict[int, list[Timed]] = {}
+        self._slots: dict[int, set[Timed]] = {}
         self._ticks: list[int] = []
 
     def add(self, item: Timed) -> None:
         """Look at an item when its deadline is due."""
-        if item.deadline == math.inf:
-            item.tick = 0
-            return
-        tick = int(item.deadline / TICK) + 1
+        tick = 0 if item.deadline == math.inf else int(item.deadline / TICK) + 1
         if item.tick == tick:
+            return
+        self.discard(item)
+        if not tick:
             return
         item.tick = tick
         slot = self._slots.get(tick)
         if slot is None:
-            self._slots[tick] = [item]
+            self._slots[tick] = {item}
             heapq.heappush(self._ticks, tick)
         else:
-            slot.append(item)
+            slot.add(item)
+
+    def discard(self, item: Timed) -> None:
+        """Forget an item, so that it can go before its deadline. Any thread may call this for its own."""
+        slot = self._slots.get(item.tick)
+        item.tick = 0
+        if slot is not None:
+            slot.discard(item)
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until the next tick with items, None if there is none."""
@@ -58,7 +66,7 @@ class Timers:
         """Let the items expire whose deadlines have passed."""
         while self._ticks and self._ticks[0] * TICK <= now:
             tick = heapq.heappop(self._ticks)
-            for item in self._slots.pop(tick):
+            for item in list(self._slots.pop(tick)):
                 # An item that was added again for an earlier tick was looked at there.
                 if item.closed or item.tick != tick:
                     continue
