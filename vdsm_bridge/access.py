@@ -140,7 +140,9 @@ class Access:
         role = rules.options.loopback
         if role != "none" and is_loopback(proof.address):
             return Identity("loopback", role, "loopback", proof.peer_uid)
-        raise Unauthenticated(reason="credentials are needed here")
+        raise Unauthenticated(
+            reason="credentials are needed here: a bearer token, or a local user with a role on the unix socket"
+        )
 
     @staticmethod
     def check(verb: Verb, identity: Identity) -> None:

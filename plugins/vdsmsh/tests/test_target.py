@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.transport import Credentials
+from vdsm_bridge.transport import CallOptions, Credentials, Unreachable
 from vdsmsh import target
 from vdsmsh.failures import UsageError
+from vdsmsh.rest import RestTransport
 from vdsmsh.target import choose_url, connect, credentials
 
 Listen = Callable[[Path], None]
@@ -69,6 +70,36 @@ def test_dead_socket(home: Path, write_config: Callable[[str], None], listen: Li
     """A socket on which nobody listens is passed over for the configured port."""
     write_config(f'[daemon]\nrun_dir = "{home}"\n[plugin.rest]\nport = 8099\naddress = "::1"\n')
     assert choose_url("", {}) == "http://[::1]:8099"
+
+
+def test_forbidden_socket(
+    home: Path, write_config: Callable[[str], None], listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket that this user may not use is meant all the same: its error helps, that of TCP does not."""
+
+    def connect(_self: socket.socket, path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    write_config(f'[daemon]\nrun_dir = "{home}"\n')
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    assert choose_url("", {}) == f"unix://{home}/api.sock"
+    assert choose_url("", {}, token=True) == "http://127.0.0.1:8088"
+    with pytest.raises(
+        Unreachable, match="Permission denied; only root and the group of that socket may use"
+    ):
+        RestTransport(f"unix://{home}/api.sock", Credentials()).call("Host.ping", {}, CallOptions())
+
+
+def test_several_addresses(home: Path, write_config: Callable[[str], None]) -> None:
+    """Of several addresses of REST, the first one is called."""
+    write_config(f'[daemon]\nrun_dir = "{home}"\n[plugin.rest]\naddress = ["::1", "127.0.0.1"]\n')
+    assert choose_url("", {}) == "http://[::1]:8088"
+
+
+def test_socket_with_a_long_path(home: Path, write_config: Callable[[str], None]) -> None:
+    """A path that cannot be that of a socket is passed over."""
+    write_config(f'[daemon]\nrun_dir = "{home}/{"ü" * 90}"\n')
+    assert choose_url("", {}) == "http://127.0.0.1:8088"
 
 
 def test_last_resort(home: Path, write_config: Callable[[str], None]) -> None:

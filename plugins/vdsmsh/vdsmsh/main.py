@@ -93,7 +93,7 @@ def open_session(connection: dict[str, str], streams: Streams) -> Session:
         return fleet.open_session(connection, lambda url: target.connect(url, proof), streams)
     if HOST in connection or ALL in connection:
         raise UsageError(f"{HOST} and {ALL} choose among the hosts of a bus; give {BUS} URL")
-    url = target.choose_url(connection.get("--url", ""))
+    url = target.choose_url(connection.get("--url", ""), token=bool(proof.token))
     return Session(target.connect(url, proof), CatalogueCache(url), streams)
 
 

@@ -180,6 +180,8 @@ def _result(answer: http.client.HTTPResponse, content: bytes) -> Any:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; only root and the group of that socket may use it"
     if isinstance(error, OSError) and error.strerror:
         nobody = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
         return f"{error.strerror}; does vdsmd run there?" if nobody else error.strerror

@@ -25,9 +25,12 @@ _LAST: Final = "http://127.0.0.1:8088"
 _OTHERS: Final = {"amqp": "vdsm-qmf", "amqps": "vdsm-qmf"}
 
 
-def choose_url(given: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The URL of the host: the one given, else `VDSM_URL`, else the host that runs on this machine."""
-    return given or environment.get(URL, "") or _local()
+def choose_url(given: str, environment: Mapping[str, str] = os.environ, *, token: bool = False) -> str:
+    """The URL of the host: the one given, else `VDSM_URL`, else the host that runs on this machine.
+
+    :param token: whether there is a token: it serves over TCP where the user may not use the unix socket
+    """
+    return given or environment.get(URL, "") or _local(token=token)
 
 
 def credentials(token_file: str, environment: Mapping[str, str] = os.environ) -> Credentials:
@@ -70,34 +73,39 @@ def _broken(_manager: Any, entry_point: Any, error: Exception) -> None:
     raise UsageError(f"the transport {entry_point.value} cannot be loaded: {error}") from None
 
 
-def _local() -> str:
+def _local(*, token: bool) -> str:
     # The configuration costs a third of the start-up; whoever gives a URL does not need it.
     configuration = importlib.import_module("vdsm_bridge.config")
     try:
         config = configuration.load()
     except Exception:  # noqa: BLE001 - what the daemon thinks of its own file is no concern of a client
-        return _first([str(Path(configuration.SYSTEM_RUN) / _SOCKET)], {})
+        return _first([str(Path(configuration.SYSTEM_RUN) / _SOCKET)], {}, token=token)
     options = config.plugin.get("rest", {})
     own = options.get("socket") or str(Path(config.daemon.run_dir) / _SOCKET)
-    return _first([own, str(Path(configuration.SYSTEM_RUN) / _SOCKET)], options)
+    return _first([own, str(Path(configuration.SYSTEM_RUN) / _SOCKET)], options, token=token)
 
 
-def _first(sockets: list[str], options: Mapping[str, Any]) -> str:
+def _first(sockets: list[str], options: Mapping[str, Any], *, token: bool) -> str:
     for path in sockets:
-        if _listens(path):
+        if _listens(path, forbidden=not token):
             return "unix://" + urllib.parse.quote(str(Path(path).absolute()))
     if "address" in options or "port" in options:
-        address = options.get("address") or "127.0.0.1"
+        addresses = options.get("address") or "127.0.0.1"
+        address = addresses if isinstance(addresses, str) else addresses[0]
         host = f"[{address}]" if ":" in address else address
         return f"http://{host}:{options.get('port', 8088)}"
     return _LAST
 
 
-def _listens(path: str) -> bool:
+def _listens(path: str, *, forbidden: bool) -> bool:
+    """Return whether somebody listens there; `forbidden` if this user may not know."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(path)
+        except PermissionError:
+            # Over TCP, a caller without a token would only read that credentials are needed.
+            return forbidden
         except OSError:
             return False
     return True
