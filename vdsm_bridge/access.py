@@ -141,7 +141,7 @@ class Access:
         if role != "none" and is_loopback(proof.address):
             return Identity("loopback", role, "loopback", proof.peer_uid)
         raise Unauthenticated(
-            reason="credentials are needed here: a bearer token, or a local user with a role on the unix socket"
+            reason="credentials are needed here: a bearer token, or a user with a role on the unix socket"
         )
 
     @staticmethod
