@@ -9,7 +9,6 @@ from vdsm_http.messages import Peer, Refusal, Request, Response
 from vdsm_http.origin import ForeignHost, ForeignPage, OriginCheck
 from vdsm_http.site import Limits, Site
 from vdsm_http.sockets import tcp
-from vdsm_http.wsgi import WsgiHandler
 
 __all__ = [
     "Attachment",
@@ -25,6 +24,5 @@ __all__ = [
     "Request",
     "Response",
     "Site",
-    "WsgiHandler",
     "tcp",
 ]

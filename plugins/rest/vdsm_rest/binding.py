@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from vdsm_bridge import Binding, Bridge, Health, Options
 from vdsm_bridge.errors import Unavailable, UnexpectedError, VdsmError
-from vdsm_http import Attachment, Front, Limits, Response, Site, WsgiHandler, tcp
+from vdsm_http import Attachment, Front, Limits, Response, Site, tcp
 from vdsm_rest import problems
 from vdsm_rest.application import ApiApplication
 from vdsm_rest.options import RestOptions
@@ -27,11 +27,6 @@ class RestBinding(Binding):
         self._service = Service(bridge, config)
         self._attachment: Attachment | None = None
 
-    @property
-    def application(self) -> Any:
-        """The WSGI application, for servers of other people and for tests."""
-        return ApiApplication(self._service)
-
     def start(self) -> None:
         """Listen.
 
@@ -48,7 +43,7 @@ class RestBinding(Binding):
             backlog=options.backlog,
             max_connections=options.connections,
         )
-        site = Site("rest", WsgiHandler(self.application), limits, claims=claims, refuse=self._refuse)
+        site = Site("rest", ApiApplication(self._service), limits, claims=claims, refuse=self._refuse)
         self._attachment = self.bridge.shared.get(Front).attach(
             site, addresses, mode=int(options.socket_mode, 8)
         )

@@ -19,9 +19,8 @@ from vdsm_bridge import Bridge, Identity, Places, types
 from vdsm_bridge.errors import InvalidArgument
 from vdsm_bridge.events import Event, Subscription
 from vdsm_bridge.types import TypeMismatch
-from vdsm_http import Channel
+from vdsm_http import Channel, Request
 from vdsm_rest.arguments import read_query
-from vdsm_rest.caller import Environ
 from vdsm_rest.options import RestOptions
 from vdsm_rest.problems import TooManyStreams
 from vdsm_rest.table import ROOT
@@ -63,15 +62,15 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshot: bool = False
 
 
-def wanted(environ: Environ) -> Wanted:
+def wanted(request: Request) -> Wanted:
     """Read a request; `Last-Event-ID`, of a client that connects again, goes before `after`.
 
     :raises InvalidArgument: a parameter is unknown, or has a value that it cannot have
     :raises MalformedRequest: the query string cannot be read
     """
-    query = read_query(environ.get("QUERY_STRING", ""))
+    query = read_query(request.query)
     values: dict[str, Any] = {name: texts if name == "filter" else texts[-1] for name, texts in query.items()}
-    if last := environ.get("HTTP_LAST_EVENT_ID", "").strip():
+    if last := request.headers.get("last-event-id", "").strip():
         values["after"] = last
     try:
         asked: Wanted = types.convert(values, Wanted, text=True)
@@ -109,13 +108,6 @@ class EventStream:
         self._patience = patience
         self._channel: Channel | None = None
         self._thread: threading.Thread | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        """All of it, for a server that hands no connections over."""
-        try:
-            yield from self._pieces(lambda: False)
-        finally:
-            self.close()
 
     def take(self, channel: Channel) -> None:
         """Go on with a connection whose head is sent; close it in the end."""

@@ -39,6 +39,8 @@ class RestOptions(Options, frozen=True):
     max_body: Annotated[int, Meta(ge=1, le=64 * _MIB, extra_json_schema={"x-unit": "B"})] = 4 * _MIB
     #: Bytes of a request's line and headers.
     max_header: Annotated[int, Meta(ge=1024, le=_MIB, extra_json_schema={"x-unit": "B"})] = 256 * 1024
+    #: Bytes of a reply above which it is compressed for clients that accept gzip.
+    gzip_above: Annotated[int, Meta(ge=1024, le=2**40, extra_json_schema={"x-unit": "B"})] = 32 * 1024
     #: Streams of events at the same time, each in a thread of its own.
     streams: Annotated[int, Meta(ge=0, le=10_000)] = 50
     #: Seconds after which a stream without events says that it lives.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import Final
 
 from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
 from vdsm_bridge.errors import Unauthenticated
 from vdsm_http import Request
-from vdsm_http.wsgi import REQUEST
 from vdsm_rest.problems import MalformedRequest
 
 _BEARER: Final = re.compile(r"Bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
@@ -19,56 +17,52 @@ _FLOW_ID: Final = re.compile(r"[\x20-\x7e]{0,128}")
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 _WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:;[^,]*)?(?:,|$)", re.IGNORECASE)
 
-Environ = MutableMapping[str, Any]
 
-
-def identify(bridge: Bridge, environ: Environ) -> Identity:
+def identify(bridge: Bridge, request: Request) -> Identity:
     """Who calls. Remembered for the connection, as long as credentials and rules of access are the same.
 
     :raises Unauthenticated: the credentials are wrong, or are needed
     """
-    header = environ.get("HTTP_AUTHORIZATION", "")
-    request: Request = environ[REQUEST]
+    header = request.headers.get("authorization", "")
     connection: dict[tuple[int, str], Identity] = request.memory
     # Other rules may say otherwise of the same credentials.
     key = (bridge.access_revision, header)
     known = connection.get(key)
     if known is not None:
         return known
-    identity = bridge.identify(proof_of(environ))
+    identity = bridge.identify(proof_of(request))
     connection.clear()
     connection[key] = identity
     return identity
 
 
-def proof_of(environ: Environ) -> Proof:
+def proof_of(request: Request) -> Proof:
     """What a request shows of its caller.
 
     :raises Unauthenticated: the credentials are malformed
     """
-    header = environ.get("HTTP_AUTHORIZATION", "")
-    request: Request = environ[REQUEST]
+    header = request.headers.get("authorization", "")
     peer = request.peer
     return Proof(
         address=peer.address, uid=peer.uid, token=_token(header) if header else "", peer_uid=peer.owner
     )
 
 
-def context(identity: Identity, environ: Environ, waiting: Waiting) -> Context:
+def context(identity: Identity, request: Request, waiting: Waiting) -> Context:
     """The circumstances of the call.
 
     :param waiting: the calls of this binding that wait for something to happen
 
     :raises MalformedRequest: an id is too long or has characters that it must not have
     """
-    get = environ.get
-    wait = _wait(get("HTTP_REQUEST_TIMEOUT"), get("HTTP_PREFER"))
+    get = request.headers.get
+    wait = _wait(get("request-timeout"), get("prefer"))
     return Context(
         identity=identity,
         binding="rest",
-        address=get("REMOTE_ADDR", ""),
-        flow_id=_checked("FlowID", get("HTTP_FLOWID") or get("HTTP_X_CORRELATION_ID") or "", _FLOW_ID),
-        request_id=_request_id(get("HTTP_IDEMPOTENCY_KEY")),
+        address=request.peer.address,
+        flow_id=_checked("FlowID", get("flowid") or get("x-correlation-id") or "", _FLOW_ID),
+        request_id=_request_id(get("idempotency-key")),
         deadline=None if wait is None else time.monotonic() + wait,
         waiting=waiting,
     )
