@@ -42,7 +42,7 @@ def test_order_of_refusals(client: RestClient) -> None:
     """A request with many faults is refused for the first, in the order of the steps."""
     faults: dict[str, tuple[str, str, int]] = {
         "origin": ("Host", "evil.example", 421),
-        "caller": ("Authorization", "Bearer wrong", 401),
+        "authenticate": ("Authorization", "Bearer wrong", 401),
         "context": ("FlowID", "\u00e4", 400),
         "accept": ("Accept", "text/html", 406),
         "arguments": ("Content-Type", "text/plain", 415),
@@ -175,12 +175,12 @@ def test_configuration_is_applied_once(served: Served, monkeypatch: pytest.Monke
         return set(attached)
 
     every = {"origin", "headers"}
-    reading = every | {"caller", "context", "accept", "arguments", "coding", "etags", "compress"}
+    reading = every | {"authenticate", "context", "accept", "arguments", "coding", "etags", "compress"}
     assert ask("GET", ITEM) == reading
     assert ask("GET", f"/api/lamps/{NOBODY}") == set()
     assert ask("HEAD", ITEM) == set()
     assert ask("POST", f"{ITEM}/switch") == reading - {"etags"}
-    assert ask("GET", "/api/nothing") == every | {"caller"}
+    assert ask("GET", "/api/nothing") == every | {"authenticate"}
     assert ask("PUT", ITEM) == set()
     assert ask("GET", "/api/docs") == every | {"accept", "coding", "etags", "compress"}
 

@@ -17,7 +17,7 @@ from vdsm_bridge import types
 from vdsm_bridge.errors import InvalidArgument
 from vdsm_bridge.routes import Argument, Place, Route
 from vdsm_bridge.types import TypeMismatch
-from vdsm_rest import views
+from vdsm_rest import query_options
 from vdsm_rest.problems import MalformedRequest
 
 #: Parameters in a query string, at the most.
@@ -48,14 +48,14 @@ class Plan:
         #: Whether everything comes as text, so that the bridge may convert it all by the text rule.
         self.text = not self.body
         offered = {
-            "list": (views.FIELDS, views.FILTER, views.LIMIT, views.OFFSET),
-            "get": (views.FIELDS,),
+            "list": (query_options.FIELDS, query_options.FILTER, query_options.LIMIT, query_options.OFFSET),
+            "get": (query_options.FIELDS,),
         }.get(route.part, ())
-        #: Names of the query that are about the view; an argument of the same name goes before.
-        self.views = frozenset(offered) - self._query.keys()
+        #: Names of the query that are query options; an argument of the same name goes before.
+        self.query_options = frozenset(offered) - self._query.keys()
 
     def arguments(self, segments: Sequence[str], query: Query, body: Any) -> dict[str, Any]:
-        """The arguments by wire name; `query` holds no parameters of the view.
+        """The arguments by wire name; `query` holds no query options.
 
         :param segments: the values of the path's parameters
         :param body: decoded JSON, or `NO_BODY`

@@ -13,8 +13,8 @@ from vdsm_http import Attachment, Front, Limits, Response, Site, tcp
 from vdsm_rest import problems
 from vdsm_rest.application import ApiApplication
 from vdsm_rest.options import RestOptions
+from vdsm_rest.router import ROOT
 from vdsm_rest.service import Service
-from vdsm_rest.table import ROOT
 
 
 class RestBinding(Binding):

@@ -1,11 +1,11 @@
-"""What this binding adds to the OpenAPI document: headers, views, its own errors, its own resources."""
+"""What this binding adds to the OpenAPI document: headers, query options, its errors, its resources."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from vdsm_bridge.openapi import Wire
-from vdsm_rest import events, views
+from vdsm_rest import events, query_options
 from vdsm_rest.problems import (
     BodyTooLarge,
     ForeignHost,
@@ -18,7 +18,7 @@ from vdsm_rest.problems import (
     UriTooLong,
     status_of,
 )
-from vdsm_rest.table import ROOT
+from vdsm_rest.router import ROOT
 
 
 def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
@@ -50,21 +50,21 @@ _REQUEST_ID: Final = _header(
     maxLength=255,
 )
 _FIELDS: Final = _query(
-    views.FIELDS,
+    query_options.FIELDS,
     "Show these members only; dotted, separated by commas.",
-    {"type": "string", "pattern": views.FIELDS_PATTERN},
+    {"type": "string", "pattern": query_options.FIELDS_PATTERN},
 )
 _FILTER: Final = _query(
-    views.FILTER,
+    query_options.FILTER,
     "Show what fits only: `member:value`; also `!:` not equal, `>:` at least, `<:` at most, `~:` contains. "
     "Repeated, all must fit.",
-    {"type": "array", "items": {"type": "string", "pattern": views.FILTER_PATTERN}},
+    {"type": "array", "items": {"type": "string", "pattern": query_options.FILTER_PATTERN}},
 )
 _LIMIT: Final = _query(
-    views.LIMIT, "Show so many at the most.", {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
+    query_options.LIMIT, "Show so many at the most.", {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
 )
 _OFFSET: Final = _query(
-    views.OFFSET, "Leave out so many first.", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+    query_options.OFFSET, "Leave out so many first.", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 )
 _IF_MATCH: Final = _header("If-Match", "Go on only if the item still has this entity tag.")
 _IF_NONE_MATCH: Final = _header("If-None-Match", "Answer 304 if the entity tag is still this one.")

@@ -23,7 +23,7 @@ from vdsm_http import Channel, Request
 from vdsm_rest.arguments import read_query
 from vdsm_rest.options import RestOptions
 from vdsm_rest.problems import TooManyStreams
-from vdsm_rest.table import ROOT
+from vdsm_rest.router import ROOT
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from vdsm_http import Request
 from vdsm_rest import problems
 from vdsm_rest.arguments import NO_BODY, Query
 from vdsm_rest.events import EventStream
-from vdsm_rest.views import View
+from vdsm_rest.query_options import QueryOptions
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +77,16 @@ def unexpected() -> None:
 class ApiRequest(_Request):  # type: ignore[misc]  # as above
     """One request.
 
-    :ivar identity: who calls; the tool `caller` sets it
+    :ivar identity: who calls; the tool `authenticate` sets it
     :ivar context: the circumstances of a call; the tool `context` sets it
-    :ivar query: the whole query; the tool `arguments` sets it, `json`, `params` and `view`
-    :ivar view: what a caller wants to see of a result
+    :ivar query: the whole query; the tool `arguments` sets it, `json`, `params` and `shown`
+    :ivar shown: what a caller wants to see of a result
     :ivar values: of the parameters in the path
     """
 
     identity: Identity
     context: Context
-    view: View | None = None
+    shown: QueryOptions | None = None
     query: Query
     json: Any = NO_BODY
 

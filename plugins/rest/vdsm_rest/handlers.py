@@ -16,7 +16,7 @@ from vdsm_rest.arguments import NO_BODY
 from vdsm_rest.exchange import ApiRequest, ApiResponse
 from vdsm_rest.pages import DOCS, Page
 from vdsm_rest.problems import PreconditionFailed
-from vdsm_rest.table import ROOT, Entry
+from vdsm_rest.router import ROOT, Entry
 
 Handler = Callable[[], bytes]
 
@@ -91,7 +91,7 @@ class VerbHandler:
         self._entry = entry
 
     def __call__(self) -> bytes:
-        """Call.
+        """Call the verb, and return the body of the reply.
 
         :raises VdsmError: the verb's, and `PreconditionFailed`
         """
@@ -143,21 +143,21 @@ class VerbHandler:
             raise PreconditionFailed(path=request.path_info, reason="it has changed")
 
     def _shown(self, result: Any, request: ApiRequest, response: ApiResponse) -> bytes:
-        """Return a result as a representation, with the view on it."""
+        """Return a result as a representation, as its caller wants to see it."""
         if result is None:
             response.status = 204
             return b""
-        view, headers = request.view, response.headers
+        options, headers = request.shown, response.headers
         headers["Content-Type"] = _JSON
         headers["Cache-Control"] = "no-cache"
         if self._entry.route.part != "list":
-            return types.to_json(result if view is None else view.cut(types.builtins(result)))
+            return types.to_json(result if options is None else options.cut(types.builtins(result)))
         items = list(result.values()) if isinstance(result, dict) else result
         total = len(items)
-        if view is not None:
-            items, total = view.choose(types.builtins(items))
+        if options is not None:
+            items, total = options.choose(types.builtins(items))
             query = [(name, value) for name, values in request.query.items() for value in values]
-            if link := view.links(request.path_info, query, total):
+            if link := options.links(request.path_info, query, total):
                 headers["Link"] = link
         headers["Total-Count"] = str(total)
         return types.to_json(items)

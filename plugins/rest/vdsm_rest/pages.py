@@ -13,7 +13,7 @@ from vdsm_bridge import openapi, types
 from vdsm_bridge.routes import Route
 from vdsm_rest import events
 from vdsm_rest.description import WIRE
-from vdsm_rest.table import ROOT
+from vdsm_rest.router import ROOT
 
 OPENAPI: Final = f"{ROOT}/openapi.json"
 DOCS: Final = f"{ROOT}/docs"

@@ -13,8 +13,8 @@ from vdsm_rest.exchange import reply_errors
 from vdsm_rest.handlers import Handler
 from vdsm_rest.pages import Page
 from vdsm_rest.problems import MethodNotAllowed, NoSuchResource
+from vdsm_rest.router import ROOT, Entry, Router, segments_of
 from vdsm_rest.steps import configuration
-from vdsm_rest.table import ROOT, Entry, Table, segments_of
 
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 _SHOWING: Final = ("GET", "HEAD")
@@ -48,21 +48,21 @@ class Resources:
         self,
         bridge: Bridge,
         streams: events.Streams,
-        table: Table,
+        router: Router,
         pages: Mapping[str, Page],
         headers: Mapping[str, str],
     ) -> None:
         self._bridge = bridge
-        self._table = table
+        self._router = router
         self._headers = headers
         self._open = self._setup()
         #: The rest is for callers who are known, errors about paths and methods included.
-        self._known = self._setup(caller={})
+        self._known = self._setup(authenticate={})
         self._door = Resource(handlers.front_door, self._setup(origin={"navigable": True}))
         self._pages = {path: self._page(page) for path, page in pages.items()}
         self._events = Resource(
             reply_errors(handlers.event_stream(bridge, streams)),
-            self._setup(caller={}, accept={"media_type": events.MEDIA_TYPE}, no_body={}),
+            self._setup(authenticate={}, accept={"media_type": events.MEDIA_TYPE}, no_body={}),
         )
         self._verbs: dict[Entry, Resource] = {}
 
@@ -86,7 +86,7 @@ class Resources:
             return self._refusal(error, self._known), []
 
     def _route(self, method: str, path: str) -> tuple[Resource, list[str]]:
-        node, values = self._table.find(path)
+        node, values = self._router.find(path)
         if node is None:
             raise _nothing_at(path)
         if method == "OPTIONS":
@@ -102,7 +102,7 @@ class Resources:
     def _verb(self, entry: Entry) -> Resource:
         etags: dict[str, Any] = {"etags": {}} if entry.route.method == "GET" else {}
         setup = self._setup(
-            caller={},
+            authenticate={},
             context={},
             accept={"media_type": "application/json"},
             arguments={"entry": entry},
@@ -113,7 +113,7 @@ class Resources:
         return Resource(reply_errors(handlers.VerbHandler(self._bridge, entry)), setup)
 
     def _page(self, page: Page) -> Resource:
-        known: dict[str, Any] = {} if page.public else {"caller": {}}
+        known: dict[str, Any] = {} if page.public else {"authenticate": {}}
         setup = self._setup(
             origin={"navigable": page.public},
             accept={"media_type": page.media_type},

@@ -13,7 +13,7 @@ from vdsm_rest import events
 from vdsm_rest.options import RestOptions
 from vdsm_rest.pages import Pages
 from vdsm_rest.resources import Resources
-from vdsm_rest.table import Table
+from vdsm_rest.router import Router
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Api:
         self.resources = Resources(
             bridge,
             streams,
-            Table(routes.routes),
+            Router(routes.routes),
             pages.of(routes.routes, revision),
             # The revision is on every reply, so that a client knows when to read the API again.
             {"Vdsm-Revision": revision, **_NO_SNIFF},

@@ -4,7 +4,7 @@
 hook point             priority  tool
 =====================  ========  ==================================================================
 `on_start_resource`          10  `origin`: refuse pages of other sites, and foreign host names
-`on_start_resource`          20  `caller`: authenticate
+`on_start_resource`          20  `authenticate`: who calls
 `before_request_body`        10  `context`: flow id, request id, deadline
 `before_request_body`        20  `accept`: refuse who does not take the form of the answer
 `before_request_body`        30  `arguments`: read path, query string and body
@@ -31,11 +31,11 @@ from cherrypy.lib import cptools, set_vary_header
 
 from vdsm_http import ForeignHost, ForeignPage
 from vdsm_rest import context as request_context
-from vdsm_rest import etags, negotiation, problems, views
+from vdsm_rest import etags, negotiation, problems, query_options
 from vdsm_rest.arguments import Query, read_query
 from vdsm_rest.exchange import ApiRequest, ApiResponse, reply_errors
 from vdsm_rest.problems import PreconditionFailed
-from vdsm_rest.table import Entry
+from vdsm_rest.router import Entry
 
 #: Of the keys in configurations.
 NAMESPACE: Final = "steps"
@@ -58,7 +58,7 @@ def toolbox() -> Any:
     box = Toolbox(NAMESPACE)
     for name, point, priority, function in (
         ("origin", "on_start_resource", 10, origin),
-        ("caller", "on_start_resource", 20, caller),
+        ("authenticate", "on_start_resource", 20, authenticate),
         ("context", "before_request_body", 10, context),
         ("accept", "before_request_body", 20, accept),
         ("arguments", "before_request_body", 30, arguments),
@@ -96,7 +96,7 @@ def origin(navigable: bool = False) -> None:
         raise problems.ForeignPage(origin=error.origin) from None
 
 
-def caller() -> None:
+def authenticate() -> None:
     """Authenticate the caller.
 
     :raises Unauthenticated: the credentials are wrong, or are needed
@@ -131,8 +131,8 @@ def arguments(entry: Entry) -> None:
     request: ApiRequest = cherrypy.serving.request
     plan = entry.plan
     request.query = read_query(request.query_string)
-    query, shown = _split(request.query, plan.views)
-    request.view = views.read(shown) if shown else None
+    query, shown = _split(request.query, plan.query_options)
+    request.shown = query_options.read(shown) if shown else None
     if plan.body:
         request.json = negotiation.body(request.message, request.app.service.options.max_depth)
     else:
@@ -189,7 +189,7 @@ def compress() -> None:
 
 
 def _split(query: Query, names: frozenset[str]) -> tuple[Query, Query]:
-    """Return the query's arguments, and its parameters of the view."""
+    """Return the query's arguments, and its options."""
     if not query or names.isdisjoint(query):
         return query, {}
     rest = {name: texts for name, texts in query.items() if name not in names}

@@ -11,7 +11,7 @@ from vdsm_bridge.errors import InvalidArgument
 from vdsm_bridge.routes import Routes, derive
 from vdsm_bridge.verb import collect
 from vdsm_rest.arguments import NO_BODY, read_query
-from vdsm_rest.table import Node, Table, segments_of
+from vdsm_rest.router import Node, Router, segments_of
 
 
 class Shelf(Namespace, key="number", plural="shelves"):
@@ -46,8 +46,8 @@ def routes() -> Routes:
 
 
 @pytest.fixture
-def table() -> Table:
-    return Table(routes().routes)
+def router() -> Router:
+    return Router(routes().routes)
 
 
 def verb_at(node: Node | None, method: str = "GET") -> str:
@@ -66,18 +66,18 @@ def verb_at(node: Node | None, method: str = "GET") -> str:
         ("/api/signs/..", "Sign.getInfo", [".."]),
     ],
 )
-def test_found(table: Table, path: str, verb: str, values: list[str]) -> None:
+def test_found(router: Router, path: str, verb: str, values: list[str]) -> None:
     """A segment is decoded after the path was taken apart; a literal goes before a parameter."""
-    node, found = table.find(path)
+    node, found = router.find(path)
     assert (verb_at(node), found) == (verb, values)
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/api", "/api/shelves", "/api/shelves/7/x", "/api//7", "/x/shelves/7", "*"]
 )
-def test_not_found(table: Table, path: str) -> None:
+def test_not_found(router: Router, path: str) -> None:
     """What no route has is not found."""
-    assert table.find(path)[0] is None
+    assert router.find(path)[0] is None
 
 
 def test_segments() -> None:
@@ -86,20 +86,22 @@ def test_segments() -> None:
     assert segments_of("/a//") == ["a", ""]
 
 
-def read(table: Table, path: str, text: str = "", body: Any = NO_BODY, method: str = "GET") -> dict[str, Any]:
-    node, values = table.find(path)
+def read(
+    router: Router, path: str, text: str = "", body: Any = NO_BODY, method: str = "GET"
+) -> dict[str, Any]:
+    node, values = router.find(path)
     assert node is not None
     return node.entries[method].plan.arguments(values, read_query(text), body)
 
 
-def test_arguments(table: Table) -> None:
+def test_arguments(router: Router) -> None:
     """Lists come by repetition, objects as JSON; a number in the path is one beside a strict body."""
-    assert read(table, "/api/shelves/7", "tags=a&tags=b&size=%7B%22x%22%3A1%7D") == {
+    assert read(router, "/api/shelves/7", "tags=a&tags=b&size=%7B%22x%22%3A1%7D") == {
         "number": "7",
         "tags": ["a", "b"],
         "size": {"x": 1},
     }
-    assert read(table, "/api/shelves/7/fill", "", {"books": 2}, "POST") == {"number": 7, "books": 2}
+    assert read(router, "/api/shelves/7/fill", "", {"books": 2}, "POST") == {"number": 7, "books": 2}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_arguments(table: Table) -> None:
         ("/api/shelves/7/fill", "", {"number": 8}, "POST"),
     ],
 )
-def test_misplaced(table: Table, path: str, text: str, body: Any, method: str) -> None:
+def test_misplaced(router: Router, path: str, text: str, body: Any, method: str) -> None:
     """An argument in the wrong place, or of no use, is refused by name."""
     with pytest.raises(InvalidArgument):
-        read(table, path, text, body, method)
+        read(router, path, text, body, method)

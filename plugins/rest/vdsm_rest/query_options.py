@@ -1,4 +1,4 @@
-"""Views on a collection or item: `filter=`, `limit=`/`offset=`, `fields=`.
+"""What a caller wants to see of a collection or item: `filter=`, `limit=`/`offset=`, `fields=`.
 
 `filter=member<op>value`, repeated filters all hold. A member may be dotted. Operators:
 
@@ -41,7 +41,7 @@ _FIELDS: Final = re.compile(FIELDS_PATTERN)
 _ABSENT: Final = object()
 
 
-class View(msgspec.Struct, frozen=True):
+class QueryOptions(msgspec.Struct, frozen=True):
     """What a caller wants to see. `limit` 0 means all."""
 
     fields: tuple[str, ...] = ()
@@ -80,12 +80,12 @@ class View(msgspec.Struct, frozen=True):
         )
 
 
-def read(given: Mapping[str, Sequence[str]]) -> View:
-    """The view that query parameters ask for.
+def read(given: Mapping[str, Sequence[str]]) -> QueryOptions:
+    """Return the options that query parameters are.
 
     :raises InvalidArgument: one of them is malformed
     """
-    return View(
+    return QueryOptions(
         fields=tuple(_fields(given.get(FIELDS, ()))),
         filters=tuple(_filter(text) for text in given.get(FILTER, ())),
         limit=_number(given, LIMIT, 1),

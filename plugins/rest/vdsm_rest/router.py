@@ -1,4 +1,4 @@
-"""The routing table: a request's method and path to the route that serves it."""
+"""The router: from a request's method and path to the route that serves it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Node:
         return sorted(methods)
 
 
-class Table:
+class Router:
     """All routes, as a tree. A literal segment goes before a parameter."""
 
     def __init__(self, routes: Sequence[Route]) -> None:

@@ -1,4 +1,4 @@
-"""Views on collections: filter, paging, members."""
+"""Query options of collections: filter, paging, members."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from vdsm_bridge.errors import InvalidArgument
-from vdsm_rest import views
+from vdsm_rest import query_options
 
 from .conftest import LAMP, Served
 from .rest_client import RestClient
@@ -20,7 +20,7 @@ ITEMS = [
 
 
 def names(**given: list[str]) -> str:
-    chosen, _ = views.read(given).choose(ITEMS)
+    chosen, _ = query_options.read(given).choose(ITEMS)
     return "".join(item["name"] for item in chosen)
 
 
@@ -59,19 +59,19 @@ def test_filters(filters: list[str], expected: str) -> None:
 def test_malformed(given: dict[str, list[str]]) -> None:
     """What is malformed is refused by name."""
     with pytest.raises(InvalidArgument) as caught:
-        views.read(given)
+        query_options.read(given)
     assert caught.value.facts["argument"] in given
 
 
 def test_members() -> None:
     """Only the wanted members are shown, inner ones in their place; absent ones are left out."""
-    view = views.read({"fields": ["name,cpu.count"]})
-    assert [view.cut(item) for item in ITEMS] == [
+    options = query_options.read({"fields": ["name,cpu.count"]})
+    assert [options.cut(item) for item in ITEMS] == [
         {"name": "a", "cpu": {"count": 2}},
         {"name": "B", "cpu": {"count": 4}},
         {"name": "c"},
     ]
-    assert views.read({"fields": ["cpu.count,cpu"]}).cut(ITEMS[0]) == {"cpu": ITEMS[0]["cpu"]}
+    assert query_options.read({"fields": ["cpu.count,cpu"]}).cut(ITEMS[0]) == {"cpu": ITEMS[0]["cpu"]}
     assert ITEMS[0]["cpu"] == {"load": 1.5, "count": 2}
 
 
