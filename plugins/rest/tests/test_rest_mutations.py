@@ -49,6 +49,7 @@ HEADERS = st.dictionaries(
     st.sampled_from(
         [
             "Accept",
+            "Accept-Encoding",
             "If-Match",
             "If-None-Match",
             "Idempotency-Key",
