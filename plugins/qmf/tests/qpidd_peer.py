@@ -4,7 +4,9 @@ qpidd itself is in no package that the tests could install. What this does was r
 exchanges and queues by their bare names; a key is a filter of the link, the first one counts and none is
 echoed; a link without one has `#` or the empty key; deliveries of subscriptions are settled; dynamic nodes
 are called after container and link; messages to the anonymous relay go by `to` and `subject`, and are
-accepted whether they can be routed or not. It stands on Proton's reactor and uses nothing of vdsm.
+accepted whether they can be routed or not. A message is released if one queue that it goes to is full, though
+the others have got it. Who sends to a node that its ACL does not allow loses its whole connection. And there
+is always one more agent, the broker's own. It stands on Proton's reactor and uses nothing of vdsm.
 """
 
 from __future__ import annotations
@@ -12,11 +14,28 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from proton import Condition, Delivery, Described, Endpoint, Event, Link, Message, Sender, Terminus, symbol
+from proton import (
+    Condition,
+    Delivery,
+    Described,
+    Endpoint,
+    Event,
+    Link,
+    Message,
+    Sender,
+    Terminus,
+    symbol,
+    uint,
+    ulong,
+    ushort,
+)
 from proton.handlers import Handshaker, MessagingHandler
 from proton.reactor import ApplicationEvent, Container, EventInjector
 
@@ -30,6 +49,13 @@ TOPIC_FILTERS = ("apache.org:legacy-amqp-topic-binding:string", 0x0000468C000000
 DIRECT_FILTERS = ("apache.org:legacy-amqp-direct-binding:string", 0x0000468C00000000)
 CREDIT = 500
 RELAY = "ANONYMOUS-RELAY"
+TOPIC = "qmf.default.topic"
+DIRECT = "qmf.default.direct"
+LOCATE_KEY = "console.request.agent_locate"
+#: Seconds between two of its heartbeats.
+INTERVAL = 10
+#: Another name that it answers to.
+ALIAS = "broker"
 
 
 def matches(pattern: list[str], key: list[str]) -> bool:
@@ -56,17 +82,111 @@ class Binding:
         return self.kind == "queue" or subject == self.key
 
 
+class Routed(NamedTuple):
+    """A message on its way: exchange or queue, routing key, bytes."""
+
+    node: str
+    key: str
+    data: bytes
+
+
+class BrokerAgent:
+    """The management agent that qpidd has in itself, `apache.org:qpidd:UUID`. It has no objects here.
+
+    It answers each locate request whatever its predicate; its texts are binary, and its messages have no
+    `x-amqp-0-10.app-id`.
+    """
+
+    def __init__(self) -> None:
+        self.instance = str(uuid.uuid4())
+        self.name = f"apache.org:qpidd:{self.instance}"
+        #: How many locate requests it has answered.
+        self.located = 0
+
+    def is_for(self, node: str, key: str) -> bool:
+        """Whether a message is for it alone; such a one is not routed on."""
+        return node == DIRECT and key in (ALIAS, self.name)
+
+    def answer(self, node: str, key: str, message: Message) -> list[Routed]:
+        """Its answers to a message that it sees."""
+        properties = {_text(name): _text(value) for name, value in (message.properties or {}).items()}
+        opcode = properties.get("qmf.opcode", "")
+        if not message.reply_to or properties.get("x-amqp-0-10.app-id") != "qmf2":
+            return []
+        if opcode == "_agent_locate_request" and (key == LOCATE_KEY or self.is_for(node, key)):
+            self.located += 1
+            return [self._reply(message, "_agent_locate_response", "indication", self._attributes())]
+        if not self.is_for(node, key):
+            return []
+        if opcode == "_query_request" and isinstance(message.body, dict):
+            if _text(message.body.get("_what", "")) == "OBJECT":
+                return [self._reply(message, "_query_response", "response", [])]
+            return [self._refusal(message, 1, b"Query for _what is not supported")]
+        return [self._refusal(message, 2, b"UnknownMethod")] if opcode == "_method_request" else []
+
+    def heartbeat(self) -> Routed:
+        """What it tells everybody every ten seconds."""
+        key = f"agent.ind.heartbeat.apache_org.qpidd.{self.instance}"
+        message = Message(body=self._attributes(), address=TOPIC, subject=key)
+        message.inferred = False
+        message.properties = self._properties("_agent_heartbeat_indication", "indication")
+        return Routed(TOPIC, key, bytes(message.encode()))
+
+    def _attributes(self) -> dict[str, Any]:
+        return {
+            "_values": {
+                "_epoch": ushort(1),
+                "_heartbeat_interval": ushort(INTERVAL),
+                "_instance": self.instance.encode(),
+                "_name": self.name.encode(),
+                "_product": b"qpidd",
+                "_timestamp": ulong(time.time_ns()),
+                "_vendor": b"apache.org",
+            }
+        }
+
+    def _properties(self, opcode: str, method: str) -> dict[str, Any]:
+        return {"method": method, "qmf.agent": self.name, "qmf.opcode": opcode}
+
+    def _refusal(self, message: Message, code: int, text: bytes) -> Routed:
+        body = {"_values": {"error_code": uint(code), "error_text": text}}
+        return self._reply(message, "_exception", "indication", body)
+
+    def _reply(self, request: Message, opcode: str, method: str, body: Any) -> Routed:
+        node, _, key = request.reply_to.partition("/")
+        message = Message(body=body, address=node, subject=key or None)
+        message.inferred = False
+        message.content_type = symbol("amqp/map" if isinstance(body, Mapping) else "amqp/list")
+        message.properties = self._properties(opcode, method)
+        if isinstance(body, list):
+            message.properties["qmf.content"] = "_data"
+        if request.correlation_id is not None:
+            message.correlation_id = str(request.correlation_id)
+        return Routed(node, key, bytes(message.encode()))
+
+
 class QpiddPeer(MessagingHandler):
     """`with QpiddPeer() as peer: ... peer.url`.
 
     :param mechanisms: those of SASL that it offers
     :param sasl: folder with the configuration of Cyrus SASL for them
+    :param allowed: patterns of the exchanges and queues that its ACL lets clients send to
+    :param queue: messages that fit into a queue
     """
 
-    def __init__(self, mechanisms: str = "ANONYMOUS", sasl: Path | None = None) -> None:
+    def __init__(
+        self,
+        mechanisms: str = "ANONYMOUS",
+        sasl: Path | None = None,
+        *,
+        allowed: tuple[str, ...] = ("*",),
+        queue: int = 100_000,
+    ) -> None:
         super().__init__(prefetch=0, auto_accept=False)
         self.handlers.append(Handshaker())
         self.mechanisms, self.sasl = mechanisms, sasl
+        self.allowed, self.queue = allowed, queue
+        self.agent = BrokerAgent()
         self.url = ""
         #: What came in: the target's address (None: the relay), `to`, subject, bytes.
         self.received: list[tuple[str | None, str | None, str | None, bytes]] = []
@@ -75,6 +195,8 @@ class QpiddPeer(MessagingHandler):
         self.users: list[str] = []
         #: Names of containers and links.
         self.names: set[str] = set()
+        #: What was sent without leave, and cost its sender the connection.
+        self.offences: list[str] = []
         self._bindings: list[Binding] = []
         self._ready = threading.Event()
         self._injector = EventInjector()
@@ -101,9 +223,18 @@ class QpiddPeer(MessagingHandler):
         self._acceptor = event.container.listen("127.0.0.1:0")
         port = self._acceptor._selectable._delegate.getsockname()[1]
         self.url = f"amqp://127.0.0.1:{port}"
+        self._beat(event.container)
         self._ready.set()
 
+    def on_timer_task(self, event: Event) -> None:
+        self._beat(event.container)
+
+    def _beat(self, container: Container) -> None:
+        self._route(self.agent.heartbeat())
+        self._timer = container.schedule(INTERVAL, self)
+
     def on_finish(self, _event: ApplicationEvent) -> None:
+        self._timer.cancel()
         self._acceptor.close()
         self._container.stop()
 
@@ -179,20 +310,35 @@ class QpiddPeer(MessagingHandler):
             return
         data = link.recv(delivery.pending) or b""
         link.advance()
-        delivery.update(Delivery.ACCEPTED)
-        delivery.settle()
-        link.flow(1)
         message = Message()
         message.decode(data)
         target = link.target.address
         self.received.append((target, message.address, message.subject, data))
-        self._route(target or message.address or "", message.subject or "", data)
+        node, key = target or message.address or "", message.subject or ""
+        if not any(fnmatchcase(node, pattern) for pattern in self.allowed):
+            self.offences.append(node)
+            link.connection.condition = Condition("amqp:unauthorized-access", f"ACL denied publish to {node}")
+            link.connection.close()
+            return
+        taken = self.agent.is_for(node, key) or self._route(Routed(node, key, data))
+        delivery.update(Delivery.ACCEPTED if taken else Delivery.RELEASED)
+        delivery.settle()
+        link.flow(1)
+        for answer in self.agent.answer(node, key, message):
+            self._route(answer)
 
-    def _route(self, node: str, subject: str, data: bytes) -> None:
+    def _route(self, message: Routed) -> bool:
+        """Put a message into every queue that wants it. False: one of them is full."""
+        taken = True
         for binding in self._bindings:
-            if binding.wants(node, subject):
-                binding.waiting.append(data)
-                self._send(binding)
+            if not binding.wants(message.node, message.key):
+                continue
+            if len(binding.waiting) >= self.queue:
+                taken = False
+                continue
+            binding.waiting.append(message.data)
+            self._send(binding)
+        return taken
 
     def on_sendable(self, event: Event) -> None:
         for binding in self._bindings:
@@ -227,6 +373,10 @@ def _refuse(link: Link, reason: str) -> None:
     link.open()
     link.condition = Condition("amqp:not-found", reason)
     link.close()
+
+
+def _text(value: Any) -> Any:
+    return bytes(value).decode() if isinstance(value, (bytes, memoryview)) else value
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,6 +165,43 @@ def test_our_console(peer: QpiddPeer, host: BusHost) -> None:
         True,
         False,
     ]
+
+
+def test_agents_of_others_are_no_hosts(peer: QpiddPeer, host: BusHost, on_bus: MakeHost) -> None:
+    """The broker's own agent answers who looks for hosts, another vendor's does; neither is one."""
+    on_bus("stranger", url=peer.url, anonymous=True, vendor="acme")
+    on_bus("relative", url=peer.url, anonymous=True, product="other")
+    with Cluster(peer.url, security=Security(anonymous=True)) as cluster:
+        cluster.wait_for("q.host")
+        # Answers and heartbeats of each have come: the strangers' hosts are asked by their own console.
+        for kind in ({"vendor": "acme"}, {"product": "other"}):
+            with Cluster(peer.url, security=Security(anonymous=True), **kind) as other:
+                assert len(other.wait_for(hosts=1)) == 1
+        assert peer.agent.located >= 3
+        assert cluster.call_all("Room.add", {"left": 1}).keys() == {"q.host"}
+        assert [host.id for host in cluster.hosts()] == ["q.host"]
+
+
+def test_vdsmsh_on_all_hosts(
+    peer: QpiddPeer,
+    host: BusHost,
+    on_bus: MakeHost,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`--all` means hosts, and not the broker's own agent; the environment says what hosts are called."""
+    main = pytest.importorskip("vdsmsh.main").main
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    on_bus("named", url=peer.url, anonymous=True, access={"loopback": "admin"}, vendor="acme", product="node")
+    words = ["--bus", peer.url, "--all", "-q", "room", "add", "--left", "2", "-f", "json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == [{"host": "q.host", "value": 3}]
+    monkeypatch.setenv("VDSM_BUS_VENDOR", "acme")
+    monkeypatch.setenv("VDSM_BUS_PRODUCT", "node")
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == [{"host": "named", "value": 3}]
+    assert peer.agent.located >= 2
 
 
 @pytest.mark.parametrize(

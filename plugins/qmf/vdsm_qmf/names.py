@@ -9,6 +9,10 @@ DIRECT: Final = "qmf.default.direct"
 #: Exchanges that a reply may be sent to; consoles of the first QMF take theirs from `amq.direct`.
 REPLY_EXCHANGES: Final = frozenset({TOPIC, DIRECT, "amq.direct", "amq.topic"})
 
+#: The first two parts of the name of a host's agent, unless they are configured.
+VENDOR: Final = "vdsm"
+PRODUCT: Final = "vdsmd"
+
 LOCATE_KEY: Final = "console.request.agent_locate"
 #: Every message of an agent that nobody asked for.
 INDICATIONS: Final = "agent.ind.#"
@@ -35,6 +39,11 @@ class AgentName(NamedTuple):
         """
         vendor, product, instance = text.split(":", 2)
         return cls(vendor, product, instance)
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Vendor and product: what all agents of one program have in common."""
+        return self.vendor, self.product
 
     def heartbeat_key(self) -> str:
         """The key of its heartbeats."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from vdsm_bridge import Options
+from vdsm_qmf.names import PRODUCT, VENDOR
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400, extra_json_schema={"x-unit": "s"})]
 #: Vendor and product are told apart by a colon, so they have none.
@@ -21,9 +22,9 @@ class QmfOptions(Options, frozen=True):
     #: How the brokers spell addresses; empty: by what they say of themselves.
     dialect: Literal["", "qpidd", "rabbitmq"] = ""
     #: The first part of the name of the agent, which is vendor:product:instance.
-    vendor: NamePart = "vdsm"
+    vendor: NamePart = VENDOR
     #: The second part of the name of the agent.
-    product: NamePart = "vdsmd"
+    product: NamePart = PRODUCT
     #: The last part of the name of the agent; empty: the uuid of the host.
     instance: Annotated[str, Meta(max_length=128)] = ""
     #: File that counts the starts of the agent; without it the time of the start is the epoch.

@@ -2,6 +2,7 @@
 
 The password of the user is that of the URL, else `VDSM_BUS_PASSWORD`, else in the file that
 `VDSM_BUS_PASSWORD_FILE` names. `VDSM_BUS_CA`, `VDSM_BUS_CERT` and `VDSM_BUS_KEY` name files for TLS.
+`VDSM_BUS_VENDOR` and `VDSM_BUS_PRODUCT` are those of the hosts' agents, where they are not the usual ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vdsm_bridge.errors import VdsmError
 from vdsm_bridge.transport import Answer, CallOptions, Credentials, Fleet, Transport, Unreachable
 from vdsm_qmf.bus.security import Security, parse_url, read_password
 from vdsm_qmf.console import Cluster
+from vdsm_qmf.names import PRODUCT, VENDOR
 
 #: Seconds without a new host after which those that were found are all.
 _QUIET: Final = 0.3
@@ -119,7 +121,14 @@ class BusTransport(Fleet):
                 )
             except VdsmError as error:
                 raise Unreachable(str(error)) from None
-            cluster = Cluster(self.url, security=security, token=self.credentials.token, events=False)
+            cluster = Cluster(
+                self.url,
+                security=security,
+                token=self.credentials.token,
+                vendor=get(f"{_ENVIRONMENT}VENDOR") or VENDOR,
+                product=get(f"{_ENVIRONMENT}PRODUCT") or PRODUCT,
+                events=False,
+            )
             cluster.start(min(timeout, 15.0))
             self._cluster = cluster
         return self._cluster

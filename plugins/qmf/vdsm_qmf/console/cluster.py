@@ -21,7 +21,7 @@ from vdsm_qmf.console.model import Host, HostChange, Result
 from vdsm_qmf.console.stream import EventStream
 from vdsm_qmf.failures import Malformed, NotCarriable, Oversized
 from vdsm_qmf.message import Address, Request, compose
-from vdsm_qmf.names import DIRECT, LOCATE_KEY, TOPIC, AgentName, escape
+from vdsm_qmf.names import DIRECT, LOCATE_KEY, PRODUCT, TOPIC, VENDOR, AgentName, escape
 from vdsm_qmf.schema import AGENT_CLASS, PACKAGE
 from vdsm_qmf.workers import Workers
 
@@ -50,6 +50,7 @@ class Cluster:
     :param url: amqp://user@broker:port or amqps://...; several, if there are several brokers
     :param security: how the console proves itself; by default with `password` and the user of the URL
     :param token: a bearer token for the hosts, instead of the broker's user
+    :param vendor: of the hosts' agents, as `product`; agents of others are no hosts
     :param events: whether events are wanted at all
     :param on_change: called with every `HostChange`, on a thread of the console; it must not block
     """
@@ -62,8 +63,8 @@ class Cluster:
         security: Security | None = None,
         token: str = "",
         dialect: str = "",
-        vendor: str = "vdsm",
-        product: str = "vdsmd",
+        vendor: str = VENDOR,
+        product: str = PRODUCT,
         events: bool = True,
         on_change: OnChange = lambda _change: None,
     ) -> None:
@@ -80,6 +81,7 @@ class Cluster:
         )
         user = parsed[0][0].user or proof.user
         self._calls = Calls("" if proof.anonymous else user, token, self._learn)
+        self._kind = (vendor, product)
         agents = f"{escape(vendor)}.{escape(product)}"
         self._subscriptions = [
             Subscription(DIRECT, self._calls.key),
@@ -89,7 +91,7 @@ class Cluster:
             self._subscriptions.append(Subscription(TOPIC, f"agent.ind.event.{PACKAGE}.*.*.{agents}.#"))
         self._on_change = on_change
         self._loop = Loop("qmf console")
-        self._hosts = Hosts(self._loop, self._tell)
+        self._hosts = Hosts(self._loop, self._tell, self._kind)
         self._bus = Bus(self._loop, self._settings, self._subscriptions, self)
         self._calls.attach(self._bus)
         self._front = Workers("qmf console front", 1, _MESSAGES)
@@ -353,7 +355,10 @@ class Cluster:
     def _happened(self, request: Request) -> None:
         if request.properties.get(message.CONTENT) != forms.EVENT or not isinstance(request.body, list):
             return
-        host = AgentName.parse(request.text(message.AGENT)).instance
+        agent = AgentName.parse(request.text(message.AGENT))
+        if agent.kind != self._kind:
+            return
+        host = agent.instance
         for event in request.body:
             told = event.get("_values") if isinstance(event, dict) else None
             if isinstance(told, dict) and forms.SEQ in told:

@@ -24,9 +24,13 @@ OnChange = Callable[[HostChange], None]
 
 
 class Hosts:
-    """The table of hosts. `tell` is called with every change, on one thread."""
+    """The table of hosts. `tell` is called with every change, on one thread.
 
-    def __init__(self, loop: Loop, tell: OnChange) -> None:
+    :param kind: vendor and product of the hosts' agents; on a bus there are agents of others, as the broker's
+    """
+
+    def __init__(self, loop: Loop, tell: OnChange, kind: tuple[str, str]) -> None:
+        self._kind = kind
         self._loop = loop
         self._tell = tell
         self._changed = threading.Condition()
@@ -60,11 +64,14 @@ class Hosts:
             self._watch(host)
 
     def heard(self, attributes: Mapping[str, Any]) -> Host | None:
-        """A heartbeat or an answer of an agent; None if its attributes are not understood."""
+        """A heartbeat or an answer of an agent; None if it is no host, or not understood."""
         try:
             host = _host(attributes)
         except (KeyError, TypeError, ValueError) as error:
             log.debug("A heartbeat is not understood: %r", error)
+            return None
+        if host.agent.kind != self._kind:
+            # Everybody's agents answer a locate request; qpidd's own does so whatever is looked for.
             return None
         with self._changed:
             before = self._hosts.get(host.id)
