@@ -270,6 +270,9 @@ class QpiddPeer(MessagingHandler):
     def on_link_remote_close(self, event: Event) -> None:
         self._bindings = [binding for binding in self._bindings if binding.sender != event.link]
 
+    def on_connection_closed(self, event: Event) -> None:
+        self.on_disconnected(event)
+
     def on_disconnected(self, event: Event) -> None:
         self._bindings = [one for one in self._bindings if one.sender.connection != event.connection]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from vdsm_qmf.bus import Loop
-from vdsm_qmf.bus.outbox import Letter, Outbox
+from vdsm_qmf.bus.outbox import Letter, Outbox, Outcome
 from vdsm_qmf.message import Address
 
 HERE = Address("exchange", "key")
@@ -81,7 +81,7 @@ def test_a_failing_callback_ends_nothing(loop: Loop) -> None:
     on(loop, lambda: None)
 
 
-def letter(size: int = 1, lifetime: float = 60.0, told: list[bool] | None = None) -> Letter:
+def letter(size: int = 1, lifetime: float = 60.0, told: list[Outcome] | None = None) -> Letter:
     return Letter(HERE, b"x" * size, lifetime, None if told is None else told.append)
 
 
@@ -91,11 +91,11 @@ def test_outbox_is_bounded_in_bytes() -> None:
     assert outbox.put(letter(100_000))
     assert not outbox.put(letter())
     (sent,) = outbox.take()
-    outbox.done(sent, taken=True)
+    outbox.done(sent, Outcome.TAKEN)
     for _ in range(6):
         assert outbox.put(letter(100))
     assert not outbox.put(letter(500))
-    threading.Timer(0.1, lambda: [outbox.done(one, taken=True) for one in outbox.take()]).start()
+    threading.Timer(0.1, lambda: [outbox.done(one, Outcome.TAKEN) for one in outbox.take()]).start()
     assert outbox.put(letter(500), timeout=10.0)
 
 
@@ -110,22 +110,22 @@ def test_events_leave_room_for_answers() -> None:
 
 def test_outbox_drops_what_is_too_old() -> None:
     """Who waits for the outcome is told, and the room is free."""
-    outbox, told = Outbox(10_000), list[bool]()
+    outbox, told = Outbox(10_000), list[Outcome]()
     outbox.put(letter(lifetime=0.01, told=told))
     outbox.put(letter())
     time.sleep(0.02)
     assert len(outbox.take()) == 1
-    assert told == [False]
+    assert told == [Outcome.LOST]
     assert outbox.weight == letter().weight
 
 
 def test_outbox_without_a_connection() -> None:
     """Sure letters go back to who waits for their outcome; the others stay for the next connection."""
-    outbox, told = Outbox(10_000), list[bool]()
+    outbox, told = Outbox(10_000), list[Outcome]()
     for number in range(4):
         outbox.put(letter(told=told if number % 2 else None))
     outbox.drop_sure()
-    assert told == [False, False]
+    assert told == [Outcome.LOST, Outcome.LOST]
     assert len(outbox.take()) == 2
 
 

@@ -44,8 +44,8 @@ def host(peer: QpiddPeer, on_bus: MakeHost) -> BusHost:
 class OldConsole(MessagingHandler):
     """A console behind qpidd: a link for each key, requests by the relay, a reply address of its own."""
 
-    def __init__(self, url: str, *subscriptions: tuple[str | None, str]) -> None:
-        super().__init__(prefetch=100)
+    def __init__(self, url: str, *subscriptions: tuple[str | None, str], prefetch: int = 100) -> None:
+        super().__init__(prefetch=prefetch)
         self.url, self.subscriptions = url, subscriptions
         self.got: list[dict[str, Any]] = []
         self.address = ""

@@ -1,4 +1,4 @@
-"""Tells the bus of every event, in order; what the broker has not taken is told again.
+"""Tells the bus of every event, in order; what the broker has not taken is told again (see `Deliveries`).
 
 Nothing is kept in memory for a broker that is away: the events are in the journal, and are read from there
 once it is back. Each event names the one that was told before it, so that a console sees what it has missed.
@@ -16,9 +16,11 @@ from vdsm_bridge.errors import VdsmError
 from vdsm_bridge.events import Event, Gap, Subscription
 from vdsm_bridge.types import builtins
 from vdsm_qmf import forms
+from vdsm_qmf.agent.deliveries import Deliveries
 from vdsm_qmf.agent.replay import class_of, event_values
 from vdsm_qmf.agent.schemas import Schemas
 from vdsm_qmf.agent.sender import Sender
+from vdsm_qmf.bus.outbox import Outcome
 from vdsm_qmf.names import AgentName
 from vdsm_qmf.schema import INFO, PACKAGE, SchemaClass
 
@@ -27,8 +29,8 @@ log = logging.getLogger(__name__)
 _BATCH: Final = 100
 #: Seconds between two looks whether the agent shall end.
 _TICK: Final = 5.0
-#: Seconds after which an event is tried again that the broker has refused.
-_AGAIN: Final = 1.0
+#: Seconds that an event waits for room to be sent, and until the next try after a bug.
+_PATIENCE: Final = 1.0
 
 
 class EventPump:
@@ -44,8 +46,7 @@ class EventPump:
         self._ending = False
         self._repeat = False
         self._subscription: Subscription | None = None
-        #: Number of the newest event that the broker has, and of the newest that was sent.
-        self._confirmed = 0
+        self._deliveries = Deliveries(0)
         self._position = 0
         self._thread: threading.Thread | None = None
 
@@ -57,7 +58,8 @@ class EventPump:
     def start(self) -> None:
         """Begin with the events that happen from now on."""
         subscription = self._bridge.subscribe()
-        self._confirmed = self._position = subscription.place
+        self._position = subscription.place
+        self._deliveries = Deliveries(subscription.place)
         subscription.close()
         name = f"qmf events {self._name.instance}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -75,6 +77,7 @@ class EventPump:
         with self._changed:
             self._up = False
             self._interrupt()
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """End the thread."""
@@ -96,7 +99,7 @@ class EventPump:
             except Exception:
                 # The next round reads the same events again.
                 log.exception("Telling the bus of events failed; it is tried again")
-                time.sleep(_AGAIN)
+                time.sleep(_PATIENCE)
 
     def _wait(self) -> bool:
         """Until there is a broker; False at the end."""
@@ -104,28 +107,35 @@ class EventPump:
             self._changed.wait_for(lambda: self._up or self._ending)
             if self._repeat:
                 # The broker refuses: not again at once.
-                self._changed.wait_for(lambda: self._ending, _AGAIN)
+                self._changed.wait_for(lambda: self._ending or not self._up, self._deliveries.delay)
             self._repeat = False
             return not self._ending
 
     def _pump(self) -> None:
         with self._changed:
-            self._position = self._confirmed
-            self._subscription = subscription = self._bridge.subscribe(after=self._confirmed)
+            self._deliveries.begin()
+            previous = self._deliveries.confirmed
+            self._subscription = subscription = self._bridge.subscribe(after=previous)
         try:
             while self._going():
                 for event in subscription.next(_TICK, _BATCH):
-                    if not self._send(event):
+                    if not self._send(event, previous):
                         return
+                    previous = event.seq
         finally:
             subscription.close()
 
     def _going(self) -> bool:
         return self._up and not self._ending and not self._repeat
 
-    def _send(self, event: Event) -> bool:
-        """Send one event. False: begin anew after what is confirmed."""
-        previous = self._position
+    def _send(self, event: Event, previous: int) -> bool:
+        """Send one event, unless the broker has it. False: begin anew after what is confirmed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._deliveries.ready or not self._going())
+            if not self._going():
+                return False
+            if not self._deliveries.is_due(event.seq):
+                return True
         try:
             sent = self._indicate(event, previous)
         except VdsmError as error:
@@ -139,17 +149,29 @@ class EventPump:
         body = forms.event(kind.id, values, now=int(event.time * 1e9), severity=kind.severity)
         key = self._name.event_key(PACKAGE, kind.name, kind.severity)
         while self._going():
-            if self._sender.indicate(
-                key,
-                forms.INDICATION,
-                [body],
-                forms.EVENT,
-                timeout=_AGAIN,
-                outcome=lambda taken: self._told(event.seq, taken=taken),
-            ):
-                self._position = event.seq
+            sent = False
+            # Before it is sent: what becomes of it may be known at once.
+            self._mark(event.seq, on_its_way=True)
+            try:
+                sent = self._sender.indicate(
+                    key,
+                    forms.INDICATION,
+                    [body],
+                    forms.EVENT,
+                    timeout=_PATIENCE,
+                    outcome=lambda outcome: self._ended(event.seq, outcome),
+                )
+            finally:
+                if not sent:
+                    self._mark(event.seq, on_its_way=False)
+            if sent:
+                self._position = max(self._position, event.seq)
                 return True
         return False
+
+    def _mark(self, number: int, *, on_its_way: bool) -> None:
+        with self._changed:
+            (self._deliveries.sent if on_its_way else self._deliveries.withdraw)(number)
 
     def _class_of(self, event: Event) -> SchemaClass:
         name = class_of(event)
@@ -157,15 +179,11 @@ class EventPump:
         # One from before an update of its plugin may be of a kind that is no more.
         return found or SchemaClass(package=PACKAGE, name=name, kind=forms.EVENT, severity=INFO)
 
-    def _told(self, number: int, *, taken: bool) -> None:
+    def _ended(self, number: int, outcome: Outcome) -> None:
         with self._changed:
-            if not taken:
-                # It and all after it are told again, those too that were taken.
-                self._confirmed = min(self._confirmed, number - 1)
+            if self._deliveries.ended(number, outcome):
                 self._repeat = True
                 self._interrupt()
-            elif not self._repeat:
-                self._confirmed = max(self._confirmed, number)
             self._changed.notify_all()
 
 

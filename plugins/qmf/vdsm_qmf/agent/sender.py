@@ -9,7 +9,7 @@ from typing import Any, Final
 from vdsm_bridge.errors import VdsmError
 from vdsm_qmf import forms
 from vdsm_qmf.bus import Bus
-from vdsm_qmf.bus.outbox import Outcome
+from vdsm_qmf.bus.outbox import OnOutcome
 from vdsm_qmf.failures import NotCarriable
 from vdsm_qmf.message import Address, Request, compose, compose_data
 from vdsm_qmf.names import TOPIC, AgentName
@@ -70,7 +70,7 @@ class Sender:
         *,
         lifetime: float = 0.0,
         timeout: float = 0.0,
-        outcome: Outcome | None = None,
+        outcome: OnOutcome | None = None,
     ) -> bool:
         """Tell everybody who listens. False: there was no room."""
         address = Address(TOPIC, key)

@@ -15,7 +15,7 @@ from proton import Delivery, Described, Endpoint, Link, Receiver, Sender, Sessio
 
 from vdsm_qmf.bus.dialects import DIALECTS, Dialect, recognise
 from vdsm_qmf.bus.loop import Loop, Timer
-from vdsm_qmf.bus.outbox import Letter, Outbox, Outcome
+from vdsm_qmf.bus.outbox import Letter, OnOutcome, Outbox, Outcome
 from vdsm_qmf.bus.security import Broker, Security
 from vdsm_qmf.bus.wire import Wire
 from vdsm_qmf.message import Address
@@ -153,13 +153,13 @@ class Bus:
         *,
         timeout: float = 0.0,
         lifetime: float = 0.0,
-        outcome: Outcome | None = None,
+        outcome: OnOutcome | None = None,
     ) -> bool:
         """Send a message, now or when the broker is there and takes it.
 
         :param timeout: seconds to wait for room; never on the loop's thread
         :param lifetime: seconds after which it is not worth sending any more
-        :param outcome: told, on the loop's thread, whether the broker has taken it
+        :param outcome: called, on the loop's thread, with what became of it
         :returns: whether there was room
         """
         letter = Letter(address, data, lifetime or self.settings.lifetime, outcome)
@@ -265,7 +265,7 @@ class Bus:
         self._reset()
         self.trouble = f"{broker}: {reason}"
         for letter in unsettled:
-            self._outbox.done(letter, taken=False)
+            self._outbox.done(letter, Outcome.LOST)
         self._outbox.drop_sure()
         if self._stopping:
             self._outbox.clear()
@@ -397,7 +397,7 @@ class Bus:
         sender.advance()
         if letter.outcome is None:
             delivery.settle()
-            self._outbox.done(letter, taken=True)
+            self._outbox.done(letter, Outcome.TAKEN)
         else:
             self._unsettled[tag] = letter
         return True
@@ -406,10 +406,10 @@ class Bus:
         if not delivery.updated:
             return
         letter = self._unsettled.pop(str(delivery.tag), None)
-        taken = delivery.remote_state == Delivery.ACCEPTED
+        outcome = Outcome.TAKEN if delivery.remote_state == Delivery.ACCEPTED else Outcome.REFUSED
         delivery.settle()
         if letter is not None:
-            self._outbox.done(letter, taken=taken)
+            self._outbox.done(letter, outcome)
 
     # -- the end
 

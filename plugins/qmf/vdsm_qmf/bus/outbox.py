@@ -6,12 +6,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
 
 from vdsm_qmf.message import Address
 
-#: Told once whether the broker has taken a message.
-Outcome = Callable[[bool], None]
+
+class Outcome(Enum):
+    """What became of a message.
+
+    A broker refuses a message for a reason of its own, such as a full queue, and may have put it into others
+    nevertheless. One that is lost waited too long, or its connection ended: whether it arrived is not known.
+    """
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+#: Called once, when it is known what became of a message.
+OnOutcome = Callable[[Outcome], None]
 
 #: What the bookkeeping of one message weighs, roughly, in bytes: many small ones are bounded, too.
 _OVERHEAD: Final = 512
@@ -22,7 +36,7 @@ class Letter:
 
     __slots__ = ("address", "data", "expires", "outcome")
 
-    def __init__(self, address: Address, data: bytes, lifetime: float, outcome: Outcome | None) -> None:
+    def __init__(self, address: Address, data: bytes, lifetime: float, outcome: OnOutcome | None) -> None:
         self.address = address
         self.data = data
         self.expires = time.monotonic() + lifetime
@@ -33,11 +47,11 @@ class Letter:
         """Bytes."""
         return len(self.data) + _OVERHEAD
 
-    def end(self, *, taken: bool) -> None:
+    def end(self, outcome: Outcome) -> None:
         """Tell the outcome, once."""
-        outcome, self.outcome = self.outcome, None
-        if outcome is not None:
-            outcome(taken)
+        notify, self.outcome = self.outcome, None
+        if notify is not None:
+            notify(outcome)
 
 
 class Outbox:
@@ -77,7 +91,7 @@ class Outbox:
         fresh = []
         for letter in letters:
             if letter.expires < now:
-                self.done(letter, taken=False)
+                self.done(letter, Outcome.LOST)
             else:
                 fresh.append(letter)
         return fresh
@@ -87,12 +101,12 @@ class Outbox:
         with self._changed:
             self._letters.extendleft(reversed(letters))
 
-    def done(self, letter: Letter, *, taken: bool) -> None:
+    def done(self, letter: Letter, outcome: Outcome) -> None:
         """A letter has left, or never will: its room is free."""
         with self._changed:
             self._weight -= letter.weight
             self._changed.notify_all()
-        letter.end(taken=taken)
+        letter.end(outcome)
 
     def drop_sure(self) -> None:
         """Without a connection, letters whose outcome somebody waits for are given back to them."""
@@ -100,7 +114,7 @@ class Outbox:
             sure = [letter for letter in self._letters if letter.outcome is not None]
             self._letters = deque(letter for letter in self._letters if letter.outcome is None)
         for letter in sure:
-            self.done(letter, taken=False)
+            self.done(letter, Outcome.LOST)
 
     def close(self) -> None:
         """Take nothing more, and let nobody wait."""
@@ -113,7 +127,7 @@ class Outbox:
         with self._changed:
             letters, self._letters = self._letters, deque()
         for letter in letters:
-            self.done(letter, taken=False)
+            self.done(letter, Outcome.LOST)
 
     def _fits(self, letter: Letter) -> bool:
         # Sure ones are events, of which there may be any number: they leave room for answers.
