@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import as_completed
+from typing import Any, ClassVar
 
+from msgspec import UNSET, UnsetType
+
+from vdsm_bridge.events import EventParams
+from vdsm_qmf.agent.replay import complete
+from vdsm_qmf.schema import build
 from vdsm_qmf.testing import USER, RabbitMQ
 
+from .amqp_bytes import kinds, plain
 from .conftest import Console, MakeHost
+from .probe import Probe
 
 LAMP = "00000000-0000-4000-8000-00000000000e"
 
@@ -73,3 +81,68 @@ def test_stopping_ends_waiting_calls(on_bus: MakeHost, console: Console) -> None
     host.server.stop()
     assert time.monotonic() - began < 3.0
     assert call.result(20) == []
+
+
+class Everything(EventParams, frozen=True):
+    """One optional argument of each kind."""
+
+    component: ClassVar[str] = "sample"
+    operation: ClassVar[str] = "everything"
+    present: int
+    text: str | UnsetType = UNSET
+    whole: int | UnsetType = UNSET
+    fraction: float | UnsetType = UNSET
+    flag: bool | UnsetType = UNSET
+    names: list[str] | UnsetType = UNSET
+    table: dict[str, int] | UnsetType = UNSET
+
+
+EMPTY = {"text": "", "whole": 0, "fraction": 0.0, "flag": False, "names": [], "table": {}}
+GIVEN = {"text": "x", "whole": 7, "fraction": 0.5, "flag": True, "names": ["a", "b"], "table": {"k": 1}}
+
+
+def test_every_argument_is_there(on_bus: MakeHost, console: Console, broker: RabbitMQ) -> None:
+    """An absent one holds an empty value of its type, for consoles that cannot do without; ours see none."""
+    host = on_bus("h")
+    cluster = console()
+    cluster.wait_for("h")
+    publish = host.server.runtime.events.publish
+    (schema,) = cluster.schema("h", "sample_everything")
+    arguments = {one["_name"] for one in schema["_properties"]}
+    with Probe(broker.url, "agent.ind.event.vdsm.sample_everything.#") as probe:
+        with cluster.events("|sample|everything") as stream:
+            publish(Everything(present=1), "a")
+            publish(Everything(present=2, **GIVEN), "b")
+            ours = [stream.next(20.0) for _ in range(2)]
+        parts = [probe.wait(lambda m, name=name: told(m).get("eventId", "").endswith(name)) for name in "ab"]
+    bare, full = (told(part) for part in parts)
+    assert bare.keys() == full.keys() == arguments
+    assert {name: bare[name] for name in EMPTY} == EMPTY
+    assert (bare["present"], bare["eventAbsent"]) == (1, list(EMPTY))
+    assert {name: full[name] for name in GIVEN} == GIVEN
+    assert full["eventAbsent"] == []
+    bare_types = kinds(parts[0]["amqp-value"][0]["_values"])
+    assert [bare_types[name] for name in EMPTY] == ["string", "long", "double", "bool", [], {}]
+    assert [one.params for one in ours if one is not None] == [{"present": 1}, {"present": 2, **GIVEN}]
+    # The journal has what was published, and so has a replay.
+    with cluster.events("|sample|everything", resume={"h": 0}) as stream:
+        again = [stream.next(20.0) for _ in range(2)]
+    assert [one.params for one in again if one is not None] == [{"present": 1}, {"present": 2, **GIVEN}]
+
+
+def test_an_event_of_an_older_class() -> None:
+    """What its class has got since, and what is null, is filled in as well."""
+    kind = build({}, [Everything]).event_class("sample_everything")
+    assert kind is not None
+    values = complete({"present": None, "text": "x", "other": 1}, kind)
+    assert values["present"] == 0
+    assert (values["text"], values["other"]) == ("x", 1)
+    assert "present" in values["eventAbsent"]
+    assert "text" not in values["eventAbsent"]
+    assert None not in values.values()
+
+
+def told(message: dict[str, Any]) -> dict[str, Any]:
+    """The values of an event that a probe has got; none of another message."""
+    values = plain(message.get("amqp-value", []))
+    return values[0]["_values"] if isinstance(values, list) and values else {}

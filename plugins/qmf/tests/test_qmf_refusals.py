@@ -193,7 +193,7 @@ def switch(host: TestHost, times: int) -> None:
 def test_a_full_queue_of_another_console(on_bus: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """It costs the other consoles a few copies of one event; ours get each event once, in order."""
     monkeypatch.setattr(deliveries, "DELAYS", (0.05, 0.05, 0.1, 0.1))
-    events = ("qmf.default.topic", "agent.ind.event.#")
+    events = ("qmf.default.topic", "agent.ind.event.vdsm.sample_switched.#")
     with QpiddPeer(queue=5) as peer:
         host = on_bus("full.host", url=peer.url, anonymous=True, access={"loopback": "admin"})
         host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
@@ -224,7 +224,7 @@ def test_a_full_queue_of_another_console(on_bus: MakeHost, monkeypatch: pytest.M
 def test_a_queue_with_room_again(on_bus: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused is repeated until the queue has room; the events after it follow in their order."""
     monkeypatch.setattr(deliveries, "DELAYS", (1.0,) * 20)
-    events = ("qmf.default.topic", "agent.ind.event.#")
+    events = ("qmf.default.topic", "agent.ind.event.vdsm.sample_switched.#")
     with QpiddPeer(queue=5) as peer:
         host = on_bus("full.host", url=peer.url, anonymous=True, access={"loopback": "admin"})
         host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})

@@ -237,6 +237,7 @@ def test_event(probe: Probe, host: TestHost) -> None:
             "eventPrevious": "long",
             "eventId": "string",
             "eventTime": "double",
+            "eventAbsent": [],
         },
         "_timestamp": "ulong",
         "_severity": "ubyte",

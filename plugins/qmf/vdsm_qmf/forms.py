@@ -76,6 +76,8 @@ SEQ: Final = "eventSeq"
 PREVIOUS: Final = "eventPrevious"
 EVENT_ID: Final = "eventId"
 EVENT_TIME: Final = "eventTime"
+#: The names of the arguments that an event does not have, though its class does.
+ABSENT: Final = "eventAbsent"
 
 
 def properties(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,10 @@ _KINDS: Final[tuple[tuple[tuple[type[inspect.Type], ...], str], ...]] = (
         LIST,
     ),
 )
+
+
+#: What stands for a value that is not there, where consoles insist on one.
+EMPTY: Final[Mapping[str, Any]] = {BOOL: False, INT: 0, FLOAT: 0.0, STRING: "", MAP: {}, LIST: []}
 
 
 class TypeName(msgspec.Struct, frozen=True, kw_only=True):

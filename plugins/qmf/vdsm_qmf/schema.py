@@ -17,7 +17,7 @@ import msgspec
 from vdsm_bridge import Verb
 from vdsm_bridge.events import EventParams, Gap
 from vdsm_qmf import qmftypes
-from vdsm_qmf.forms import DATA, EVENT, EVENT_ID, EVENT_TIME, PREVIOUS, SEQ
+from vdsm_qmf.forms import ABSENT, DATA, EVENT, EVENT_ID, EVENT_TIME, PREVIOUS, SEQ
 from vdsm_qmf.objects import Kind, kinds
 from vdsm_qmf.qmftypes import TypeName, type_name
 
@@ -257,6 +257,11 @@ def _numbers() -> tuple[Property, ...]:
             name=EVENT_TIME,
             type=TypeName(type=qmftypes.FLOAT, unit="s"),
             doc="Unix time at which it happened",
+        ),
+        Property(
+            name=ABSENT,
+            type=TypeName(type=qmftypes.LIST),
+            doc="names of the arguments that it does not have: these hold an empty value",
         ),
     )
 

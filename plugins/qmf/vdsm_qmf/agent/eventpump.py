@@ -17,7 +17,7 @@ from vdsm_bridge.events import Event, Gap, Subscription
 from vdsm_bridge.types import builtins
 from vdsm_qmf import forms
 from vdsm_qmf.agent.deliveries import Deliveries
-from vdsm_qmf.agent.replay import class_of, event_values
+from vdsm_qmf.agent.replay import class_of, complete, event_values
 from vdsm_qmf.agent.schemas import Schemas
 from vdsm_qmf.agent.sender import Sender
 from vdsm_qmf.bus.outbox import Outcome
@@ -145,7 +145,7 @@ class EventPump:
 
     def _indicate(self, event: Event, previous: int) -> bool:
         kind = self._class_of(event)
-        values = event_values(event, previous)
+        values = complete(event_values(event, previous), kind)
         body = forms.event(kind.id, values, now=int(event.time * 1e9), severity=kind.severity)
         key = self._name.event_key(PACKAGE, kind.name, kind.severity)
         while self._going():

@@ -8,8 +8,8 @@ from typing import Any, Final
 from vdsm_bridge import Bridge
 from vdsm_bridge.errors import InvalidArgument
 from vdsm_bridge.events import Event
-from vdsm_qmf import forms
-from vdsm_qmf.schema import event_class_name
+from vdsm_qmf import forms, qmftypes
+from vdsm_qmf.schema import SchemaClass, event_class_name
 
 #: Events of one replay: if it names no number, and at the most.
 _USUAL: Final = 200
@@ -34,6 +34,20 @@ def event_values(event: Event, previous: int) -> dict[str, Any]:
         forms.EVENT_TIME: event.time,
     }
     return {**event.params, **ours}
+
+
+def complete(values: Mapping[str, Any], kind: SchemaClass) -> dict[str, Any]:
+    """The values of an event with every argument of its class: an empty value for each that is absent.
+
+    Consoles of the AMQP 0-10 age cannot print an event that lacks one, or has a null. Ours leave out again
+    what `eventAbsent` names.
+    """
+    missing = {
+        one.name: qmftypes.EMPTY[one.type.type]
+        for one in kind.properties
+        if one.name != forms.ABSENT and values.get(one.name) is None
+    }
+    return {**values, **missing, forms.ABSENT: list(missing)}
 
 
 class Replay:

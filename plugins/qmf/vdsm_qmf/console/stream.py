@@ -23,6 +23,8 @@ from vdsm_qmf.console.model import ClusterEvent, Host
 _PAGE: Final = 200
 #: The id of an event that says that others are missing.
 _GAP: Final = "|events|gap|"
+#: What we add to the parameters of an event.
+_OURS: Final = (forms.SEQ, forms.PREVIOUS, forms.EVENT_ID, forms.EVENT_TIME, forms.ABSENT)
 #: Refusals that asking again does not mend.
 _FINAL: Final = frozenset({"access-refused", "forbidden", "unauthenticated"})
 
@@ -178,13 +180,13 @@ class EventStream:
         seq, name = int(values[forms.SEQ]), str(values[forms.EVENT_ID])
         is_gap = name.startswith(_GAP)
         if is_gap or self._matches(name):
-            ours = {forms.SEQ, forms.PREVIOUS, forms.EVENT_ID, forms.EVENT_TIME}
+            left_out = {*_OURS, *values.get(forms.ABSENT, ())}
             event = ClusterEvent(
                 host=host,
                 seq=seq,
                 id=name,
                 time=float(values.get(forms.EVENT_TIME, time.time())),
-                params={key: value for key, value in values.items() if key not in ours},
+                params={key: value for key, value in values.items() if key not in left_out},
                 is_gap=is_gap,
             )
             with self._changed:
