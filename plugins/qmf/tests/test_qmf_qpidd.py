@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,6 +234,65 @@ def test_reply_addresses(
     assert routes == [(exchange, subscription[1]) if reply_to else (console.address, None)]
 
 
+#: What the ACL of the how-to lets a host send to.
+LEAVE = ("qmf.default.topic", "qmf.default.direct", "amq.direct")
+#: Reply addresses that are beyond it.
+BEYOND = (
+    "amq.topic/a",
+    "amq.fanout",
+    "amq.match/x",
+    "qpid.management/broker",
+    "orders/new",
+    "",
+    "/",
+    "x" * 300,
+)
+
+
+@pytest.mark.parametrize(
+    ("leave", "more", "beyond"),
+    [
+        ((*LEAVE, "console_*"), {"reply_queues": ["console_*"]}, (*BEYOND, "orders", "qmf.default.topic")),
+        (LEAVE, {"reply_queues": []}, (*BEYOND, "orders", "console_1")),
+        ((*LEAVE, "[!aq]*"), {}, BEYOND),
+    ],
+    ids=["some queues", "no queues", "all queues"],
+)
+def test_reply_addresses_that_a_host_may_not_use(
+    on_bus: MakeHost, leave: tuple[str, ...], more: dict[str, Any], beyond: tuple[str, ...]
+) -> None:
+    """An answer to one would cost the host its connection, so there is none; others are served on."""
+    opcodes = ("_method_request", "_query_request", "_agent_locate_request", "_nonsense")
+    with QpiddPeer(allowed=leave) as peer:
+        host = on_bus("q.host", url=peer.url, anonymous=True, access={"loopback": "admin"}, **more)
+        with OldConsole(peer.url, ("qmf.default.direct", "c")) as console:
+            for reply_to in beyond:
+                for opcode in opcodes:
+                    console.ask({"_method_name": "Host.ping"}, {"qmf.opcode": opcode}, reply_to=reply_to)
+                console.ask(b"AM2S" + b"\0" * 22, None, reply_to=reply_to)
+            ping = {"qmf.opcode": "_method_request"}
+            console.ask({"_method_name": "Host.ping"}, ping, reply_to="qmf.default.direct/c")
+            (answer,) = console.wait()
+        assert plain(answer["amqp-value"]) == {"_arguments": {}}
+        assert peer.offences == []
+        assert host.agent.bus.connections == 1
+
+
+def test_the_acl_of_the_peer(on_bus: MakeHost) -> None:
+    """The peer of these tests ends the connection of a host that sends where it may not, as qpidd does."""
+    with QpiddPeer(allowed=LEAVE) as peer:
+        host = on_bus("q.host", url=peer.url, anonymous=True, access={"loopback": "admin"})
+        with OldConsole(peer.url) as console:
+            # By default every queue is answered to: the ACL has to let the host.
+            ping = {"qmf.opcode": "_method_request"}
+            console.ask({"_method_name": "Host.ping"}, ping, reply_to="orders")
+            end = time.monotonic() + 20.0
+            while host.agent.bus.connections < 2:
+                assert time.monotonic() < end, "the connection was not cut"
+                time.sleep(0.01)
+        assert peer.offences == ["orders"]
+
+
 def test_the_binary_schema_request(peer: QpiddPeer, host: BusHost) -> None:
     """As console.py sends it: no properties, a content type of its own, the reply on `amq.direct`."""
     with OldConsole(peer.url, ("amq.direct", "reply-h.1.1"), ("qmf.default.direct", "qmfc-v2-1")) as console:
@@ -313,8 +373,21 @@ def test_a_request_of_console_py(peer: QpiddPeer, host: BusHost) -> None:
         ("qpidd", "", None),
         ("qpidd", "/key", None),
         ("qpidd", "exchange/", None),
+        ("qpidd", "qmf.default.topic/direct-console.1", Address("qmf.default.topic", "direct-console.1")),
+        ("qpidd", "amq.direct/reply-h.1.1", Address("amq.direct", "reply-h.1.1")),
+        ("qpidd", "amq.topic/a", None),
+        ("qpidd", "qpid.management/broker", None),
+        ("qpidd", "elsewhere/a", None),
+        ("qpidd", "amq.fanout", None),
+        ("qpidd", "qmf.default.direct", None),
+        ("qpidd", "qpid.management", None),
+        ("qpidd", "q" * 255, Address("", "q" * 255)),
+        ("qpidd", "q" * 256, None),
+        ("qpidd", "qmf.default.direct/" + "\u20ac" * 86, None),
         ("rabbitmq", "/exchange/qmf.default.direct/a/b", Address("qmf.default.direct", "a/b")),
-        ("rabbitmq", "qmf.default.topic/direct-console.1", Address("qmf.default.topic", "direct-console.1")),
+        ("rabbitmq", "qmf.default.direct/c", Address("qmf.default.direct", "c")),
+        ("rabbitmq", "qmf.default.topic/direct-console.1", None),
+        ("rabbitmq", "/exchange/amq.direct/a", None),
         ("rabbitmq", "/exchange/elsewhere/a", None),
         ("rabbitmq", "/queue/a", None),
         ("rabbitmq", "/exchange/qmf.default.direct/", None),
@@ -326,11 +399,12 @@ def test_reply_to(name: str, reply_to: str, expected: Address | None) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DIALECTS))
-@pytest.mark.parametrize("exchange", ["qmf.default.direct", "qmf.default.topic"])
-def test_a_dialect_reads_what_it_writes(name: str, exchange: str) -> None:
+def test_a_dialect_reads_what_it_writes(name: str) -> None:
     """A console's reply address leads back to its key."""
     dialect = DIALECTS[name]
-    assert dialect.parse(dialect.reply_to(exchange, "k.1")) == Address(exchange, "k.1")
+    assert dialect.parse(dialect.reply_to("qmf.default.direct", "k.1")) == Address(
+        "qmf.default.direct", "k.1"
+    )
 
 
 @pytest.mark.parametrize(

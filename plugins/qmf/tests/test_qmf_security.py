@@ -22,6 +22,7 @@ from vdsm_qmf.console import CallRefused, Cluster, Unreachable
 from vdsm_qmf.message import Address
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ, TlsFiles
 
+from .amqp_bytes import plain
 from .certificates import Authority, Pair
 from .conftest import BusHost, MakeHost, options, password_file
 from .probe import Probe
@@ -31,6 +32,8 @@ FAR_TLS = Broker(host="broker.example", port=5671, tls=True, user="u")
 NEAR = Broker(host="127.0.0.1", port=5672)
 SECRET = "a secret of the test"
 LAMP = "00000000-0000-4000-8000-000000000011"
+METHOD = {"qmf.opcode": "_method_request"}
+PING = {"_method_name": "Host.ping"}
 PEER = Path(__file__).with_name("qpidd_peer.py")
 
 
@@ -319,6 +322,13 @@ def test_permissions_of_the_howto(on_bus: MakeHost, tmp_path: Path) -> None:
                 host.call("Lamp.switch", lampID=LAMP, lit=True)
                 assert stream.next(10.0) is not None
             with Probe(engine, user="engine", password=PASSWORD) as probe:
+                for exchange in ("qmf.default.topic", "amq.direct", "amq.topic", "none"):
+                    # An answer to where the host may not send would end its session.
+                    reply_to = f"/exchange/{exchange}/a"
+                    probe.send(PING, METHOD, to="vdsm:vdsmd:h", cid=exchange, reply_to=reply_to)
+                probe.send(PING, METHOD, to="vdsm:vdsmd:h", cid="last")
+                assert "_arguments" in plain(probe.answer("last")["amqp-value"])
+                assert host.agent.bus.connections == 1
                 before = probe.connections
                 forged = {"_values": {"_name": "vdsm:vdsmd:forged", "_heartbeat_interval": 1}}
                 message = Message(body=forged, properties={"qmf.opcode": "_agent_heartbeat_indication"})

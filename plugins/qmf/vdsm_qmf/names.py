@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, Self
 
 TOPIC: Final = "qmf.default.topic"
 DIRECT: Final = "qmf.default.direct"
-#: Exchanges that a reply may be sent to; consoles of the first QMF take theirs from `amq.direct`.
-REPLY_EXCHANGES: Final = frozenset({TOPIC, DIRECT, "amq.direct", "amq.topic"})
+#: Where consoles of the first QMF have their answers sent.
+FIRST_DIRECT: Final = "amq.direct"
 
 #: The first two parts of the name of a host's agent, unless they are configured.
 VENDOR: Final = "vdsm"

@@ -21,6 +21,9 @@ class QmfOptions(Options, frozen=True):
     brokers: tuple[str, ...] = ()
     #: How the brokers spell addresses; empty: by what they say of themselves.
     dialect: Literal["", "qpidd", "rabbitmq"] = ""
+    #: Patterns with `*` of the queues that answers may be sent to, besides the exchanges of QMF (qpidd only).
+    #: An ACL of the broker must let the host send to each of them, or an answer costs it its connection.
+    reply_queues: tuple[str, ...] = ("*",)
     #: The first part of the name of the agent, which is vendor:product:instance.
     vendor: NamePart = VENDOR
     #: The second part of the name of the agent.

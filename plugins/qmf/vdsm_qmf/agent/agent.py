@@ -56,7 +56,7 @@ class Agent:
         self._loop = loop
         own = (Subscription(TOPIC, LOCATE_KEY), Subscription(DIRECT, str(name)))
         self.bus = Bus(loop, settings, own, self)
-        self._sender = Sender(self.bus, name)
+        self._sender = Sender(self.bus, name, options.reply_queues)
         self._schemas = Schemas(bridge)
         inventory = Inventory(bridge)
         self._queries = Queries(bridge, self._schemas, inventory, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from vdsm_bridge.errors import VdsmError
@@ -21,10 +22,14 @@ _PATIENCE: Final = 10.0
 
 
 class Sender:
-    """Sends in the name of one agent. Nothing here is called on the loop's thread, `indicate` apart."""
+    """Sends in the name of one agent. Nothing here is called on the loop's thread, `indicate` apart.
 
-    def __init__(self, bus: Bus, name: AgentName) -> None:
+    :param reply_queues: patterns of the queues that answers may go to
+    """
+
+    def __init__(self, bus: Bus, name: AgentName, reply_queues: tuple[str, ...]) -> None:
         self._bus = bus
+        self._reply_queues = reply_queues
         self.agent = name
         self._name = str(name)
 
@@ -95,9 +100,13 @@ class Sender:
     def _address(self, request: Request) -> Address | None:
         dialect = self._bus.dialect
         address = dialect.parse(request.reply_to) if dialect is not None and request.reply_to else None
-        if address is None:
-            log.debug("A request cannot be answered: its reply-to is '%s'", request.reply_to[:200])
-        return address
+        if address is not None and (address.exchange or self._is_reply_queue(address.key)):
+            return address
+        log.debug("A request cannot be answered: its reply-to is '%s'", request.reply_to[:200])
+        return None
+
+    def _is_reply_queue(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._reply_queues)
 
 
 _NOTHING: Final = object()
