@@ -60,6 +60,8 @@ FLOW_ID: Final = "vdsm.flow_id"
 REQUEST_ID: Final = "vdsm.request_id"
 TIMEOUT: Final = "vdsm.timeout"
 TOKEN: Final = "vdsm.token"  # noqa: S105 - the name of a property
+#: Of a locate request: false if who asks does not listen to objects, so that they need not be told again.
+OBJECTS: Final = "vdsm.objects"
 #: ... and of an answer: the revision of the API.
 REVISION: Final = "vdsm.revision"
 

@@ -220,6 +220,9 @@ class Agent:
         # Who looks for others hears nothing.
         if compile_predicate(request.body or None)(attributes["_values"]):
             self._sender.answer_locate(request, attributes)
+            if request.properties.get(forms.OBJECTS) is not False:
+                # After the answer: consoles drop objects of an agent that they do not know yet.
+                self._watch.repeat()
 
     def _schema_v1(self, request: Request) -> None:
         wanted = v1.parse_request(request.body)

@@ -149,7 +149,7 @@ class EventPump:
         body = forms.event(kind.id, values, now=int(event.time * 1e9), severity=kind.severity)
         key = self._name.event_key(PACKAGE, kind.name, kind.severity)
         while self._going():
-            sent = False
+            sent = 0
             # Before it is sent: what becomes of it may be known at once.
             self._mark(event.seq, on_its_way=True)
             try:

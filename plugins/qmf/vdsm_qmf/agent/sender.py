@@ -76,12 +76,16 @@ class Sender:
         lifetime: float = 0.0,
         timeout: float = 0.0,
         outcome: OnOutcome | None = None,
-    ) -> bool:
-        """Tell everybody who listens. False: there was no room."""
+    ) -> int:
+        """Tell everybody who listens.
+
+        :returns: bytes; 0 if there was no room
+        """
         address = Address(TOPIC, key)
         properties = forms.properties(opcode, self._name, forms.INDICATED, content)
         data = compose(body, address, properties, ttl=lifetime)
-        return self._bus.send(address, data, timeout=timeout, lifetime=lifetime, outcome=outcome)
+        sent = self._bus.send(address, data, timeout=timeout, lifetime=lifetime, outcome=outcome)
+        return len(data) if sent else 0
 
     def _reply(self, request: Request, body: Any, properties: Mapping[str, Any]) -> bool:
         address = self._address(request)

@@ -375,7 +375,7 @@ class Cluster:
         data = compose(
             [],
             address,
-            forms.request_properties(forms.LOCATE_REQUEST),
+            forms.request_properties(forms.LOCATE_REQUEST, **{forms.OBJECTS: False}),
             correlation_id="locate",
             reply_to=dialect.reply_to(DIRECT, self._calls.key),
         )

@@ -1,0 +1,130 @@
+"""Objects for consoles that come later: all of them after a locate request, bounded in rate and size."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from vdsm_qmf.agent import watch
+from vdsm_qmf.console import Cluster, Security
+
+from .amqp_bytes import plain
+from .conftest import BusHost, MakeHost
+from .qpidd_peer import QpiddPeer
+from .test_qmf_qpidd import OldConsole
+
+LAMPS = ("qmf.default.topic", "agent.ind.data.vdsm.Lamp.#")
+OWN = ("qmf.default.direct", "late")
+LOCATE = {"qmf.opcode": "_agent_locate_request"}
+
+
+@pytest.fixture
+def peer() -> Iterator[QpiddPeer]:
+    with QpiddPeer() as peer:
+        yield peer
+
+
+def start(peer: QpiddPeer, on_bus: MakeHost, interval: float, lamps: int = 1) -> BusHost:
+    """A host with lamps that it has told of, each once."""
+    host = on_bus(
+        "o.host", url=peer.url, anonymous=True, access={"loopback": "admin"}, data_interval=interval
+    )
+    with OldConsole(peer.url, LAMPS) as early:
+        for number in range(lamps):
+            lamp = {"lampID": f"00000000-0000-4000-8000-{number:012d}", "name": f"lamp {number}"}
+            host.call("Lamp.create", lamp=lamp)
+        early.wait(lamps)
+    return host
+
+
+def locate(console: OldConsole, body: Any = None, **properties: Any) -> None:
+    console.ask(
+        [] if body is None else body,
+        {**LOCATE, **properties},
+        address="qmf.default.topic",
+        subject="console.request.agent_locate",
+        reply_to="qmf.default.direct/late",
+        correlation_id="1",
+    )
+
+
+def names(console: OldConsole) -> Counter[str]:
+    """How often a console was told of each lamp."""
+    bodies = [plain(one["amqp-value"]) for one in list(console.got)]
+    return Counter(body[0]["_values"]["name"] for body in bodies if isinstance(body, list))
+
+
+def until(console: OldConsole, count: int) -> None:
+    end = time.monotonic() + 20.0
+    while len(names(console)) < count:
+        assert time.monotonic() < end, names(console)
+        time.sleep(0.01)
+
+
+def test_a_console_that_comes_later(peer: QpiddPeer, on_bus: MakeHost) -> None:
+    """It is told of objects that have not changed for long, each once, after its locate request."""
+    start(peer, on_bus, 0.2, lamps=3)
+    with OldConsole(peer.url, LAMPS, OWN) as late:
+        # Several looks: what has not changed is not told again by itself.
+        time.sleep(1.0)
+        assert not late.got
+        locate(late)
+        until(late, 3)
+        time.sleep(1.0)
+        assert names(late) == {"lamp 0": 1, "lamp 1": 1, "lamp 2": 1}
+
+
+def test_who_looks_for_others(peer: QpiddPeer, on_bus: MakeHost) -> None:
+    """A locate request that means other agents, and one of our consoles, cost nobody a copy."""
+    start(peer, on_bus, 0.2)
+    with OldConsole(peer.url, LAMPS, OWN) as late:
+        locate(late, ["eq", "_vendor", ["quote", "other"]])
+        with Cluster(peer.url, security=Security(anonymous=True)) as ours:
+            ours.wait_for("o.host")
+        time.sleep(1.0)
+        assert not names(late)
+        locate(late)
+        until(late, 1)
+
+
+def test_at_most_once_in_an_interval(peer: QpiddPeer, on_bus: MakeHost) -> None:
+    """However many consoles come, and however often they ask."""
+    start(peer, on_bus, 1.0)
+    with OldConsole(peer.url, LAMPS, OWN) as late:
+        began = time.monotonic()
+        while time.monotonic() < began + 3.0:
+            locate(late)
+            time.sleep(0.01)
+        told = names(late)["lamp 0"]
+        passed = time.monotonic() - began
+        # The last request is not forgotten: it is served when its time has come.
+        while names(late)["lamp 0"] == told:
+            assert time.monotonic() < began + 20.0
+            time.sleep(0.01)
+    assert 1 <= told <= passed + 1
+
+
+@pytest.mark.parametrize(("bound", "value", "portion"), [("REPEATED", 2, 2), ("REPEATED_BYTES", 1, 1)])
+def test_some_at_a_time(
+    peer: QpiddPeer, on_bus: MakeHost, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, portion: int
+) -> None:
+    """What goes beyond the objects and bytes that a look may repeat comes with the next looks, each once."""
+    interval, lamps = 0.5, 5
+    start(peer, on_bus, interval, lamps)
+    monkeypatch.setattr(watch, bound, value)
+    with OldConsole(peer.url, LAMPS, OWN) as late:
+        began = time.monotonic()
+        locate(late)
+        while (told := len(names(late))) < lamps:
+            # One look may be under way when it is asked for.
+            assert told <= portion * (2 + (time.monotonic() - began) / interval)
+            assert time.monotonic() < began + 20.0
+            time.sleep(0.01)
+        passed = time.monotonic() - began
+        time.sleep(2 * interval)
+        assert set(names(late).values()) == {1}
+    assert passed >= (lamps / portion - 2) * interval
