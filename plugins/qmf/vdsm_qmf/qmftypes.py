@@ -60,6 +60,32 @@ def type_name(type_: Any) -> TypeName:
     return TypeName(type=kinds.pop() if len(kinds) == 1 else _common(kinds), unit=unit, low=low, high=high)
 
 
+def default_text(type_: str, default: Any) -> str | None:
+    """What a schema of the first QMF states as the default of an argument: text, whatever the type.
+
+    Consoles send it for an argument that nobody has given; of a truth value's they make one, the others they
+    leave as they are. So an empty text stands for what has no spelling.
+
+    :param default: `None` or `UNSET` if the verb only sees that the argument is absent
+    :returns: None if no text can say that, as for a truth value without a default
+    """
+    if default is None or default is msgspec.UNSET:
+        return None if type_ == BOOL else ""
+    if type_ == BOOL:
+        return "true" if default else "false"
+    return str(default) if type_ in (INT, FLOAT, STRING) else ""
+
+
+def takes_null(type_: Any) -> bool:
+    """Whether null is a value of a declared type."""
+    info = inspect.type_info(type_)
+    if isinstance(info, inspect.Metadata):
+        info = info.type
+    return isinstance(info, inspect.UnionType) and any(
+        isinstance(one, inspect.NoneType) for one in info.types
+    )
+
+
 def members(info: inspect.Type) -> list[inspect.Type]:
     """What data may be, a union taken apart and its "nothing" left out."""
     if isinstance(info, inspect.Metadata):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vdsm_bridge import Verb
+from vdsm_bridge import Param, Verb
 from vdsm_bridge.events import EventParams, Gap
 from vdsm_qmf import qmftypes
 from vdsm_qmf.forms import ABSENT, DATA, EVENT, EVENT_ID, EVENT_TIME, PREVIOUS, SEQ
@@ -45,6 +45,10 @@ class Property(msgspec.Struct, frozen=True, kw_only=True):
     statistic: bool = False
     #: "I" or "O" for an argument of a method.
     direction: str = ""
+    #: What consoles of the first QMF send for an argument that nobody has given; None: they insist on it.
+    default: str | None = None
+    #: Whether null is a value of its own; otherwise an optional argument that is null is absent.
+    nullable: bool = False
 
     def to_map(self) -> dict[str, Any]:
         """As QMFv2 tells it."""
@@ -80,6 +84,24 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
             "_arguments": [argument.to_map() for argument in self.arguments],
         }
 
+    def present(self, arguments: Mapping[str, Any], *, filled_in: bool) -> dict[str, Any]:
+        """The arguments of a call that are meant: an optional one that is null is absent.
+
+        :param filled_in: by a console that sends the stated default of what nobody has given
+        """
+        optional = {one.name: one for one in self.arguments if one.optional}
+        return {
+            name: value
+            for name, value in arguments.items()
+            if (one := optional.get(name)) is None or not _stands_for_nothing(value, one, filled_in=filled_in)
+        }
+
+
+def _stands_for_nothing(value: Any, argument: Property, *, filled_in: bool) -> bool:
+    if value is None:
+        return not argument.nullable
+    return filled_in and isinstance(value, str) and value == argument.default
+
 
 class SchemaClass(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A class of objects or of events."""
@@ -95,7 +117,8 @@ class SchemaClass(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @functools.cached_property
     def hash(self) -> uuid.UUID:
         """Changes exactly when the class does."""
-        told = [self.package, self.name, self.kind, self._body()]
+        defaults = [[one.default for one in method.arguments] for method in self.methods]
+        told = [self.package, self.name, self.kind, self._body(), defaults]
         digest = hashlib.md5(msgspec.json.encode(told, order="sorted"), usedforsecurity=False)
         return uuid.UUID(bytes=digest.digest())
 
@@ -108,6 +131,11 @@ class SchemaClass(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             "_type": self.kind,
             "_hash": self.hash,
         }
+
+    @functools.cached_property
+    def by_method(self) -> Mapping[str, Method]:
+        """Methods by their names."""
+        return {one.name: one for one in self.methods}
 
     def to_map(self) -> dict[str, Any]:
         """As QMFv2 tells it."""
@@ -148,6 +176,11 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def data_class(self, name: str) -> SchemaClass:
         """The class of a namespace. :raises KeyError: there is none"""
         return self._by_name[DATA, name]
+
+    def method(self, class_name: str, name: str) -> Method | None:
+        """A method of a namespace; None if there is none."""
+        found = self._by_name.get((DATA, class_name))
+        return None if found is None else found.by_method.get(name)
 
     def event_class(self, name: str) -> SchemaClass | None:
         """The class of an event."""
@@ -220,21 +253,32 @@ def _fields(type_: Any, *, statistic: bool = False) -> list[Property]:
 
 
 def _method(verb: Verb) -> Method:
-    arguments = [
-        Property(
-            name=param.name,
-            type=type_name(param.type),
-            doc=param.doc,
-            direction="I",
-            optional=not param.required,
-        )
-        for param in verb.params
-    ]
+    arguments = [_argument(verb, param) for param in verb.params]
     if verb.reply not in (None, type(None)):
         arguments.append(
             Property(name=result_name(verb), type=type_name(verb.reply), doc=verb.result_doc, direction="O")
         )
     return Method(name=verb.method, doc=verb.summary, arguments=tuple(arguments))
+
+
+def _argument(verb: Verb, param: Param) -> Property:
+    type_ = type_name(param.type)
+    # On an object the key need not be given: it is that of the object.
+    is_key = verb.on_object and param.name == verb.namespace.key
+    default = None
+    if is_key:
+        default = ""
+    elif not param.required:
+        default = qmftypes.default_text(type_.type, param.default)
+    return Property(
+        name=param.name,
+        type=type_,
+        doc=param.doc,
+        direction="I",
+        optional=is_key or not param.required,
+        default=default,
+        nullable=qmftypes.takes_null(param.type) and param.default is not None,
+    )
 
 
 def _event_class(params: type[EventParams]) -> SchemaClass:
@@ -287,6 +331,7 @@ def _agent_class() -> SchemaClass:
                         type=TypeName(type=qmftypes.MAP),
                         direction="I",
                         optional=True,
+                        default="",
                         doc="arguments of the verb by name",
                     ),
                     Property(
@@ -303,13 +348,19 @@ def _agent_class() -> SchemaClass:
                 arguments=(
                     Property(name="after", type=_WHOLE, direction="I", doc="number of the last known event"),
                     Property(
-                        name="most", type=_WHOLE, direction="I", optional=True, doc="events at the most"
+                        name="most",
+                        type=_WHOLE,
+                        direction="I",
+                        optional=True,
+                        default="",
+                        doc="events at the most",
                     ),
                     Property(
                         name="pattern",
                         type=_STRING,
                         direction="I",
                         optional=True,
+                        default="",
                         doc="ids of the wanted events, with *",
                     ),
                     Property(

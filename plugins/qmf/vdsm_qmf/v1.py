@@ -103,8 +103,14 @@ def response(sequence: int, schema: SchemaClass) -> bytes:
 
 def _method(method: Method) -> bytes:
     head = {"name": method.name, "argCount": len(method.arguments), "desc": method.doc}
-    arguments = ({**_common(one), "dir": one.direction} for one in method.arguments)
-    return _map(head) + b"".join(map(_map, arguments))
+    return _map(head) + b"".join(_map(_argument(one)) for one in method.arguments)
+
+
+def _argument(one: Property) -> dict[str, Any]:
+    told = {**_common(one), "dir": one.direction}
+    if one.default is not None:
+        told["default"] = one.default
+    return told
 
 
 def _property(one: Property) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Methods:
         """
         method, oid, arguments = _read(body)
         if "." in method:
-            return self._verb(Call(method, arguments), context)
+            return self._by_name(method, arguments, context)
         target = self._target(oid)
         if target == AGENT_CLASS:
             return self._own(method, arguments, context)
@@ -64,12 +64,24 @@ class Methods:
         if kind is None:
             raise NoSuchObject(name=target)
         name = f"{kind.name}.{method}"
+        arguments = self._present(kind.name, method, arguments, filled_in=True)
         verb = self._bridge.verbs.get(name)
         if verb is not None and verb.on_object and id_:
             if str(arguments.get(kind.key, id_)) != id_:
                 raise InvalidArgument(argument=kind.key, reason=f"the method is called on '{id_}'")
             arguments = {**arguments, kind.key: id_}
         return Call(name, arguments)
+
+    def _present(
+        self, class_name: str, method: str, arguments: dict[str, Any], *, filled_in: bool
+    ) -> dict[str, Any]:
+        found = self._schemas.current().method(class_name, method)
+        return arguments if found is None else found.present(arguments, filled_in=filled_in)
+
+    def _by_name(self, name: str, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+        class_name, _, method = name.partition(".")
+        given = self._present(class_name, method, arguments, filled_in=False)
+        return self._verb(Call(name, given), context)
 
     def _verb(self, call: Call, context: Context) -> dict[str, Any]:
         result = builtins(self._bridge.call(call.verb, call.arguments, context, text=True))
@@ -79,6 +91,7 @@ class Methods:
         return {result_name(verb) if verb is not None else "result": result}
 
     def _own(self, method: str, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+        arguments = self._present(AGENT_CLASS, method, arguments, filled_in=True)
         if method == _REPLAY:
             return self._replay.events(arguments)
         if method != _CALL:
@@ -88,7 +101,7 @@ class Methods:
             raise MissingArgument(argument="verb")
         if not isinstance(inner, dict):
             raise InvalidArgument(argument="arguments", reason="expected a structure")
-        return self._verb(Call(verb, inner), context)
+        return self._by_name(verb, inner, context)
 
 
 def _read(body: Any) -> tuple[str, Mapping[str, Any], dict[str, Any]]:
