@@ -49,7 +49,7 @@ class Act:
             how=identity.how,
             uid=msgspec.UNSET if identity.uid is None else identity.uid,
             binding=context.binding,
-            address=context.address[:_LONGEST],
+            address=(context.address or context.origin)[:_LONGEST],
             flow_id=context.flow_id[:_LONGEST],
             request_id=context.request_id[:_LONGEST],
             task=self.result.task_id if isinstance(self.result, TaskRef) else self.task,

@@ -40,12 +40,15 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     `deadline` is on `time.monotonic`'s clock, in seconds; None means the configured default.
     `flow_id` is the caller's tag for the log. The same `request_id` sent again gets the first result.
+    `address` is the network address of the caller's machine; empty where it is not known, as on a unix socket
+    or behind a broker. `origin` is what else the binding knows of where it came from, for the audit log.
     `waiting` bounds the calls of the binding that wait for something to happen; None is no bound.
     """
 
     identity: Identity = INTERNAL
     binding: str = "internal"
     address: str = ""
+    origin: str = ""
     flow_id: str = ""
     deadline: float | None = None
     request_id: str = ""

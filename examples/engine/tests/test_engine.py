@@ -161,6 +161,16 @@ def test_placing_spreads(engine: Engine) -> None:
     assert all(again[machine.id] == machine.host for machine in placed)
 
 
+def test_where_a_caller_is(engine: Engine, cluster: Cluster) -> None:
+    """Behind a broker nobody knows: an address for answers is none of a client."""
+    machine = engine.place(small("where"))
+    assert machine.definition.get("clientIp", "") == ""
+    (stats,) = cluster.call(machine.host, "VM.getStats", {"vmID": machine.id})
+    assert stats["clientIp"] == ""
+    capabilities = cluster.call(machine.host, "Host.getCapabilities")
+    assert (capabilities["lastClient"], capabilities["lastClientIface"]) == ("", "")
+
+
 def test_no_host_has_room(engine: Engine) -> None:
     """What fits nowhere is refused before any host is asked; what every host refuses, with their words."""
     with pytest.raises(EngineError, match="no host takes 'giant': none has room"):

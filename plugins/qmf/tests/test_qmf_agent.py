@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from proton import Message, decimal64
 
-from vdsm_bridge import Feature, Namespace, query
+from vdsm_bridge import Context, Feature, Namespace, query
 from vdsm_bridge.events import event_types
 from vdsm_bridge.testing import TestHost
 from vdsm_qmf import QmfBinding, message
@@ -308,6 +308,11 @@ class Extra(Namespace, name="Extra", plural="extras"):
         """Some number."""
         return 42
 
+    @query(since="1.0")
+    def whence(self, context: Context) -> list[str]:
+        """What is known of where the call came from."""
+        return [context.address, context.origin]
+
 
 class ExtraFeature(Feature):
     """The feature `extra`."""
@@ -339,8 +344,17 @@ def test_a_third_party_namespace_is_a_class(on_bus: MakeHost, console: Console) 
     cluster = console()
     cluster.wait_for("h")
     (told,) = cluster.schema("h", "Extra")
-    assert [method["_name"] for method in told["_methods"]] == ["answer"]
+    assert [method["_name"] for method in told["_methods"]] == ["answer", "whence"]
     assert cluster.call("h", "Extra.answer") == 42
+
+
+def test_where_a_caller_is(on_bus: MakeHost, broker: RabbitMQ) -> None:
+    """Behind a broker nobody knows the address of its machine; where answers go is for the audit log only."""
+    on_bus("h", verbs={"extra": ExtraFeature})
+    with Probe(broker.url) as probe:
+        probe.send({"_method_name": "Extra.whence"}, METHOD, to=AGENT, cid="1")
+        told = plain(probe.answer("1")["amqp-value"])["_arguments"]["result"]
+        assert told == ["", probe.reply_to]
 
 
 def test_epoch_grows(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ class Callers:
         return Context(
             identity=self.identify(request),
             binding="qmf",
-            address=request.reply_to,
+            # The broker is the other end of the connection; where the caller is, nobody says.
+            origin=request.reply_to,
             flow_id=_checked(request, forms.FLOW_ID),
             request_id=_checked(request, forms.REQUEST_ID),
             deadline=None if seconds is None else received + seconds,
