@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +14,17 @@ from vdsm_qmf.agent import deliveries
 from vdsm_qmf.agent.deliveries import DELAYS, QUIET, Deliveries
 from vdsm_qmf.bus.outbox import Outcome
 from vdsm_qmf.console import Cluster, Security
+from vdsm_qmf.testing import PASSWORD, RabbitMQ
 
 from .amqp_bytes import plain
 from .conftest import MakeHost
+from .probe import Probe
 from .qpidd_peer import QpiddPeer
 from .test_qmf_qpidd import OldConsole
 
 LAMP = "00000000-0000-4000-8000-000000000012"
 TRIES = 1 + len(DELAYS)
+EVENTS = ("qmf.default.topic", "agent.ind.event.vdsm.sample_switched.#")
 
 
 class Clock:
@@ -127,23 +132,75 @@ def test_after_a_quiet_time_events_are_repeated_again() -> None:
     assert broker.deliveries.given_up == 2
 
 
-def test_lost_on_the_way() -> None:
-    """With a connection that ended: nobody has refused them, they are sent again as often as it takes."""
+def test_unsent() -> None:
+    """What found no room, or no broker, has reached nobody: it is sent as often as it takes."""
     one = Deliveries(0, Clock())
     for _ in range(50):
         one.begin()
         for number in (1, 2):
             assert one.is_due(number)
             one.sent(number)
-        assert one.ended(1, Outcome.LOST)
-        assert one.ended(2, Outcome.LOST)
+        assert one.ready
+        assert one.ended(1, Outcome.UNSENT)
+        assert one.ended(2, Outcome.UNSENT)
         assert one.delay == 1.0
-    one.begin()
-    for number in (1, 2):
-        assert one.is_due(number)
-        one.sent(number)
-        one.ended(number, Outcome.TAKEN)
+    take(one, 1, 2)
     assert (one.confirmed, one.given_up) == (2, 0)
+
+
+def test_lost_with_their_connection() -> None:
+    """Sent again, all together at first; lost again and again, alone, since one of them may be why."""
+    one = Deliveries(0, Clock())
+    lose(one, 1, 2, 3)
+    assert one.ready
+    lose(one, 1, 2, 3)
+    for _ in range(TRIES - 2):
+        assert one.confirmed == 0
+        one.begin()
+        assert one.is_due(1)
+        one.sent(1)
+        assert not one.ready, "others wait for it"
+        one.ended(1, Outcome.LOST)
+    # The others were lost twice, and are given up with it.
+    assert one.ready
+    one.begin()
+    assert [one.is_due(number) for number in (1, 2, 3, 4)] == [False, False, False, True]
+    assert (one.confirmed, one.given_up) == (3, 3)
+
+
+def test_lost_soon_after_one_was_given_up() -> None:
+    """A connection that ends for another reason costs no event."""
+    one = Deliveries(0, Clock())
+    for _ in range(TRIES):
+        one.begin()
+        one.is_due(1)
+        one.sent(1)
+        one.ended(1, Outcome.REFUSED)
+    assert one.given_up == 1
+    lose(one, 2, 3)
+    assert one.ready
+    take(one, 2, 3)
+    assert (one.confirmed, one.given_up) == (3, 1)
+
+
+def lose(deliveries: Deliveries, *numbers: int) -> None:
+    """A round whose connection ends."""
+    deliveries.begin()
+    for number in numbers:
+        assert deliveries.is_due(number)
+        deliveries.sent(number)
+    for number in numbers:
+        assert deliveries.ended(number, Outcome.LOST)
+
+
+def take(deliveries: Deliveries, *numbers: int) -> None:
+    """A round that the broker takes."""
+    deliveries.begin()
+    for number in numbers:
+        assert deliveries.is_due(number)
+        deliveries.sent(number)
+    for number in numbers:
+        assert not deliveries.ended(number, Outcome.TAKEN) or number != numbers[-1]
 
 
 def test_what_is_on_its_way_is_not_sent_twice() -> None:
@@ -193,13 +250,12 @@ def switch(host: TestHost, times: int) -> None:
 def test_a_full_queue_of_another_console(on_bus: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """It costs the other consoles a few copies of one event; ours get each event once, in order."""
     monkeypatch.setattr(deliveries, "DELAYS", (0.05, 0.05, 0.1, 0.1))
-    events = ("qmf.default.topic", "agent.ind.event.vdsm.sample_switched.#")
     with QpiddPeer(queue=5) as peer:
         host = on_bus("full.host", url=peer.url, anonymous=True, access={"loopback": "admin"})
         host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
         with (
-            OldConsole(peer.url, events) as good,
-            OldConsole(peer.url, events, prefetch=0),
+            OldConsole(peer.url, EVENTS) as good,
+            OldConsole(peer.url, EVENTS, prefetch=0),
             Cluster(peer.url, security=Security(anonymous=True)) as ours,
         ):
             ours.wait_for("full.host")
@@ -224,11 +280,10 @@ def test_a_full_queue_of_another_console(on_bus: MakeHost, monkeypatch: pytest.M
 def test_a_queue_with_room_again(on_bus: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused is repeated until the queue has room; the events after it follow in their order."""
     monkeypatch.setattr(deliveries, "DELAYS", (1.0,) * 20)
-    events = ("qmf.default.topic", "agent.ind.event.vdsm.sample_switched.#")
     with QpiddPeer(queue=5) as peer:
         host = on_bus("full.host", url=peer.url, anonymous=True, access={"loopback": "admin"})
         host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
-        with OldConsole(peer.url, events) as good, OldConsole(peer.url, events, prefetch=0):
+        with OldConsole(peer.url, EVENTS) as good, OldConsole(peer.url, EVENTS, prefetch=0):
             switch(host, 8)
             wait_for_numbers(good, 8)
             peer.queue = 100
@@ -238,6 +293,62 @@ def test_a_queue_with_room_again(on_bus: MakeHost, monkeypatch: pytest.MonkeyPat
                 wait_for_numbers(good, len(seen) + 1)
         assert [seen.count(number) for number in numbers[:5]] == [1] * 5
         assert all(seen.count(number) <= 2 for number in numbers[6:])
+
+
+class OneFullQueue(RabbitMQ):
+    """A broker with a queue that takes three events and then refuses."""
+
+    def _write_files(self) -> None:
+        super()._write_files()
+        file = self.folder / "definitions.json"
+        document = json.loads(file.read_text())
+        limits = {"x-max-length": 3, "x-overflow": "reject-publish"}
+        queue = {"name": "full", "vhost": "/", "durable": True, "auto_delete": False, "arguments": limits}
+        document["queues"] = [queue]
+        document["bindings"] = [
+            {
+                "source": "qmf.default.topic",
+                "vhost": "/",
+                "destination": "full",
+                "destination_type": "queue",
+                "routing_key": EVENTS[1],
+                "arguments": {},
+            }
+        ]
+        file.write_text(json.dumps(document))
+
+
+@pytest.mark.slow
+def test_rabbitmq_with_a_full_queue(on_bus: MakeHost, tmp_path: Path) -> None:
+    """It ends the session instead of refusing: a host does not go on connecting and repeating."""
+    with OneFullQueue(tmp_path / "broker") as broker:
+        host = on_bus("full.host", url=broker.url, reconnect_most=0.2)
+        host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
+        with Probe(broker.url, EVENTS[1]) as good:
+            switch(host, 8)
+            end = time.monotonic() + 60.0
+            while host.agent._events._deliveries.given_up < 5:
+                assert time.monotonic() < end, numbers_of(good)
+                time.sleep(0.05)
+            # Longer than between two connections.
+            time.sleep(2.0)
+            seen, connections = numbers_of(good), host.agent.bus.connections
+            time.sleep(2.0)
+            assert (numbers_of(good), host.agent.bus.connections) == (seen, connections)
+        counts = {number: seen.count(number) for number in sorted(set(seen))}
+        assert list(counts.values())[:3] == [1, 1, 1]
+        assert len(counts) == 8
+        assert max(counts.values()) <= TRIES
+        with Cluster(broker.url, password=PASSWORD) as ours:
+            ours.wait_for("full.host")
+            with ours.events("|sample|switched", resume={"full.host": 0}) as stream:
+                read = [stream.next(20.0) for _ in range(8)]
+        assert [one.seq for one in read if one is not None] == list(counts)
+
+
+def numbers_of(probe: Probe) -> list[int]:
+    """As `copies`."""
+    return [plain(one["amqp-value"])[0]["_values"]["eventSeq"] for _, one in list(probe.got)]
 
 
 def wait_for_numbers(console: OldConsole, count: int) -> Any:

@@ -16,12 +16,14 @@ class Outcome(Enum):
     """What became of a message.
 
     A broker refuses a message for a reason of its own, such as a full queue, and may have put it into others
-    nevertheless. One that is lost waited too long, or its connection ended: whether it arrived is not known.
+    nevertheless. The connection of one that is lost ended: nobody knows whether it arrived, or whether it was
+    the reason. One that waited too long, or whose connection ended before its turn, was not sent.
     """
 
     TAKEN = "taken"
     REFUSED = "refused"
     LOST = "lost"
+    UNSENT = "unsent"
 
 
 #: Called once, when it is known what became of a message.
@@ -91,7 +93,7 @@ class Outbox:
         fresh = []
         for letter in letters:
             if letter.expires < now:
-                self.done(letter, Outcome.LOST)
+                self.done(letter, Outcome.UNSENT)
             else:
                 fresh.append(letter)
         return fresh
@@ -114,7 +116,7 @@ class Outbox:
             sure = [letter for letter in self._letters if letter.outcome is not None]
             self._letters = deque(letter for letter in self._letters if letter.outcome is None)
         for letter in sure:
-            self.done(letter, Outcome.LOST)
+            self.done(letter, Outcome.UNSENT)
 
     def close(self) -> None:
         """Take nothing more, and let nobody wait."""
@@ -127,7 +129,7 @@ class Outbox:
         with self._changed:
             letters, self._letters = self._letters, deque()
         for letter in letters:
-            self.done(letter, Outcome.LOST)
+            self.done(letter, Outcome.UNSENT)
 
     def _fits(self, letter: Letter) -> bool:
         # Sure ones are events, of which there may be any number: they leave room for answers.
