@@ -2,6 +2,7 @@
 
 `shape(bytes)` gives the sections of a message. A value is shown as `kind:value`; numbers of a kind are one
 kind whatever their width on the wire, as they are for every receiver (section 1.6 of AMQP 1.0).
+`v1_map` reads the maps of the first QMF.
 """
 
 from __future__ import annotations
@@ -156,3 +157,24 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     return value.value
+
+
+def str8(data: bytes, at: int) -> tuple[str, int]:
+    return data[at + 1 : at + 1 + data[at]].decode(), at + 1 + data[at]
+
+
+def v1_map(data: bytes, at: int) -> tuple[dict[str, Any], int]:
+    """A map of AMQP 0-10, read by its specification."""
+    size, count = struct.unpack_from(">II", data, at)
+    end, at, found = at + 4 + size, at + 8, {}
+    for _ in range(count):
+        name, at = str8(data, at)
+        code, at = data[at], at + 1
+        if code == 0x32:
+            found[name], at = struct.unpack_from(">Q", data, at)[0], at + 8
+        else:
+            assert code == 0x95
+            (length,) = struct.unpack_from(">H", data, at)
+            found[name], at = data[at + 2 : at + 2 + length].decode(), at + 2 + length
+    assert at == end
+    return found, at

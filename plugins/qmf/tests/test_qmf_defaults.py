@@ -14,10 +14,9 @@ from vdsm_bridge.testing import TestHost
 from vdsm_qmf.schema import build
 from vdsm_qmf.testing import RabbitMQ
 
-from .amqp_bytes import plain
+from .amqp_bytes import plain, v1_map
 from .conftest import MakeHost
 from .probe import Probe
-from .test_qmf_wire import v1_map
 
 AGENT = "vdsm:vdsmd:h"
 QUERY = {"qmf.opcode": "_query_request"}

@@ -18,9 +18,9 @@ from vdsm_qmf.testing import PASSWORD, RabbitMQ
 
 from .amqp_bytes import plain
 from .conftest import MakeHost
+from .old_console import OldConsole
 from .probe import Probe
 from .qpidd_peer import QpiddPeer
-from .test_qmf_qpidd import OldConsole
 
 LAMP = "00000000-0000-4000-8000-000000000012"
 TRIES = 1 + len(DELAYS)

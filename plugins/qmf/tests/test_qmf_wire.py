@@ -14,7 +14,7 @@ from proton import ulong
 from vdsm_bridge.testing import TestHost
 from vdsm_qmf.testing import RabbitMQ
 
-from .amqp_bytes import kinds, plain
+from .amqp_bytes import kinds, plain, v1_map
 from .conftest import MakeHost
 from .probe import Probe
 
@@ -293,27 +293,6 @@ def test_long_text_is_binary(probe: Probe, host: TestHost) -> None:
         body = {"_method_name": "Host.echo", "_arguments": {"message": "x" * size}}
         (part,) = ask(probe, "_method_request", body, f"echo-{size}")
         assert kinds(part["amqp-value"]) == {"_arguments": {"result": kind}}
-
-
-def str8(data: bytes, at: int) -> tuple[str, int]:
-    return data[at + 1 : at + 1 + data[at]].decode(), at + 1 + data[at]
-
-
-def v1_map(data: bytes, at: int) -> tuple[dict[str, Any], int]:
-    """A map of AMQP 0-10, read by its specification."""
-    size, count = struct.unpack_from(">II", data, at)
-    end, at, found = at + 4 + size, at + 8, {}
-    for _ in range(count):
-        name, at = str8(data, at)
-        code, at = data[at], at + 1
-        if code == 0x32:
-            found[name], at = struct.unpack_from(">Q", data, at)[0], at + 8
-        else:
-            assert code == 0x95
-            (length,) = struct.unpack_from(">H", data, at)
-            found[name], at = data[at + 2 : at + 2 + length].decode(), at + 2 + length
-    assert at == end
-    return found, at
 
 
 @pytest.mark.parametrize(("name", "kind"), [("Lamp", 1), ("sample_switched", 2)])
