@@ -34,7 +34,10 @@ class Binding(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Listen, and return once callers are served. Whatever this raises is shown as the plugin's error."""
+        """Listen, and return once callers are served. Whatever this raises is shown as the plugin's error.
+
+        After an error that can pass, such as an address in use, a new object is started later.
+        """
 
     @abstractmethod
     def stop(self, grace: float) -> None:

@@ -107,8 +107,8 @@ def _serve(loaded: Config, place: Path | None) -> int:
 
 
 def _serve_until(signals: Signals, loaded: Config, place: Path | None) -> int:
-    server = Server(loaded)
     presence = Presence(loaded.daemon.run_dir)
+    server = Server(loaded, plugin_changed=lambda: _update(presence, server))
     try:
         presence.claim()
     except ConfigError as error:
@@ -210,6 +210,15 @@ def _tell(
         presence.tell(outcome)
     except OSError as error:
         log.warning("Cannot write down what came of it: %s", error)
+    # One may have changed between the reading above and the writing.
+    _update(presence, server)
+
+
+def _update(presence: Presence, server: Server) -> None:
+    try:
+        presence.update(server.plugins)
+    except OSError as error:
+        log.warning("Cannot write down how the plugins are: %s", error)
 
 
 def _announce(server: Server) -> None:
@@ -217,7 +226,8 @@ def _announce(server: Server) -> None:
     addresses = [address for plugin in running for address in plugin.address]
     for plugin in server.plugins():
         if plugin.state == "failed":
-            log.error("Plugin %s does not run: %s", plugin.name, plugin.error)
+            again = "; it is tried again" if plugin.retrying else ""
+            log.error("Plugin %s does not run: %s%s", plugin.name, plugin.error, again)
     if not addresses:
         log.warning("No binding runs: nobody can call this host")
     log.info(

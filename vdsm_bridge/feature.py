@@ -31,7 +31,10 @@ PluginState = Literal["disabled", "failed", "running", "stopped"]
 
 
 class PluginInfo(Record, frozen=True):
-    """One plugin, as `Host.getPlugins` shows it."""
+    """One plugin, as `Host.getPlugins` shows it.
+
+    `retrying`: it has failed for a reason that can pass, and is started again in the background.
+    """
 
     name: str
     group: str
@@ -40,6 +43,7 @@ class PluginInfo(Record, frozen=True):
     version: str = ""
     error: str = ""
     address: list[str] = []
+    retrying: bool = False
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +78,11 @@ class Feature(ABC):
         """The objects whose decorated methods are the verbs. Called once, before `start`."""
 
     def start(self) -> None:  # noqa: B027 - most features have no work in the background
-        """Begin work in the background. The verbs can be called once this has returned."""
+        """Begin work in the background. The verbs can be called once this has returned.
+
+        What this waits for outside of the host has a bound of its own. After an error that can pass, such as
+        `Unavailable`, or a refusal of the system, such as an address in use, a new object is started later.
+        """
 
     def stop(self, grace: float) -> None:  # noqa: B027 - as above
         """End the work in the background within `grace` seconds. The verbs are gone already."""

@@ -9,13 +9,17 @@ from vdsm_core.events import EventParams
 
 
 class PluginChanged(EventParams, frozen=True):
-    """A plugin came up, went down or failed. The object is its name."""
+    """A plugin came up, went down or failed. The object is its name.
+
+    `retrying`: it has failed for a reason that can pass, and is started again in the background.
+    """
 
     component: ClassVar[str] = "host"
     operation: ClassVar[str] = "plugin"
     group: str
     state: PluginState
     error: str
+    retrying: bool = False
 
 
 class ConfigReloaded(EventParams, frozen=True):

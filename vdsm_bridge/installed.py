@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from vdsm_bridge.lifecycle import config_type, without_conflicts
+from vdsm_bridge.option_types import config_type, without_conflicts
 from vdsm_bridge.registry import Registry
 from vdsm_bridge.server import Server
 from vdsm_bridge.verb import Verb, collect

@@ -4,6 +4,9 @@ Hooks come first, then features, then bindings, so that nothing is served before
 they go in the opposite order. Starting and stopping have a bound each: a plugin that does not come back is
 reported and left alone. When the daemon ends, all of it together has one.
 
+A plugin that did not start for a reason that can pass is started again in the background, until it runs or
+fails for good; a reload, and the end of the daemon, end that. A start that comes to its end late counts.
+
 A feature whose options change is replaced: calls of its verbs wait meanwhile. What does not start with other
 options goes on with those that it had, and says so. A feature that is switched off takes its verbs away
 first, and has the time to finish the calls that it has begun.
@@ -21,12 +24,14 @@ from typing import Any, Final
 
 import msgspec
 
+from vdsm_bridge.attempts import Attempts, can_pass
 from vdsm_bridge.binding import Binding
 from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.budget import Budget
 from vdsm_bridge.feature import Feature, PluginInfo, PluginState, Runtime
+from vdsm_bridge.option_types import config_type, without_conflicts
 from vdsm_bridge.verb import Verb, collect
-from vdsm_core import deprecated, plugins
+from vdsm_core import deprecated
 from vdsm_core.bounded import bounded
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import PluginsMissing, VdsmError
@@ -37,6 +42,8 @@ log = logging.getLogger(__name__)
 _ORDER = (HOOKS, VERBS, BINDINGS)
 #: What a plugin is known by: group, name, target and distribution.
 _Place = tuple[str, str, str, str]
+#: What was started, and the verbs that it offers.
+_Started = tuple[Any, list[Verb]]
 #: The part of its time to stop that a feature gives to the calls that run.
 _FINISHING: Final = 0.5
 
@@ -61,6 +68,15 @@ class Plugin:
         #: The options that it ran with, while others are tried.
         self.former: Options | None = None
         self.instance: Any = None
+        #: The present attempts to start it, until it runs or fails for good.
+        self.attempts: Attempts[_Started] | None = None
+        #: It has failed, and is tried again in the background.
+        self.retrying = False
+
+    def give_up(self) -> None:
+        """Start it no more: what is still to come of its attempts is undone."""
+        if self.attempts is not None:
+            self.attempts.end()
 
     def address(self) -> list[str]:
         """Where it listens. A binding that is about to stop, or has a mistake there, listens nowhere."""
@@ -75,9 +91,9 @@ class Plugin:
             return []
 
     def trouble(self) -> str:
-        """What a binding that runs says against its own health; empty if all is well."""
+        """What a binding or feature that runs says against its own health; empty if all is well."""
         instance = self.instance
-        if self.state != "running" or not isinstance(instance, Binding):
+        if self.state != "running" or not isinstance(instance, Binding | Feature):
             return ""
         try:
             health = instance.health()
@@ -99,6 +115,7 @@ class Plugin:
             distribution=self.found.distribution,
             version=self.found.version,
             error=self.error or (self.trouble() if health else ""),
+            retrying=self.retrying,
             address=self.address(),
         )
 
@@ -133,6 +150,8 @@ class Lifecycle:
         self._next: list[Plugin] = []
         #: The version of each plugin whose code is in memory. Python cannot load another one over it.
         self._in_memory: dict[_Place, str] = {}
+        #: Held while plugins are changed: by the start, a reload, an attempt in the background, or the end.
+        self.changing = threading.RLock()
         # Held while a state changes and is told of, so that a snapshot is before or after that.
         self._turning = threading.Lock()
         #: Done once the daemon stops: no start is begun any more, or waited for.
@@ -244,6 +263,8 @@ class Lifecycle:
         """Do not wait for starts any more, and let no plugin be changed; the daemon is about to stop."""
         if not self._hurry.done():
             self._hurry.set_result(None)
+        for plugin in self._plugins:
+            plugin.give_up()
 
     def _go_on(self) -> None:
         if self._hurry.done():
@@ -251,7 +272,10 @@ class Lifecycle:
 
     def _drop_what_is_gone(self, runtime: Runtime) -> None:
         for plugin in reversed(self._plugins):
-            if plugin not in self._next and plugin.state == "running":
+            if plugin in self._next:
+                continue
+            plugin.give_up()
+            if plugin.state == "running":
                 log.info("Plugin %s (%s) is no longer installed", plugin.found.name, plugin.found.source)
                 self._stop(plugin, runtime, self._grace)
         self._plugins = self._next
@@ -295,38 +319,85 @@ class Lifecycle:
 
     def _start(self, plugin: Plugin, options: Options, runtime: Runtime, bridge: Bridge) -> None:
         found = plugin.found
+        attempts = plugin.attempts = Attempts(
+            f"start of {found.name}",
+            lambda: _bring_up(found, options, runtime, bridge),
+            self._start_timeout,
+            done=lambda started: self._came_up(plugin, attempts, options, started, runtime),
+            failed=lambda error: self._failed_again(plugin, attempts, error),
+        )
         try:
-            instance, verbs = bounded(
-                f"start of {found.name}",
-                lambda: _bring_up(found, options, runtime, bridge),
-                self._start_timeout,
-                late=lambda result: _take_down(found, result[0], runtime, self._grace),
-                hurry=self._hurry,
-            )
-            self._offer(found, instance, verbs, runtime)
+            self._serve(plugin, options, attempts.first(self._hurry), runtime)
         except Exception as error:
             # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
             reason = _reason(error)
             # What the plugin says itself needs no traceback; anything else is a bug, and does.
             trace = None if _tells(error) else error
             log.error("Plugin %s (%s) did not start: %s", found.name, found.group, reason, exc_info=trace)  # noqa: TRY400
-            self._did_not_start(plugin, reason, runtime, bridge)
-            return
+            self._did_not_start(plugin, error, runtime, bridge)
+
+    def _serve(self, plugin: Plugin, options: Options, started: _Started, runtime: Runtime) -> None:
+        instance, verbs = started
+        self._offer(plugin.found, instance, verbs, runtime)
         plugin.options, plugin.instance, plugin.unclean, plugin.former = options, instance, "", None
+        plugin.give_up()
         self._turn(plugin, "running", "")
         where = ", ".join(plugin.address())
-        log.info("Plugin %s runs%s", found.name, f" on {where}" if where else "")
+        log.info("Plugin %s runs%s", plugin.found.name, f" on {where}" if where else "")
 
-    def _did_not_start(self, plugin: Plugin, reason: str, runtime: Runtime, bridge: Bridge) -> None:
+    def _did_not_start(self, plugin: Plugin, error: Exception, runtime: Runtime, bridge: Bridge) -> None:
+        reason, attempts = _reason(error), plugin.attempts
         former, plugin.former = plugin.former, None
         if former is not None and not self._hurry.done():
             self._start(plugin, former, runtime, bridge)
             if plugin.state == "running":
+                if attempts is not None:
+                    attempts.end()
                 self._turn(plugin, "running", f"it goes on with its options of before: {reason}")
                 return
+            plugin.give_up()
+            plugin.attempts = attempts
         if plugin.found.group == VERBS:
             runtime.registry.remove(plugin.found.name)
-        self._turn(plugin, "failed", reason)
+        retrying = attempts is not None and can_pass(error) and not self._hurry.done()
+        self._turn(plugin, "failed", reason, retrying=retrying)
+        if attempts is not None and retrying:
+            log.info("Plugin %s is tried again in the background", plugin.found.name)
+            attempts.go_on()
+        else:
+            plugin.give_up()
+
+    def _came_up(
+        self,
+        plugin: Plugin,
+        attempts: Attempts[_Started],
+        options: Options,
+        started: _Started,
+        runtime: Runtime,
+    ) -> None:
+        """Take over what an attempt that nobody waited for has started; undo it if it is not wanted now."""
+        with self.changing:
+            if not attempts.over:
+                try:
+                    self._serve(plugin, options, started, runtime)
+                except VdsmError as error:
+                    self._failed_again(plugin, attempts, error)
+                return
+        try:
+            _take_down(plugin.found, started[0], runtime, self._grace)
+        except Exception:
+            # As for every stop: what cannot be undone is reported and left alone.
+            log.exception("The late start of plugin %s could not be undone", plugin.found.name)
+
+    def _failed_again(self, plugin: Plugin, attempts: Attempts[_Started], error: Exception) -> None:
+        with self.changing:
+            if attempts.over:
+                return
+            retrying = can_pass(error)
+            if not retrying:
+                attempts.end()
+            log.warning("Plugin %s did not start this time either: %s", plugin.found.name, _reason(error))
+            self._turn(plugin, "failed", _reason(error), retrying=retrying)
 
     def _offer(self, found: Found, instance: Any, verbs: Sequence[Verb], runtime: Runtime) -> None:
         if found.group != VERBS:
@@ -356,10 +427,10 @@ class Lifecycle:
         plugin.options, plugin.instance, plugin.unclean = None, None, reason
         self._turn(plugin, "stopped", reason)
 
-    def _turn(self, plugin: Plugin, state: PluginState, error: str) -> None:
+    def _turn(self, plugin: Plugin, state: PluginState, error: str, *, retrying: bool = False) -> None:
         with self._turning:
-            if (plugin.state, plugin.error) != (state, error):
-                plugin.state, plugin.error = state, error
+            if (plugin.state, plugin.error, plugin.retrying) != (state, error, retrying):
+                plugin.state, plugin.error, plugin.retrying = state, error, retrying
                 self._changed(plugin.info())
 
     def _end(self, found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
@@ -388,8 +459,7 @@ def _reason(error: Exception) -> str:
     return str(error) if _tells(error) else f"{type(error).__name__}: {error}"
 
 
-def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> tuple[Any, list[Verb]]:
-    """What was started, and the verbs that it offers."""
+def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> _Started:
     if found.group == HOOKS:
         runtime.hooks.register(found.name, found.loaded)
         return found.loaded, []
@@ -411,35 +481,3 @@ def _take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> N
     if found.group == VERBS and (left := runtime.registry.drain(found.name, grace * _FINISHING)):
         log.warning("Plugin %s stops while %d calls of its verbs run", found.name, left)
     instance.stop(max(0.0, end - time.monotonic()))
-
-
-def without_conflicts(found: Sequence[Found]) -> list[Found]:
-    """Plugins of all groups; those whose tables of options cannot be, or be shared, refused."""
-    owners: dict[str, tuple[type[Options], Found]] = {}
-    return [_with_own_options(each, owners) for each in plugins.refuse_shared_tables(found)]
-
-
-def _with_own_options(found: Found, owners: dict[str, tuple[type[Options], Found]]) -> Found:
-    config = config_type(found, ())
-    first, owner = (
-        owners.setdefault(found.name, (config, found)) if config is not Options else (config, found)
-    )
-    if "enabled" in config.__struct_fields__:
-        reason = "its option 'enabled' would be the switch that every plugin has"
-    elif first is not config:
-        reason = (
-            f"{owner.target} ({owner.source}) and {found.target} ({found.source}) "
-            f"have different options for one table [plugin.{found.name}]"
-        )
-    else:
-        return found
-    return msgspec.structs.replace(found, loaded=None, error=reason)
-
-
-def config_type(found: Found, known: Sequence[Found]) -> type[Options]:
-    """The type of a plugin's options. A name may stand in several groups; one of them owns the options."""
-    for candidate in (found, *(other for other in known if other.name == found.name)):
-        config = getattr(candidate.loaded, "Config", None)
-        if isinstance(config, type) and issubclass(config, Options) and config is not Options:
-            return config
-    return Options

@@ -74,7 +74,7 @@ def _list(options: argparse.Namespace) -> int:
     well = not switched_on.failures
     for plugin in everything.plugins:
         running = told.get((plugin.name, plugin.group))
-        state = f"{running.state}: {running.error}".removesuffix(": ") if running else "-"
+        state = _state(running, where=False) if running else "-"
         well = well and not (running and running.error)
         switch = "enabled"
         if not config.enabled(plugin.name):
@@ -141,9 +141,10 @@ def _told(config: Config) -> list[PluginInfo]:
     return outcome.plugins if outcome else []
 
 
-def _state(plugin: PluginInfo) -> str:
-    where = f" on {', '.join(plugin.address)}" if plugin.address else ""
-    return f"{plugin.state}{where}" + (f": {plugin.error}" if plugin.error else "")
+def _state(plugin: PluginInfo, *, where: bool = True) -> str:
+    place = f" on {', '.join(plugin.address)}" if where and plugin.address else ""
+    again = "; it is tried again" if plugin.retrying else ""
+    return f"{plugin.state}{place}" + (f": {plugin.error}{again}" if plugin.error else "")
 
 
 def _show_options(name: str, found: Installed, config: Config) -> None:

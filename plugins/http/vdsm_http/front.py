@@ -125,7 +125,8 @@ class Front:
         shared = self._listeners.get(where)
         if shared is not None:
             if any(other.name == site.name for other in shared.sites):
-                raise cannot_listen(where, os.strerror(errno.EADDRINUSE))
+                reason = os.strerror(errno.EADDRINUSE)
+                raise cannot_listen(where, reason) from OSError(errno.EADDRINUSE, reason)
             shared.add(site, guests)
             return shared
         listener = Listener(loop, listen(where, mode), self._capacity)
