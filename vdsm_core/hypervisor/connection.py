@@ -249,10 +249,10 @@ class Connection:
 
 
 def _status_of(connection: Any) -> ConnectionStatus:
+    # Without the version of QEMU: for that, libvirt starts each emulator the first time, for seconds.
     return ConnectionStatus(
         state="up",
         since=time.time(),
         libvirt_version=spelling.version(connection.getLibVersion()),
-        hypervisor_version=spelling.version(connection.getVersion()),
         driver=connection.getType(),
     )

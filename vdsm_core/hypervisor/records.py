@@ -25,7 +25,6 @@ class ConnectionStatus(Record, frozen=True, kw_only=True):
     reason: str = ""
     #: "x.y.z", of the libvirt that was reached last; empty before the first connection.
     libvirt_version: str = ""
-    hypervisor_version: str = ""
     #: libvirt's name of the driver, such as "QEMU" or "TEST"; empty before the first connection.
     driver: str = ""
 

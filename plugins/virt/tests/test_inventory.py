@@ -27,7 +27,7 @@ def bus():
 
 @pytest.fixture
 def inventory(bus):
-    return Inventory(bus)
+    return Inventory(bus, lambda: "libvirt thinks")
 
 
 def machine(vm_id="1", name="a", **members):
@@ -70,7 +70,9 @@ def test_what_is_not_there(inventory):
 def test_nothing_is_said_to_be_absent_before_all_is_known(inventory):
     """A machine that is not known yet may exist; one that is known is given."""
     inventory.add(machine("1"))
-    with pytest.raises(Recovering):
+    with pytest.raises(
+        Recovering, match="not known yet, since the daemon started: libvirt thinks; try again"
+    ):
         inventory.insist()
     with pytest.raises(Recovering):
         inventory.get("2")

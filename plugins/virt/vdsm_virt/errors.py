@@ -42,11 +42,11 @@ from vdsm_core.errors import (
 
 
 class Recovering(Unavailable):
-    """Libvirt has not told yet, since the daemon started, which machines there are."""
+    """Not all machines are known yet since the daemon started. Facts: `reason`, what is waited for."""
 
     slug = "recovering"
     code = 99
-    template = "The machines are not known yet: libvirt has not told them since the daemon started; try again"
+    template = "The machines are not known yet, since the daemon started: {reason}; try again"
 
 
 class NoSuchVM(NotFound):

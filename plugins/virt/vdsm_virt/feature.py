@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
@@ -21,6 +23,7 @@ from vdsm_virt.host_verbs import Host
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
 from vdsm_virt.launch import Launcher
+from vdsm_virt.listing import Listing
 from vdsm_virt.migration import Incoming, Migrations
 from vdsm_virt.migration.migrations import MigrationRules
 from vdsm_virt.records import Records
@@ -28,6 +31,13 @@ from vdsm_virt.scalars import patterned
 from vdsm_virt.stats import Statistics
 from vdsm_virt.vm_verbs import VM
 from vdsm_virt.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the start waits for the list of machines, which a libvirt that is well gives in milliseconds.
+_FIRST_LOOK: Final = 1.0
+#: Seconds that the stop waits for a comparison that runs.
+_LAST_LOOK: Final = 1.0
 
 MiBOption = Annotated[int, Meta(ge=0, le=67_108_864, extra_json_schema={"x-unit": "MiB"})]
 AtLeastOne = Annotated[int, Meta(ge=1, le=1_000)]
@@ -95,10 +105,14 @@ class Virt(Feature):
         hypervisor = runtime.hypervisor
         tree = Tree(runtime.root)
         self._keeper = Keeper()
-        self._inventory = Inventory(runtime.events)
+        self._comparer = Keeper("vm-comparer")
+        self._listing = Listing(hypervisor, runtime.config.hypervisor.call_deadline)
+        self._inventory = Inventory(runtime.events, self._listing.awaited)
         self._records = Records(hypervisor, self._inventory, self._keeper, runtime.root)
         self._watcher = Watcher(
             hypervisor=hypervisor,
+            listing=self._listing,
+            comparer=self._comparer,
             inventory=self._inventory,
             keeper=self._keeper,
             records=self._records,
@@ -184,8 +198,12 @@ class Virt(Feature):
         return [host, vm]
 
     def start(self) -> None:
-        """Listen, and read what machines there are. Works without a hypervisor, too: it may come later."""
+        """Listen, and begin to read what machines there are.
+
+        Neither waits for a hypervisor that is slow or away: until it answers, verbs say `recovering`.
+        """
         self._keeper.start()
+        self._comparer.start()
         self._sampler.start()
         status = VmStatusChanged
         self._taken_back = [
@@ -195,26 +213,49 @@ class Virt(Feature):
             ),
         ]
         if self.runtime.hypervisor.connected:
-            self._watcher.compare()
+            self._look_first()
+            self._facts.refresh_soon()
+
+    def _look_first(self) -> None:
+        """Read the machines in the background; a libvirt that is well has told them when this returns."""
+        looked = threading.Event()
+
+        def look() -> None:
+            try:
+                self._watcher.compare()
+            finally:
+                looked.set()
+
+        self._comparer.do("reading the machines", look)
+        if not looked.wait(_FIRST_LOOK):
+            log.warning(
+                "The machines are not known yet: %s; the host serves meanwhile", self._listing.awaited()
+            )
 
     def stop(self, grace: float) -> None:
         """Stop to listen. Machines run on."""
         for take_back in self._taken_back:
             take_back()
         self._taken_back = []
+        self._listing.end()
         self._migrations.stop(grace)
         self._sampler.stop()
         self._keeper.stop(grace)
+        # The list that it may be waiting for is used by nobody now.
+        self._comparer.stop(min(grace, _LAST_LOOK))
 
     def health(self) -> Health:
-        """Not well while the hypervisor is not reached."""
-        if self.runtime.hypervisor.connected:
-            return Health()
-        return Health(state="degraded", reason=self.runtime.hypervisor.status().reason)
+        """Not well while the hypervisor is not reached, or has not listed the machines yet."""
+        if not self.runtime.hypervisor.connected:
+            return Health(state="degraded", reason=self.runtime.hypervisor.status().reason)
+        if not self._inventory.is_complete:
+            return Health(state="degraded", reason=f"not all machines are known: {self._listing.awaited()}")
+        return Health()
 
     def _handle(self, event: HypervisorEvent) -> None:
         if isinstance(event, ConnectionBack):
             self._kinds.forget()
-            self._facts.refresh()
+            # In the background: asked for the first time, libvirt starts each emulator, for seconds.
+            self._facts.refresh_soon()
         self._watcher.handle(event)
         self._migrations.handle(event)

@@ -23,10 +23,12 @@ class Inventory:
     """Machines by id; each change of a status is published, in order.
 
     :param events: where to
+    :param awaited: says, as long as not all are known, what is waited for
     """
 
-    def __init__(self, events: EventBus) -> None:
+    def __init__(self, events: EventBus, awaited: Callable[[], str]) -> None:
         self._events = events
+        self._awaited = awaited
         self._changed = threading.Condition()
         self._machines: dict[str, Machine] = {}
         self._ids: dict[str, str] = {}
@@ -36,7 +38,14 @@ class Inventory:
 
     def complete(self) -> None:
         """From now on a machine that is not here does not exist."""
+        if not self._complete:
+            log.info("Libvirt has listed the machines: %d", len(self._machines))
         self._complete = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all machines are known."""
+        return self._complete
 
     def insist(self) -> None:
         """Refuse to answer for all machines before all are known: who misses one may start it elsewhere.
@@ -44,7 +53,7 @@ class Inventory:
         :raises Recovering: they are not
         """
         if not self._complete:
-            raise Recovering
+            raise Recovering(reason=self._awaited())
 
     def get(self, vm_id: str) -> Machine:
         """One machine.

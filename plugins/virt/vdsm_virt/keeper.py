@@ -17,9 +17,13 @@ Job = Callable[[], None]
 
 
 class Keeper:
-    """Runs jobs in the order of their times. A job under a key that waits already is not added again."""
+    """Runs jobs in the order of their times. A job under a key that waits already is not added again.
 
-    def __init__(self) -> None:
+    :param name: of its thread
+    """
+
+    def __init__(self, name: str = "vm-keeper") -> None:
+        self._name = name
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, int, str, Job]] = []
         self._keys: set[str] = set()
@@ -29,7 +33,7 @@ class Keeper:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="vm-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self, timeout: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -35,6 +35,7 @@ from vdsm_virt.events import Reconciled
 from vdsm_virt.happenings import events_of
 from vdsm_virt.inventory import Inventory
 from vdsm_virt.keeper import Keeper
+from vdsm_virt.listing import Listing
 from vdsm_virt.machine import MIGRATED, MISSING, NOT_ARRIVED, STATUS, Machine, exit_found, exit_of
 from vdsm_virt.records import Records
 
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 _replace = msgspec.structs.replace
 #: libvirt's word for a disk error in VDSM's.
 _IO_ERRORS: Final = {"enospc": "ENOSPC", "eperm": "EPERM", "eio": "EIO", "eother": "EOTHER"}
-#: Seconds until a comparison that failed is tried again.
+#: Seconds until the next comparison, where an event is about to solve what the last one could not.
 _AGAIN: Final = 5.0
 #: Times that a state is read anew because events came meanwhile.
 _MOST_READINGS: Final = 5
@@ -55,6 +56,7 @@ Cause = Literal["connection back", "events lost"]
 class Watcher:
     """Feeds the inventory.
 
+    :param comparer: runs the comparisons, which take as long as libvirt does
     :param compared: called when all machines have been read
     """
 
@@ -62,6 +64,8 @@ class Watcher:
         self,
         *,
         hypervisor: Hypervisor,
+        listing: Listing,
+        comparer: Keeper,
         inventory: Inventory,
         keeper: Keeper,
         records: Records,
@@ -69,6 +73,8 @@ class Watcher:
         compared: Callable[[], None] = lambda: None,
     ) -> None:
         self._hypervisor = hypervisor
+        self._listing = listing
+        self._comparer = comparer
         self._inventory = inventory
         self._keeper = keeper
         self._records = records
@@ -76,6 +82,10 @@ class Watcher:
         self._compared = compared
         # Comparisons and events come from different threads.
         self._lock = threading.Lock()
+        # Held for a whole comparison. The one above is free while libvirt is asked.
+        self._comparing = threading.Lock()
+        #: The domains that events were about since libvirt was asked: what it answers of them may be older.
+        self._touched: set[str] | None = None
         #: Counts the events about states: what was read before one is not taken over after it.
         self._heard = 0
         self._lifecycle: dict[LifecycleEvent, Callable[[DomainLifecycle], None]] = {
@@ -93,13 +103,15 @@ class Watcher:
     def handle(self, event: HypervisorEvent) -> None:
         """Take one event of the hypervisor's."""
         if isinstance(event, ConnectionBack | EventsLost):
-            self.compare("events lost" if isinstance(event, EventsLost) else "connection back")
+            self.compare_soon("events lost" if isinstance(event, EventsLost) else "connection back")
             return
         with self._lock:
             if isinstance(event, DomainEvent):
                 self._tell(event)
             if isinstance(event, DomainLifecycle):
                 self._heard += 1
+                if self._touched is not None:
+                    self._touched.add(event.uuid)
                 self._lifecycle[event.event](event)
             elif isinstance(event, DomainReboot):
                 self._inventory.update(event.uuid, _rebooted)
@@ -109,13 +121,20 @@ class Watcher:
             elif isinstance(event, _NEW_XML):
                 self._outdated(event.uuid)
 
+    def compare_soon(self, cause: Cause | None = None, after: float = 0.0) -> None:
+        """Compare in the background.
+
+        :param after: seconds
+        """
+        self._comparer.do(f"comparing with libvirt, {cause}", lambda: self.compare(cause), after)
+
     def compare(self, cause: Cause | None = None) -> None:
         """Read all domains and take over what is different; again later if libvirt does not answer.
 
         :param cause: why events were missed, to be told with what is different; None if nobody missed any
         """
         try:
-            with self._lock:
+            with self._comparing:
                 found = self._compare_all(cause)
                 if cause is not None:
                     self._events.publish(found)
@@ -123,24 +142,25 @@ class Watcher:
         except VdsmError as error:
             log.warning("Cannot compare the machines with libvirt's: %s", error)
             if self._hypervisor.connected:
-                again = f"comparing with libvirt, {cause}"
-                self._keeper.do(again, lambda: self.compare(cause), _AGAIN)
+                self.compare_soon(cause, self._listing.pause)
 
     def settle(self, vm_id: str) -> None:
         """Read the state of one machine, for when its event does not come.
 
         :raises VdsmError: libvirt does not tell
         """
+        self._settle(vm_id)
+
+    def _settle(self, vm_id: str) -> bool:
         for _ in range(_MOST_READINGS):
             heard = self._heard
             domain = self._hypervisor.domain(vm_id)
             with self._lock:
                 if heard == self._heard:
-                    self._compare_one(domain)
-                    return
+                    return self._compare_one(domain)
         # In such a storm of events, they have to wait for once.
         with self._lock:
-            self._compare_one(self._hypervisor.domain(vm_id))
+            return self._compare_one(self._hypervisor.domain(vm_id))
 
     def _tell(self, event: DomainEvent) -> None:
         machine = self._inventory.find(event.uuid)
@@ -149,13 +169,23 @@ class Watcher:
             self._events.publish(told, event.uuid)
 
     def _compare_all(self, cause: Cause | None) -> Reconciled:
-        before = {machine.id: machine for machine in self._inventory.all()}
-        domains = {domain.uuid: domain for domain in self._hypervisor.domains()}
-        changed = [domain.uuid for domain in domains.values() if self._compare_one(domain)]
-        for machine in before.values():
-            if machine.id not in domains and not machine.launching and not machine.missing:
-                self._gone(machine)
-                changed.append(machine.id)
+        with self._lock:
+            before = frozenset(machine.id for machine in self._inventory.all())
+            touched = self._touched = set()
+        try:
+            domains = {domain.uuid: domain for domain in self._listing.read()}
+        except VdsmError:
+            self._touched = None
+            raise
+        with self._lock:
+            self._touched = None
+            changed = [
+                domain.uuid
+                for domain in domains.values()
+                if domain.uuid not in touched and self._compare_one(domain)
+            ]
+            changed += self._drop(before - domains.keys() - touched)
+        changed += [vm_id for vm_id in sorted(touched) if self._settle_if_there(vm_id)]
         self._inventory.complete()
         return Reconciled(
             cause=cause or "connection back",
@@ -163,6 +193,21 @@ class Watcher:
             changed=[vm_id for vm_id in changed if vm_id in before and self._inventory.find(vm_id)],
             gone=[vm_id for vm_id in changed if vm_id in before and not self._inventory.find(vm_id)],
         )
+
+    def _drop(self, ids: Iterable[str]) -> list[str]:
+        """Give up the machines of these ids, which libvirt does not list; the ids of those that were here."""
+        dropped = []
+        for machine in map(self._inventory.find, sorted(ids)):
+            if machine is not None and not machine.launching and not machine.missing:
+                self._gone(machine)
+                dropped.append(machine.id)
+        return dropped
+
+    def _settle_if_there(self, vm_id: str) -> bool:
+        try:
+            return self._settle(vm_id)
+        except NoSuchDomain:
+            return False  # the event says so itself
 
     def _compare_one(self, domain: DomainState) -> bool:
         """Take over one domain; whether that changed anything."""
@@ -198,7 +243,7 @@ class Watcher:
             self._inventory.add(machine)
         except VMExists:
             # The name's former owner was renamed or undefined, and that event is still to come.
-            self._keeper.do("comparing with libvirt", self.compare, _AGAIN)
+            self.compare_soon(after=_AGAIN)
             return
         self._records.refresh_soon(domain.uuid)
 

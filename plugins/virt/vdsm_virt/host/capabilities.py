@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Final, TypedDict, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from vdsm_core.errors import VdsmError
 from vdsm_core.types import Record, Text2f, TextBool, TextInt, TextMiB, TextUint, TitleBool
 
 from . import cpu, dmi, hba, hypervisor, kernel, kvm, memory, numa, software
@@ -24,6 +26,7 @@ from .numa import NumaNode
 from .software import OsVersion, SoftwarePackageInfo
 from .tree import Tree
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -156,18 +159,45 @@ class HostFacts:
         self._promises = promises or Promises()
         self._lock = threading.Lock()
         self._fixed: _Fixed | None = None
+        self._beginning = threading.Lock()
+        self._refreshing = False
+        self._wanted = False
 
     def refresh(self) -> None:
         """Read anew what is kept: libvirt or the emulator may be another after a reconnect or an upgrade.
 
         libvirt can take many seconds to look at its emulators. Callers are served with the old facts
-        meanwhile, and afterwards, too, if this fails. Called at start, it spares the first caller the wait.
+        meanwhile, and afterwards, too, if this fails.
 
         :raises HypervisorUnavailable: libvirt is not there to be asked
         :raises HypervisorDeadline: libvirt does not answer
         """
         with self._lock:
             self._fixed = self._read()
+
+    def refresh_soon(self) -> None:
+        """Refresh on a thread that ends with that. At the start it spares the first caller the wait."""
+        with self._beginning:
+            self._wanted = True
+            if self._refreshing:
+                return
+            self._refreshing = True
+        threading.Thread(target=self._refresh, name="host-facts", daemon=True).start()
+
+    def _refresh(self) -> None:
+        while self._take_wish():
+            try:
+                self.refresh()
+            except VdsmError as error:
+                log.info("The capabilities of the host are read when they are asked for: %s", error)
+            except Exception:
+                # The first caller meets it, too, and gets an incident for it.
+                log.exception("Cannot read the capabilities of the host")
+
+    def _take_wish(self) -> bool:
+        with self._beginning:
+            self._refreshing, self._wanted = self._wanted, False
+            return self._refreshing
 
     def hardware(self) -> dmi.HardwareInformation:
         """DMI identity of the host."""
