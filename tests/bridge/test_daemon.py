@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,10 +33,10 @@ enabled = false
 class Daemon:
     """A running daemon and what it has said so far."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: str = CONFIG) -> None:
         self.config = folder / "vdsm.toml"
         self.log = folder / "log"
-        self.config.write_text(CONFIG.format(folder=folder))
+        self.config.write_text(config.format(folder=folder))
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "vdsm_bridge.daemon", "--config", str(self.config)]
             self.process = subprocess.Popen(command, stderr=log, stdout=log, cwd=folder)
@@ -52,6 +53,12 @@ class Daemon:
         """Send a signal."""
         self.process.send_signal(number)
 
+    def end(self) -> None:
+        """End it if it has not ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
@@ -61,9 +68,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         made.wait_for("Ready with")
         yield made
     finally:
-        if made.process.poll() is None:
-            made.process.kill()
-        made.process.wait(10)
+        made.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -97,6 +102,33 @@ def test_refuses_a_bad_configuration_and_goes_on(daemon: Daemon) -> None:
     daemon.config.write_text(good)
     daemon.signal(signal.SIGHUP)
     daemon.wait_for("The configuration was applied")
+
+
+def test_a_port_that_is_in_use_for_a_moment(tmp_path: Path) -> None:
+    """The daemon serves without that binding and says so; then the binding listens: nobody restarts it."""
+
+    def listing(config: Path) -> str:
+        command = [sys.executable, "-m", "vdsm_bridge.tool", "plugin", "list", "--config", str(config)]
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+        return next(line for line in lines.splitlines() if line.startswith("xmlrpc "))
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        table = f"[plugin.xmlrpc]\nport = {port}\n"
+        daemon = Daemon(tmp_path, CONFIG.replace("[plugin.xmlrpc]\nenabled = false\n", table))
+        try:
+            daemon.wait_for("Plugin xmlrpc does not run")
+            said = f"failed: Cannot listen on 127.0.0.1:{port}: Address already in use; it is tried again"
+            assert listing(daemon.config).endswith(said)
+            other.close()
+            daemon.wait_for(f"Plugin xmlrpc runs on http://127.0.0.1:{port}")
+            assert listing(daemon.config).endswith("running")
+            daemon.signal(signal.SIGTERM)
+            assert daemon.process.wait(10) == 0
+        finally:
+            daemon.end()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

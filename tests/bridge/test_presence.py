@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from vdsm_bridge import presence
+from vdsm_bridge.feature import PluginInfo
 from vdsm_bridge.presence import DaemonSilent, NoDaemon, Outcome, Presence
 from vdsm_core.errors import ConfigError
 
@@ -53,6 +55,19 @@ def test_a_daemon_is_found_while_it_lives(tmp_path: Path) -> None:
     mine.tell(outcome(1.0))
     assert presence.last_outcome(str(tmp_path)) == outcome(1.0)
     mine.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plugins_that_change_are_told(claimed: Presence, tmp_path: Path) -> None:
+    """After an outcome, and without being one; not before, when somebody may wait for it; nor at the end."""
+    now = [PluginInfo(name="stall", group="vdsm.bindings", state="running")]
+    claimed.update(lambda: now)
+    assert presence.last_outcome(str(tmp_path)) is None
+    claimed.tell(outcome(1.0))
+    claimed.update(lambda: now)
+    assert presence.last_outcome(str(tmp_path)) == msgspec.structs.replace(outcome(1.0), plugins=now)
+    claimed.release()
+    claimed.update(lambda: now)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -227,7 +227,7 @@ class Virt(Feature):
                 looked.set()
 
         self._comparer.do("reading the machines", look)
-        if not looked.wait(_FIRST_LOOK):
+        if not looked.wait(min(_FIRST_LOOK, self.runtime.config.daemon.start_timeout / 2)):
             log.warning(
                 "The machines are not known yet: %s; the host serves meanwhile", self._listing.awaited()
             )
