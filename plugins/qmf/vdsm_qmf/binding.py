@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from vdsm_bridge import Binding, Bridge, Health, Options
-from vdsm_qmf.agent import Agent, agent_name, next_epoch
-from vdsm_qmf.bus import Broker, BusSettings, Loop, Security, parse_url, read_password
-from vdsm_qmf.bus.security import BadBroker, choose_mechanisms
+from vdsm_qmf.errors import BadBroker
 from vdsm_qmf.options import QmfOptions
+
+if TYPE_CHECKING:
+    from vdsm_qmf.agent import Agent
+    from vdsm_qmf.bus import Loop
+
+__all__ = ["BadBroker", "QmfBinding"]
 
 
 class QmfBinding(Binding):
@@ -34,18 +38,10 @@ class QmfBinding(Binding):
         options: QmfOptions = self.config
         if not options.brokers:
             return
-        settings = bus_settings(options)
-        self._loop = Loop("qmf bus")
-        self._loop.start()
-        self._agent = Agent(
-            self.bridge,
-            options,
-            settings,
-            self._loop,
-            name=agent_name(options, self.bridge),
-            epoch=next_epoch(options.epoch_file),
-        )
-        self._agent.start()
+        # Proton and the agent are loaded on hosts that are on a bus only.
+        from vdsm_qmf.assembly import start_agent  # noqa: PLC0415 - 3 MiB of memory
+
+        self._loop, self._agent = start_agent(self.bridge, options)
 
     def stop(self, grace: float) -> None:
         """Answer what was asked, and leave the bus."""
@@ -68,37 +64,3 @@ class QmfBinding(Binding):
         if self._agent is None or self._agent.bus.is_up:
             return Health()
         return Health("degraded", self._agent.bus.trouble)
-
-
-def bus_settings(options: QmfOptions) -> BusSettings:
-    """What the options say of the bus.
-
-    :raises BadBroker: see `QmfBinding.start`
-    """
-    security = Security(
-        user=options.user,
-        password=read_password(options.password_file),
-        mechanisms=options.mechanisms,
-        anonymous=options.anonymous,
-        ca_file=options.ca_file,
-        cert_file=options.cert_file,
-        key_file=options.key_file,
-    )
-    return BusSettings(
-        brokers=tuple(_broker(url, security) for url in options.brokers),
-        security=security,
-        dialect=options.dialect,
-        outgoing=options.outgoing,
-        max_message=options.max_message,
-        idle_timeout=options.idle_timeout,
-        reconnect_first=options.reconnect_first,
-        reconnect_most=options.reconnect_most,
-    )
-
-
-def _broker(url: str, security: Security) -> Broker:
-    broker, password, _ = parse_url(url)
-    if password:
-        raise BadBroker(url=str(broker), reason="the password belongs into a file: option 'password_file'")
-    choose_mechanisms(broker, security)
-    return broker

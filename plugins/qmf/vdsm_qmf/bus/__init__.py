@@ -2,7 +2,8 @@
 
 from vdsm_qmf.bus.bus import Bus, BusSettings, Listener, Subscription
 from vdsm_qmf.bus.loop import Loop, Timer
-from vdsm_qmf.bus.security import BadBroker, Broker, Security, parse_url, read_password
+from vdsm_qmf.bus.security import Broker, Security, parse_url, read_password
+from vdsm_qmf.errors import BadBroker
 
 __all__ = [
     "BadBroker",

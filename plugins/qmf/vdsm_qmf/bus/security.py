@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from proton import SSL, Connection, SSLDomain, Transport
 
-from vdsm_bridge.errors import VdsmError
+from vdsm_qmf.errors import BadBroker
 
 ANONYMOUS: Final = "ANONYMOUS"
 PLAIN: Final = "PLAIN"
@@ -21,14 +21,6 @@ MECHANISMS: Final = (EXTERNAL, *SCRAM, PLAIN, ANONYMOUS)
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "localhost.localdomain"})
-
-
-class BadBroker(VdsmError):
-    """A broker's URL, or how one proves oneself to it, cannot be used. Facts: `url`, `reason`."""
-
-    slug = "bad-broker"
-    code = 101
-    template = "Cannot use the broker {url}: {reason}"
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,10 +10,11 @@
 """
 
 from vdsm_bridge.transport import CallRefused, TransportError, Unreachable
-from vdsm_qmf.bus.security import BadBroker, Security
+from vdsm_qmf.bus.security import Security
 from vdsm_qmf.console.cluster import Cluster
 from vdsm_qmf.console.model import ClusterEvent, Host, HostChange, Result
 from vdsm_qmf.console.stream import EventStream
+from vdsm_qmf.errors import BadBroker
 
 __all__ = [
     "BadBroker",
