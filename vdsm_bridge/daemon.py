@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final, Self
 
+from vdsm_bridge.allocator import give_back, share_one_arena
 from vdsm_bridge.console import add_version
 from vdsm_bridge.context import FlowFilter
 from vdsm_bridge.floods import FloodFilter
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: the exit code: 0 stopped on request, 1 could not start (standard error says why)
     """
     options = parser().parse_args(arguments)
+    share_one_arena()
     try:
         loaded = config.load(options.config)
     except ConfigError as error:
@@ -152,6 +154,7 @@ def _start(server: Server, presence: Presence, place: Path | None) -> bool:
     spare_the_heap()
     _tell(presence, server, place, began, "", waiting=[])
     notify("READY=1")
+    give_back()
     return True
 
 

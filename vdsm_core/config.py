@@ -6,7 +6,6 @@ single keys of an earlier one. An ordinary user's files lie below the XDG folder
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from pathlib import Path
@@ -286,6 +285,8 @@ def _keys(type_: Any) -> list[str]:
 
 
 def _meant(key: str, known: list[str]) -> str:
+    import difflib  # noqa: PLC0415 - for mistakes only
+
     alike = difflib.get_close_matches(key, known, 1)
     return f"; did you mean '{alike[0]}'?" if alike else ""
 
