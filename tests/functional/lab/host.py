@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,7 @@ PROGRAMS = (
     "qemu-system-x86_64",
     "qemu-img",
     "ip",
+    "nsenter",
     "unshare",
     "busybox",
     "cpio",
@@ -51,6 +53,14 @@ cgroup_controllers = []
 stdio_handler = "file"
 dynamic_ownership = 0
 remember_owner = 0
+"""
+#: Stands in for a QEMU that takes its time to start.
+HOLD = """\
+#!/bin/sh
+: >{root}/asked
+until [ -e {root}/go ]; do sleep 0.1; done
+export QEMU_MODULE_DIR={modules}
+exec {real} -L /usr/share/qemu "$@"
 """
 
 
@@ -141,15 +151,16 @@ class LabHost:
         """A process that is in its network namespace."""
         return self._keeper.pid
 
-    def start(self, within: float = 30.0) -> None:
+    def start(self, within: float = 30.0, *, question: str = "version") -> None:
         """Start libvirtd and wait until it answers.
 
         :param within: seconds
+        :param question: what virsh asks; to answer the usual one, libvirtd examines its emulators
         :raises Unusable: it does not
         """
         self._tell("start")
         deadline = time.monotonic() + within
-        while (answer := self._virsh("version")).returncode:
+        while (answer := self._virsh(question)).returncode:
             if time.monotonic() > deadline:
                 raise Unusable(f"libvirtd does not answer: {answer.stderr.strip()}\n{self.log()}")
             time.sleep(0.1)
@@ -157,6 +168,23 @@ class LabHost:
     def stop(self, *, abruptly: bool = False) -> None:
         """End libvirtd by SIGTERM, or `abruptly` by SIGKILL. Guests run on."""
         self._tell("kill" if abruptly else "stop")
+
+    def hold_emulators(self) -> Callable[[], bool]:
+        """Let each QEMU that is started wait for the file `go` in the lab's folder.
+
+        :returns: tells whether one has been started
+        """
+        # Started by another path, QEMU looks for its modules beside that.
+        modules = next((str(file.parent) for file in Path("/usr/lib").glob("*/qemu/accel-*.so")), "")
+        for path in Path("/usr/bin").glob("qemu-system-*"):
+            real, script = self.root / f"real-{path.name}", self.root / f"hold-{path.name}"
+            real.touch()
+            script.write_text(HOLD.format(root=self.root, real=real, modules=modules))
+            script.chmod(0o755)
+            mounts = f"mount --bind {path} {real} && mount --bind {script} {path}"
+            target = ["--target", str(self.namespaces), "--mount"]
+            subprocess.run(["nsenter", *target, "sh", "-c", mounts], check=True)
+        return (self.root / "asked").exists
 
     def virsh(self, *arguments: str) -> str:
         """What virsh(1) prints.
