@@ -34,6 +34,13 @@ class StartStopTimeout(VdsmError):
     slug = "plugin-timeout"
     template = "The {what} did not come to its end within {seconds:.1f} s"
     interrupted = False
+    #: What does the work.
+    thread: threading.Thread | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the same work would fail again: it still goes on, or computes without an end."""
+        return self.interrupted or (self.thread is not None and self.thread.is_alive())
 
 
 class GivenUp(VdsmError):
@@ -73,6 +80,7 @@ def bounded(
         if hurry is not None and hurry.done():
             raise GivenUp(what=what)
         error = StartStopTimeout(what=what, seconds=seconds)
+        error.thread = thread
         if _computed(thread) > _LOOPS * seconds:
             error.interrupted = _interrupt(thread, what)
         raise error

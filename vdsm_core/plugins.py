@@ -44,8 +44,13 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     loaded: Any = None
     error: str = ""
-    #: Its import has not come to an end; the next one would wait for that.
-    hangs: bool = False
+    #: Why its import was not waited for any longer.
+    late: StartStopTimeout | None = None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether its import still goes on, so that the next one would wait for that."""
+        return self.late is not None and self.late.hopeless
 
     @property
     def source(self) -> str:
@@ -70,9 +75,9 @@ def discover(group: str, seconds: float = _IMPORT) -> list[Found]:
     found = [_suitable(_found(group, extension.entry_point, extension.plugin)) for extension in manager]
     for entry_point, error in failures:
         log.error("Plugin %s of group %s cannot be loaded", entry_point.name, group, exc_info=error)
-        hangs = isinstance(error, StartStopTimeout)
-        reason = str(error) if hangs else f"{type(error).__name__}: {error}"
-        found.append(_found(group, entry_point, None, error=reason, hangs=hangs))
+        late = error if isinstance(error, StartStopTimeout) else None
+        reason = str(error) if late else f"{type(error).__name__}: {error}"
+        found.append(_found(group, entry_point, None, error=reason, late=late))
     return sorted(_refuse_doubles(found), key=lambda plugin: (plugin.name, plugin.distribution))
 
 
@@ -90,7 +95,8 @@ class Discovery:
     def __call__(self, group: str) -> list[Found]:
         """Every plugin of a group that is installed now. What could not be loaded is tried again.
 
-        What hangs is not, until something else is installed or removed.
+        What hangs is not before it has come to its end, and what computes without an end not before
+        something else is installed or removed.
         """
         if self._path.refresh():
             self._known.clear()
@@ -127,7 +133,9 @@ class _Manager(ExtensionManager):  # type: ignore[misc]  # stevedore has no type
             raise ImportError(f"{type(error).__name__}: {error}") from error
 
 
-def _found(group: str, entry_point: Any, loaded: Any, *, error: str = "", hangs: bool = False) -> Found:
+def _found(
+    group: str, entry_point: Any, loaded: Any, *, error: str = "", late: StartStopTimeout | None = None
+) -> Found:
     distribution = getattr(entry_point, "dist", None)
     return Found(
         group=group,
@@ -137,7 +145,7 @@ def _found(group: str, entry_point: Any, loaded: Any, *, error: str = "", hangs:
         version=distribution.version if distribution is not None else "",
         loaded=loaded,
         error=error,
-        hangs=hangs,
+        late=late,
     )
 
 

@@ -140,6 +140,26 @@ def test_an_import_that_hangs(distribute: Callable[..., None], monkeypatch: pyte
     assert len(looks) == 2
 
 
+def test_an_import_that_took_too_long_once(
+    distribute: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it waited for has come: the next look finds the plugin, and nobody restarts the process."""
+    monkeypatch.setattr(plugins, "discover", lambda group: discover(group, 0.3))
+    find = plugins.Discovery()
+    go = tmp_path / "go"
+    waiting = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nclass Lamp: pass"
+    distribute("lamp-a", "a", waiting)
+    (hung,) = find(GROUP)
+    assert hung.hangs
+    assert find(GROUP) == [hung]
+    go.touch()
+    assert hung.late is not None
+    assert hung.late.thread is not None
+    hung.late.thread.join(10)
+    (well,) = find(GROUP)
+    assert (well.error, well.loaded.__name__) == ("", "Lamp")
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [
