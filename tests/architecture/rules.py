@@ -110,6 +110,7 @@ WALL_CLOCK = {
     "vdsm_core/hypervisor/sampler.py": "when a sample was taken, shown beside the monotonic time",
     "vdsm_core/events/bus.py": "when an event happened, kept and shown",
     "vdsm_core/events/journal.py": "age of events that outlives the daemon; a number beyond all others",
+    "vdsm_core/work/table.py": "when a task began and ended, kept and shown",
     "vdsm_core/tasks.py": "when a task began and ended, kept and shown",
     "vdsm_core/database.py": "the name of a file that is set aside",
     "vdsm_bridge/ledger.py": "age of request ids that outlives the daemon",

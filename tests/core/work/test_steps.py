@@ -1,0 +1,238 @@
+"""Steps of a task, with a daemon that is killed before, in and after each of them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from vdsm_core.errors import Conflict
+from vdsm_core.events import EventBus
+from vdsm_core.state import StateStore
+from vdsm_core.work.engine import Engine
+from vdsm_core.work.locks import LongWork
+from vdsm_core.work.record import TaskRecord
+from vdsm_core.work.references import Reference, exclusive
+from vdsm_core.work.steps import Plan, Progress, Step, nothing
+
+from .test_locks import until
+
+#: One daemon: it begins or goes on with a task of three steps, and is killed at a place of its choice.
+DAEMON = textwrap.dedent("""
+    import os, signal, sys, time
+    from pathlib import Path
+    from vdsm_core.events import EventBus, Journal
+    from vdsm_core.state import MEMORY, StateStore
+    from vdsm_core.work.engine import Engine
+    from vdsm_core.work.steps import Plan, Step
+
+    folder, kill, way = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+    def at(place):
+        with (folder / "trace").open("a") as trace:
+            trace.write(place + "\\n")
+        if place == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def step(number):
+        def do(progress):
+            at(f"before {number}")
+            (folder / f"half {number}").touch()
+            at(f"in {number}")
+            (folder / f"done {number}").touch()
+            at(f"after {number}")
+
+        def undo(progress):
+            at(f"undoing {number}")
+            (folder / f"half {number}").unlink(missing_ok=True)
+            (folder / f"done {number}").unlink(missing_ok=True)
+            at(f"undone {number}")
+
+        return Step(name=f"step {number}", do=do, undo=undo, repeatable=way == "repeat")
+
+    plan = Plan(steps=tuple(step(number) for number in range(3)))
+    state = StateStore(str(folder / "state.sqlite"))
+    state.open()
+    events = EventBus(Journal(MEMORY, most_bytes=10**6, keep=100.0))
+    events.start()
+    engine = Engine(state, events)
+    engine.start()
+    engine.resume(lambda record: plan)
+    if not engine.tasks.all():
+        engine.tasks.submit("Sample.do", "joe", "{}", plan)
+    end = time.monotonic() + 20
+    while not engine.tasks.all()[0].done and time.monotonic() < end:
+        time.sleep(0.002)
+    record = engine.tasks.all()[0]
+    print(record.state, record.slug or "-", record.message, sep="|")
+    engine.stop(1.0)
+    events.stop()
+    state.close()
+""")
+PLACES = [f"{where} {number}" for number in range(3) for where in ("before", "in", "after")]
+
+
+def life(folder: Path, kill: str, way: str) -> tuple[int, str]:
+    """Run one daemon to its end, natural or not. Return its exit status and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMON, str(folder), kill, way],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout.strip()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_killed_in_a_step_that_can_be_undone(tmp_path: Path, place: str) -> None:
+    """The next daemon undoes what was done, last step first, and the task says where it stood."""
+    assert life(tmp_path, place, "undo")[0] == -signal.SIGKILL
+    status, printed = life(tmp_path, "", "undo")
+    assert status == 0
+    number = int(place.split()[1])
+    state, slug, message = printed.split("|")
+    assert (state, slug) == ("failed", "task-interrupted")
+    assert f"it stood in 'step {number}', step {number + 1} of 3" in message
+    assert not [*tmp_path.glob("half *"), *tmp_path.glob("done *")]
+    trace = (tmp_path / "trace").read_text().splitlines()
+    undone = [line for line in trace if line.startswith("undone")]
+    assert undone == [f"undone {each}" for each in range(number, -1, -1)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_killed_in_a_step_that_can_be_repeated(tmp_path: Path, place: str) -> None:
+    """The next daemon does that step again, and none before it."""
+    assert life(tmp_path, place, "repeat")[0] == -signal.SIGKILL
+    status, printed = life(tmp_path, "", "repeat")
+    assert (status, printed.split("|")[0]) == (0, "finished")
+    number = int(place.split()[1])
+    trace = (tmp_path / "trace").read_text().splitlines()
+    begun = [int(line.split()[1]) for line in trace if line.startswith("before")]
+    assert begun == sorted([*range(3), number])
+    assert len([*tmp_path.glob("done *")]) == 3
+
+
+@pytest.mark.parametrize("place", ["undoing 1", "undone 1", "undoing 0", "undone 0"])
+def test_killed_while_undoing(tmp_path: Path, place: str) -> None:
+    """Undoing goes on where it was; a step whose undoing was over is not undone again."""
+    assert life(tmp_path, "in 1", "undo")[0] == -signal.SIGKILL
+    assert life(tmp_path, place, "undo")[0] == -signal.SIGKILL
+    status, printed = life(tmp_path, "", "undo")
+    assert (status, printed.split("|")[:2]) == (0, ["failed", "task-interrupted"])
+    assert not [*tmp_path.glob("half *"), *tmp_path.glob("done *")]
+    trace = (tmp_path / "trace").read_text().splitlines()
+    assert trace.count("undoing 1") == (1 if place.endswith("0") else 2)
+
+
+def ended(engine: Engine, task_id: str) -> TaskRecord:
+    """The record of a task that has come to its end."""
+    until(lambda: engine.tasks.get(task_id).done)
+    return engine.tasks.get(task_id)
+
+
+def test_a_step_that_fails(store: StateStore, bus: EventBus) -> None:
+    """What was done before is undone, the failed step included; what cannot be is named."""
+    calls: list[str] = []
+
+    def undo(name: str) -> object:
+        def run(_: Progress) -> None:
+            calls.append(name)
+            if name == "c":
+                raise Conflict(reason="stuck")
+
+        return run
+
+    def fail(_: Progress) -> None:
+        raise Conflict(reason="the last step fails")
+
+    steps = (
+        Step(name="a", do=nothing, undo=undo("a")),  # type: ignore[arg-type]
+        Step(name="b", do=nothing),
+        Step(name="c", do=nothing, undo=undo("c")),  # type: ignore[arg-type]
+        Step(name="look", do=nothing, undo=nothing),
+        Step(name="d", do=fail, undo=undo("d")),  # type: ignore[arg-type]
+    )
+    engine = Engine(store, bus)
+    engine.start()
+    engine.resume(lambda _: None)
+    record = ended(engine, engine.tasks.submit("v", "o", "{}", Plan(steps=steps)))
+    engine.stop(4.0)
+    assert calls == ["d", "c", "a"]
+    assert (record.state, record.slug, record.left) == ("failed", "conflict", ("c", "b"))
+    assert record.message == "Cannot carry out the request: the last step fails. Not undone: 'c', 'b'"
+
+
+class Lamp(Reference):
+    """A lamp."""
+
+
+def test_a_task_holds_its_locks(store: StateStore, bus: EventBus) -> None:
+    """From its start to its end; a second task on the object waits, verbs that go on beside it do not."""
+    engine = Engine(store, bus)
+    engine.start()
+    engine.resume(lambda _: None)
+    order: list[str] = []
+
+    def plan(name: str) -> Plan:
+        def do(progress: Progress) -> str:
+            order.append(f"{name} begins")
+            progress.sleep(0.05)
+            order.append(f"{name} ends")
+            return "null"
+
+        return Plan(
+            steps=(Step(name="one", do=do), Step(name="two", do=do)),
+            locks=(exclusive(Lamp("1")),),
+            others=LongWork(beside=frozenset({"Lamp.dim"})),
+        )
+
+    first = engine.tasks.submit("Lamp.burn", "o", "{}", plan("first"))
+    second = engine.tasks.submit("Lamp.burn", "o", "{}", plan("second"))
+    with engine.locks.holding([exclusive(Lamp("1"))], "Lamp.dim"):
+        assert engine.tasks.get(second).state == "queued"
+    stopped = engine.tasks.submit("Lamp.burn", "o", "{}", plan("third"))
+    engine.tasks.abort(stopped)
+    assert engine.tasks.get(stopped).state == "recovered", "it waited for its turn, and is over at once"
+    for task_id in (first, second):
+        assert ended(engine, task_id).state == "finished"
+    assert order == [f"{name} {what}" for name in ("first", "second") for what in ("begins", "ends") * 2]
+    until(lambda: not engine.locks.snapshot())
+    engine.stop(4.0)
+
+
+def test_what_a_step_remembers(store: StateStore, bus: EventBus) -> None:
+    """Later steps find it, and it is kept with the task."""
+
+    def first(progress: Progress) -> None:
+        progress.memory["size"] = 7
+
+    def second(progress: Progress) -> str:
+        return msgspec.json.encode(progress.memory["size"] + 1).decode()
+
+    engine = Engine(store, bus)
+    engine.start()
+    engine.resume(lambda _: None)
+    steps = (Step(name="a", do=first), Step(name="b", do=second))
+    assert ended(engine, engine.tasks.submit("v", "o", "{}", Plan(steps=steps))).result == "8"
+    engine.stop(4.0)
+
+
+def test_long_work_delays_no_short_work(store: StateStore, bus: EventBus) -> None:
+    """Ten tasks of hours leave a task of a second its thread."""
+    engine = Engine(store, bus, short=2, long=2)
+    engine.start()
+    engine.resume(lambda _: None)
+    long = Plan(steps=(Step(name="copy", do=lambda progress: progress.sleep(30)),), queue="long")
+    copies = [engine.tasks.submit("Volume.copy", "o", "{}", long) for _ in range(10)]
+    quick = engine.tasks.submit("v", "o", "{}", Plan(steps=(Step(name="quick", do=lambda _: "1"),)))
+    assert ended(engine, quick).state == "finished"
+    for task_id in copies:
+        engine.tasks.abort(task_id)
+    assert {ended(engine, task_id).state for task_id in copies} == {"recovered"}
+    engine.stop(4.0)

@@ -1,0 +1,310 @@
+"""Locks on objects: several at once, all or none, in order of arrival.
+
+Work asks for all its locks in one request, and holds all of them or none. A request is granted when nobody
+holds what it wants and no earlier request waits for it: so no two works can wait for each other, and none is
+passed over for ever. Work that preempts (destroy) is granted at once, beside whoever holds the object; nobody
+else gets it until both are over. There is no lock timeout: a call waits until its own deadline, and then gets
+to know its place in the queue and who holds the object.
+
+Long work says which verbs go on beside it, as cancelling does, and which are refused while it runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from vdsm_core.errors import QueueDeadline, VdsmError
+from vdsm_core.work.references import Lock, Reference, in_order
+
+
+class WaitingCall(msgspec.Struct, frozen=True, rename="camel"):
+    """One call on an object.
+
+    `place` 0 runs now, 1 is next. `seconds` since it came, or for place 0 since it runs.
+    """
+
+    lane: str
+    call: str
+    place: int
+    seconds: float
+
+
+class LongWork(msgspec.Struct, frozen=True, kw_only=True):
+    """What other verbs may do while long work holds its locks.
+
+    :ivar beside: names of the verbs that do not wait for it
+    :ivar refuses: called with the name of a verb that is not beside it; returns the error that it gets, or
+        None: it waits
+    :ivar cancel: asks the work to end, for work that preempts it; returns at once
+    """
+
+    beside: frozenset[str] = frozenset()
+    refuses: Callable[[str], VdsmError | None] = lambda _verb: None
+    cancel: Callable[[], None] | None = None
+
+
+class Hold:
+    """The locks of one work: asked for, then held, then given back.
+
+    :ivar label: the work, for whoever waits behind it
+    :ivar granted_at: when it got them, on the clock of the table; None as long as it waits
+    """
+
+    __slots__ = (
+        "arrived",
+        "granted_at",
+        "kept",
+        "label",
+        "locks",
+        "long",
+        "number",
+        "on_grant",
+        "over",
+        "preempts",
+        "verb",
+    )
+
+    def __init__(self, locks: tuple[Lock, ...], verb: str, arrived: float) -> None:
+        self.locks = locks
+        self.verb = verb
+        self.label = verb
+        self.arrived = arrived
+        self.granted_at: float | None = None
+        self.long: LongWork | None = None
+        self.preempts = False
+        self.on_grant: Callable[[Hold], None] | None = None
+        self.over = False
+        #: Whether it outlives the call that asked for it.
+        self.kept = False
+        #: In order of arrival, among all.
+        self.number = 0
+
+    def granted(self, now: float) -> None:
+        """Note that the locks are held, and say so to whoever waits."""
+        self.granted_at = now
+        if self.on_grant is not None:
+            self.on_grant(self)
+
+    def __str__(self) -> str:
+        return ", ".join(str(lock.of) for lock in self.locks) or "nothing"
+
+    def lets_pass(self, other: Hold) -> bool:
+        """Return whether another work runs beside this one."""
+        return self.long is not None and other.verb in self.long.beside
+
+
+class _Queue:
+    """Who holds one object, and who waits for it, in order of arrival."""
+
+    __slots__ = ("holders", "waiting")
+
+    def __init__(self) -> None:
+        self.holders: list[tuple[Hold, bool]] = []
+        self.waiting: list[tuple[Hold, bool]] = []
+
+    def check_refusals(self, hold: Hold, *, exclusive: bool) -> None:
+        """Look whether long work that holds the object refuses a verb.
+
+        :raises VdsmError: it does
+        """
+        for other, alone in self.holders:
+            if other.long is None or not (alone or exclusive) or other.lets_pass(hold):
+                continue
+            refusal = other.long.refuses(hold.verb)
+            if refusal is not None:
+                raise refusal
+
+    def obstacle(self, hold: Hold, *, exclusive: bool) -> Hold | None:
+        """Return who stands before a work: a holder, or one that waits and came earlier."""
+        for other, alone in self.holders:
+            if (alone or exclusive) and other is not hold and not other.lets_pass(hold):
+                return other
+        for other, alone in self.waiting:
+            if other is hold:
+                break
+            if (alone or exclusive) and not other.lets_pass(hold):
+                return other
+        return None
+
+
+class Locks:
+    """The locks of all objects. An object is known only while somebody holds it or waits for it.
+
+    :param clock: seconds, monotonic
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._given_back = threading.Condition(self._lock)
+        #: Threads that wait until others give locks back.
+        self._displacing = 0
+        self._numbers = itertools.count(1)
+        self._queues: dict[Reference, _Queue] = {}
+
+    @contextmanager
+    def holding(
+        self,
+        locks: Sequence[Lock],
+        verb: str,
+        *,
+        deadline: float | None = None,
+        preempts: bool = False,
+    ) -> Iterator[Hold]:
+        """Wait for locks, and hold them for the body.
+
+        :param verb: full name of the verb that wants them
+        :param deadline: on the clock of the table; None waits for ever
+        :param preempts: wait for nobody
+        :raises QueueDeadline: the deadline passed first
+        :raises VdsmError: long work on one of the objects refuses this verb
+        """
+        hold = self.request(locks, verb, preempts=preempts)
+        try:
+            if hold.granted_at is None:
+                self._wait(hold, deadline)
+            yield hold
+        finally:
+            if not hold.kept:
+                self.release(hold)
+
+    def request(
+        self,
+        locks: Iterable[Lock],
+        verb: str,
+        *,
+        long: LongWork | None = None,
+        preempts: bool = False,
+        on_grant: Callable[[Hold], None] | None = None,
+    ) -> Hold:
+        """Ask for locks; return at once, with all of them or none.
+
+        :param long: what others may do meanwhile, for long work
+        :param on_grant: called once they are held, by whichever thread gave way; it returns at once and asks
+            for no locks
+        :raises VdsmError: long work on one of the objects refuses this verb
+        """
+        hold = Hold(in_order(locks), verb, self._clock())
+        hold.long, hold.preempts, hold.on_grant = long, preempts, on_grant
+        with self._lock:
+            free = True
+            for of, alone in hold.locks:
+                queue = self._queues.get(of)
+                if queue is not None and not preempts:
+                    queue.check_refusals(hold, exclusive=alone)
+                    free = free and queue.obstacle(hold, exclusive=alone) is None
+            hold.number = next(self._numbers)
+            for of, alone in hold.locks:
+                queue = self._queues.get(of)
+                if queue is None:
+                    queue = self._queues[of] = _Queue()
+                (queue.holders if free else queue.waiting).append((hold, alone))
+            if free:
+                hold.granted(hold.arrived)
+        return hold
+
+    def release(self, hold: Hold) -> None:
+        """Give locks back, or ask for them no more, and let those that waited have them."""
+        with self._lock:
+            if hold.over:
+                return
+            hold.over = True
+            waited = hold.granted_at is None
+            candidates: dict[int, Hold] = {}
+            for lock in hold.locks:
+                queue = self._queues[lock.of]
+                (queue.waiting if waited else queue.holders).remove((hold, lock.exclusive))
+                if queue.waiting:
+                    candidates |= {other.number: other for other, _ in queue.waiting}
+                elif not queue.holders:
+                    del self._queues[lock.of]
+            for number in sorted(candidates):
+                self._grant(candidates[number])
+            if self._displacing:
+                self._given_back.notify_all()
+
+    def displace(self, hold: Hold, timeout: float) -> None:
+        """Ask the long work beside which a preempting one holds its objects to end, and wait for that.
+
+        :param timeout: seconds, after which the preempting work proceeds all the same
+        """
+        with self._lock:
+            others = [
+                other
+                for lock in hold.locks
+                for other, _ in self._queues[lock.of].holders
+                if other is not hold and other.long is not None and other.long.cancel is not None
+            ]
+        for other in others:
+            assert other.long is not None
+            assert other.long.cancel is not None
+            other.long.cancel()
+        if not others:
+            return
+        with self._given_back:
+            self._displacing += 1
+            self._given_back.wait_for(lambda: all(other.over for other in others), timeout)
+            self._displacing -= 1
+
+    def snapshot(self) -> list[WaitingCall]:
+        """Return every work that holds or waits for an object now."""
+        now = self._clock()
+        with self._lock:
+            return [
+                call
+                for reference, queue in self._queues.items()
+                for call in (
+                    *(
+                        WaitingCall(str(reference), hold.label, 0, now - (hold.granted_at or now))
+                        for hold, _ in queue.holders
+                    ),
+                    *(
+                        WaitingCall(str(reference), hold.label, place, now - hold.arrived)
+                        for place, (hold, _) in enumerate(queue.waiting, 1)
+                    ),
+                )
+            ]
+
+    def _grant(self, hold: Hold) -> None:
+        queues = [(self._queues[lock.of], lock.exclusive) for lock in hold.locks]
+        if any(queue.obstacle(hold, exclusive=exclusive) is not None for queue, exclusive in queues):
+            return
+        for queue, exclusive in queues:
+            queue.waiting.remove((hold, exclusive))
+            queue.holders.append((hold, exclusive))
+        hold.granted(self._clock())
+
+    def _wait(self, hold: Hold, deadline: float | None) -> None:
+        ready = threading.Event()
+        with self._lock:
+            if hold.granted_at is not None:
+                return
+            hold.on_grant = lambda _: ready.set()
+        timeout = None if deadline is None else max(0.0, deadline - self._clock())
+        if ready.wait(timeout):
+            return
+        with self._lock:
+            if hold.granted_at is not None:  # granted between the timeout and this lock
+                return
+            object_, place, holder = self._position(hold)
+        waited = self._clock() - hold.arrived
+        self.release(hold)
+        raise QueueDeadline(lane=str(object_), place=place, waited=waited, holder=holder)
+
+    def _position(self, hold: Hold) -> tuple[Reference, int, str]:
+        """Return where a work waits longest: the object, its place in that queue, and who is first there."""
+        found: tuple[Reference, int, str] = (hold.locks[0].of, 1, "")
+        for lock in hold.locks:
+            queue = self._queues[lock.of]
+            obstacle = queue.obstacle(hold, exclusive=lock.exclusive)
+            place = queue.waiting.index((hold, lock.exclusive)) + 1
+            if obstacle is not None and (place > found[1] or not found[2]):
+                first = queue.holders[0][0] if queue.holders else obstacle
+                found = (lock.of, place, first.label)
+        return found

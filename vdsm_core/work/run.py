@@ -1,0 +1,199 @@
+"""One task while it is not over: its steps done, or undone, one at a time."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import uuid
+from typing import Any, Final, Literal
+
+import msgspec
+
+from vdsm_core.errors import StateUnavailable, TaskInterrupted, UnexpectedError, VdsmError
+from vdsm_core.work.locks import Hold
+from vdsm_core.work.record import DONE, TaskAborted, TaskRecord
+from vdsm_core.work.steps import Plan, Progress, Step
+from vdsm_core.work.table import TaskTable
+
+log = logging.getLogger(__name__)
+
+#: A request to stop that never comes: for steps that are undone.
+_NEVER: Final = threading.Event()
+EndsAs = Literal["failed", "recovered"]
+
+
+class Next(enum.Enum):
+    """What is to be done with a task after one of its steps."""
+
+    AGAIN = enum.auto()  # its next step
+    LATER = enum.auto()  # the same, once the state store takes its checkpoint
+    ENDED = enum.auto()
+    LEFT = enum.auto()  # nothing: the next daemon goes on with it
+
+
+class _NotStored(Exception):
+    """A checkpoint cannot be written, so what depends on it must not be done."""
+
+
+class Run:
+    """Carries out the plan of one task. One thread at a time calls `advance`.
+
+    :ivar stop: set to ask the task to stop, on request or because the daemon ends
+    :ivar hold: its locks
+    """
+
+    def __init__(self, task_id: str, plan: Plan, table: TaskTable) -> None:
+        self.task_id = task_id
+        self.plan = plan
+        self.stop = threading.Event()
+        self.hold: Hold | None = None
+        #: Whether the daemon ends: what can go on with the next one is left to it.
+        self.daemon_ends = False
+        self._table = table
+        #: How the task ends, from the moment that this is known until it is stored.
+        self._failure: tuple[EndsAs, VdsmError] | None = None
+        #: The step whose undoing was stored last.
+        self._undoing = -1
+
+    def resume(self) -> None:
+        """Decide how a task goes on that the end of a daemon met."""
+        record = self._table.get(self.task_id)
+        if record.phase == "undo" or (not record.begun and record.state != "aborting"):
+            return
+        if record.state == "running" and self._step(record).repeatable:
+            return
+        self._failure = "failed", TaskInterrupted(task_id=self.task_id, left=self._standing(record))
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is certain that it turns back, though that has not begun."""
+        return self._failure is not None
+
+    def advance(self) -> Next:
+        """Do or undo one step."""
+        try:
+            if self._failure is not None:
+                return self._turn_back(*self._failure)
+            record = self._table.get(self.task_id)
+            return self._undo(record) if record.phase == "undo" else self._do(record)
+        except _NotStored:
+            return Next.LATER
+
+    def leave(self) -> None:
+        """Store what the next daemon needs to go on where this one ends."""
+        record = self._table.get(self.task_id)
+        if record.phase == "before" and record.step:
+            self._table.update(self.task_id)
+
+    def _do(self, record: TaskRecord) -> Next:
+        if self.stop.is_set():
+            return self._stopped(record)
+        step = self._step(record)
+        # Stored before the step begins: a crash finds out which one it may have met.
+        record = self._checkpoint(state="running", phase="do")
+        progress = self._progress(record, self.stop)
+        try:
+            result = step.do(progress)
+        except TaskAborted:
+            return self._stopped(self._table.get(self.task_id))
+        except VdsmError as error:
+            return self._turn_back("failed", error)
+        except Exception:
+            incident = uuid.uuid4().hex[:12]
+            log.exception("Task %s failed unexpectedly, incident %s", self.task_id, incident)
+            return self._turn_back("failed", UnexpectedError(verb=record.verb, incident=incident))
+        memory = msgspec.json.encode(progress.memory).decode()
+        if record.step + 1 == len(self.plan.steps):
+            self._end("finished", DONE, progress=100, result=result or "null", memory=memory)
+            return Next.ENDED
+        self._table.note(self.task_id, step=record.step + 1, phase="before", memory=memory)
+        return Next.AGAIN
+
+    def _stopped(self, record: TaskRecord) -> Next:
+        """Deal with a request to stop, or with the end of the daemon."""
+        if self.daemon_ends and (
+            not record.begun or self._step(record).repeatable or len(self.plan.steps) > 1
+        ):
+            return Next.LEFT
+        return self._turn_back("recovered", TaskAborted(task_id=self.task_id))
+
+    def _turn_back(self, ends_as: EndsAs, error: VdsmError) -> Next:
+        """Undo what was done, and end with an error."""
+        self._failure = ends_as, error
+        record = self._table.get(self.task_id)
+        facts = {"code": error.code, "slug": error.slug, "message": str(error)}
+        last = record.step if record.begun else record.step - 1
+        if all(step.undo is None for step in self.plan.steps[: last + 1]):
+            left = [step.name for step in self.plan.steps[: last + 1]] if len(self.plan.steps) > 1 else []
+            self._end(ends_as, _with_rest(str(error), left), code=error.code, slug=error.slug, left=left)
+            return Next.ENDED
+        self._checkpoint(state="aborting", phase="undo", step=last, ends_as=ends_as, **facts)
+        self._undoing = last
+        self._failure = None
+        return Next.AGAIN
+
+    def _undo(self, record: TaskRecord) -> Next:
+        if self.daemon_ends:
+            return Next.LEFT
+        step, left = self._step(record), record.left
+        if self._undoing != record.step:
+            record = self._checkpoint(phase="undo", step=record.step)
+            self._undoing = record.step
+        try:
+            if step.undo is None:
+                left = (*left, step.name)
+            else:
+                step.undo(self._progress(record, _NEVER))
+        except Exception as error:
+            log.log(
+                logging.WARNING if isinstance(error, VdsmError) else logging.ERROR,
+                "Task %s cannot undo '%s': %s",
+                self.task_id,
+                step.name,
+                error,
+                exc_info=None if isinstance(error, VdsmError) else error,
+            )
+            left = (*left, step.name)
+        if record.step:
+            self._table.note(self.task_id, step=record.step - 1, left=left)
+            return Next.AGAIN
+        self._end(record.ends_as or "failed", _with_rest(record.message, left), left=left)
+        return Next.ENDED
+
+    def _end(self, state: str, message: str, **changes: Any) -> None:
+        changes["left"] = tuple(changes.get("left", ()))
+        self._table.update(self.task_id, state=state, message=message, ended=self._table.now(), **changes)
+
+    def _checkpoint(self, **changes: Any) -> TaskRecord:
+        try:
+            return self._table.checkpoint(self.task_id, **changes)
+        except StateUnavailable as error:
+            log.warning("Task %s waits until its state can be stored: %s", self.task_id, error)
+            raise _NotStored from error
+
+    def _progress(self, record: TaskRecord, stop: threading.Event) -> Progress:
+        return Progress(
+            self.task_id,
+            lambda percent, text: self._table.report(self.task_id, percent, text),
+            stop,
+            msgspec.json.decode(record.memory),
+        )
+
+    def _step(self, record: TaskRecord) -> Step:
+        return self.plan.steps[min(record.step, len(self.plan.steps) - 1)]
+
+    def _standing(self, record: TaskRecord) -> str:
+        """Return how far an interrupted task had got, for its error."""
+        steps = self.plan.steps
+        if len(steps) == 1:
+            rest = "" if steps[0].undo else ", and nothing was rolled back"
+            return f"it stood at {record.progress} %{rest}"
+        return f"it stood in '{self._step(record).name}', step {record.step + 1} of {len(steps)}"
+
+
+def _with_rest(message: str, left: tuple[str, ...] | list[str]) -> str:
+    if not left:
+        return message
+    names = ", ".join(f"'{name}'" for name in left)
+    return f"{message}. Not undone: {names}"

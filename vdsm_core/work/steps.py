@@ -1,0 +1,91 @@
+"""What a task does: steps in order, each of which can be undone, repeated or neither."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from vdsm_core.work.locks import LongWork
+from vdsm_core.work.queues import Queue
+from vdsm_core.work.record import TaskAborted
+from vdsm_core.work.references import Lock
+
+
+class Progress:
+    """What the function of a step is given: report progress, ask whether to stop, remember something.
+
+    `memory` is kept with the task: what one step puts there, later ones find, also after a crash. Its values
+    are plain data.
+    """
+
+    def __init__(
+        self,
+        task_id: str,
+        report: Callable[[int, str], None],
+        stop: threading.Event,
+        memory: dict[str, Any] | None = None,
+    ) -> None:
+        self.task_id = task_id
+        self.memory = {} if memory is None else memory
+        self._report = report
+        self._stop = stop
+
+    def report(self, percent: int, message: str = "") -> None:
+        """Say how far the work is.
+
+        :param percent: 0 to 100
+        :raises TaskAborted: somebody asked to stop the task
+        """
+        self.check()
+        self._report(min(100, max(0, percent)), message)
+
+    def check(self) -> None:
+        """Raise `TaskAborted` if somebody asked to stop the task."""
+        if self._stop.is_set():
+            raise TaskAborted(task_id=self.task_id)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not beyond a request to stop."""
+        self._stop.wait(seconds)
+        self.check()
+
+
+def nothing(_progress: Progress) -> None:
+    """Undo a step that leaves nothing to undo."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a task.
+
+    :ivar name: for people who read what was left
+    :ivar do: does it; what the last step of a task returns is the JSON text of the task's result
+    :ivar undo: takes back what `do` did, or the part of it that was done before an error or a crash; it may
+        be called again if a crash meets it. None: what was done stays, and is named when the task ends. Use
+        `nothing` where there is nothing to take back
+    :ivar repeatable: after a crash within `do`, it may simply be done again
+    """
+
+    name: str
+    do: Callable[[Progress], Any]
+    undo: Callable[[Progress], None] | None = None
+    repeatable: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a task does. After a restart it is made anew from the arguments: it depends on nothing else.
+
+    :ivar steps: at least one
+    :ivar locks: what it holds from its start to its end
+    :ivar others: which verbs go on beside it, and which are refused
+    :ivar queue: the threads that it runs on
+    :ivar revert: takes back what the finished task did, if that is more than undoing its steps
+    """
+
+    steps: tuple[Step, ...]
+    locks: tuple[Lock, ...] = ()
+    others: LongWork = LongWork()
+    queue: Queue = "short"
+    revert: Callable[[], None] | None = None
