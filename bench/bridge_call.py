@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from bench.measure import Row, pair
+import statistics
+
+import msgspec
+
+from bench.measure import Row, pair, per_call
 from vdsm_bridge import Context
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.sample import Room
+from vdsm_bridge.work import Reference, exclusive
+
+
+class _Box(Reference):
+    """What the other works hold."""
 
 
 def run() -> list[Row]:
@@ -26,8 +35,31 @@ def run() -> list[Row]:
             lambda: switch(lamp, lit=True),
             seconds=2.0,
         )
-        rows.append(_row("action in its lane, with an event", ours, theirs))
+        rows.append(_row("action with its lock, with an event", ours, theirs))
+        rows += _beside_many_locks(host, lamp)
     return rows
+
+
+def _beside_many_locks(host: TestHost, lamp: str) -> list[Row]:
+    """An action while 100 works hold 1,000 other objects, beside the same action while nobody holds any."""
+    locks = host.server.runtime.work.locks
+
+    def call() -> None:
+        host.bridge.call("Lamp.switch", {"lampID": lamp, "lit": True}, Context())
+
+    rounds = []
+    for _ in range(5):
+        alone = per_call(call, seconds=0.3, rounds=3)
+        holds = [
+            locks.request([exclusive(_Box(f"{work} {box}")) for box in range(10)], "work")
+            for work in range(100)
+        ]
+        rounds.append((per_call(call, seconds=0.3, rounds=3), alone))
+        for hold in holds:
+            locks.release(hold)
+    beside, alone = (statistics.median(times) for times in zip(*rounds, strict=True))
+    row = _row("action beside 1,000 locks of 100 works", beside, alone)
+    return [msgspec.structs.replace(row, yardstick_name="the same without them")]
 
 
 def _row(case: str, ours: float, theirs: float) -> Row:

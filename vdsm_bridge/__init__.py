@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vdsm_bridge.verb import Kind, Namespace, Param, TaskRef, Verb, action, query, task
     from vdsm_bridge.waiting import Waiting
     from vdsm_core.config import Options
-    from vdsm_core.tasks import Progress
+    from vdsm_core.work.steps import Progress
 
 __all__ = [
     "Binding",
@@ -59,7 +59,7 @@ _HOMES: Final = {
     "Options": "vdsm_core.config",
     "Param": "vdsm_bridge.verb",
     "Places": "vdsm_bridge.places",
-    "Progress": "vdsm_core.tasks",
+    "Progress": "vdsm_core.work.steps",
     "Proof": "vdsm_bridge.access",
     "Runtime": "vdsm_bridge.feature",
     "TaskRef": "vdsm_bridge.verb",

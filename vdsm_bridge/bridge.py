@@ -1,7 +1,7 @@
 """The bridge: the one way to call a verb, for every binding and for the daemon itself.
 
-A request goes: find the verb, check access, convert the arguments, (an action on an object: take its lane),
-run the function, give the typed result back. A verb's errors pass through; anything else it raises becomes
+A request goes: find the verb, check access, convert the arguments, (an action: take its locks), run the
+function, give the typed result back. A verb's errors pass through; anything else it raises becomes
 an `UnexpectedError` with an id that the log has, too.
 """
 
@@ -11,6 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -26,11 +27,16 @@ from vdsm_bridge.verb import Kind, TaskRef, Verb
 from vdsm_core import types
 from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, UnexpectedError, VdsmError
 from vdsm_core.events import Event, EventBus, Subscription
-from vdsm_core.lanes import Lanes
-from vdsm_core.tasks import Job, Progress, Tasks
 from vdsm_core.types import TypeMismatch
+from vdsm_core.work.engine import Engine
+from vdsm_core.work.locks import Hold, LongWork
+from vdsm_core.work.record import TaskRecord
+from vdsm_core.work.references import in_order
+from vdsm_core.work.steps import Plan, Progress, Step
 
 log = logging.getLogger(__name__)
+#: Seconds that long work has to end which a call displaces.
+_DISPLACED: Final = 10.0
 #: Characters of an object's id that the log shows.
 _LONGEST_NAME: Final = 64
 
@@ -52,8 +58,7 @@ class Bridge:
         *,
         registry: Registry,
         access: Access,
-        lanes: Lanes,
-        tasks: Tasks,
+        work: Engine,
         events: EventBus,
         ledger: Ledger,
         auditor: Auditor,
@@ -61,8 +66,7 @@ class Bridge:
     ) -> None:
         self._registry = registry
         self._access = access
-        self._lanes = lanes
-        self._tasks = tasks
+        self._work = work
         self._events = events
         self._ledger = ledger
         self._auditor = auditor
@@ -159,19 +163,18 @@ class Bridge:
         finally:
             calls.leave(token)
 
-    def job(self, name: str, arguments: str) -> Job | None:
-        """The job of a task verb, to start it again after a restart; None if the verb is gone or changed.
+    def plan_of(self, record: TaskRecord) -> Plan | None:
+        """Return the plan of a stored task; None while no running plugin offers its verb.
 
-        :param arguments: JSON, as the task remembers them
+        :raises VdsmError: the verb does not take these arguments any more
         """
-        verb = self._registry.verbs.get(name)
-        if verb is None or verb.kind is not Kind.TASK:
+        verb = self._registry.verbs.get(record.verb)
+        if verb is None:
             return None
-        try:
-            values = self._convert(verb, msgspec.json.decode(arguments), text=False)
-        except (VdsmError, msgspec.DecodeError):
-            return None
-        return self._job(verb, values, calls.Context())
+        if verb.kind is not Kind.TASK:
+            raise InvalidArgument(argument="verb", reason=f"{verb.name} starts no task any more")
+        values = self._convert(verb, msgspec.json.decode(record.arguments), text=False)
+        return self._plan(verb, values, _caller_of(record))
 
     @staticmethod
     def _convert(verb: Verb, arguments: Mapping[str, Any], *, text: bool) -> dict[str, Any]:
@@ -223,20 +226,27 @@ class Bridge:
         if verb.kind is Kind.TASK:
             condition()
             return self._start_task(verb, values, context)
-        if not (verb.declaration.lane and verb.on_object):
+        locks = verb.locks(values)
+        if not locks:
             condition()
             return self._run(verb, values, context)
-        lane = f"{verb.namespace.name} {next(iter(values.values()))}".lower()
         deadline = context.deadline
         if deadline is None:
             deadline = time.monotonic() + self._call_deadline
-        with self._lanes.turn(lane, verb.name, deadline=deadline, overtake=verb.declaration.overtakes):
+        preempts = verb.declaration.preempts
+        with self._work.locks.holding(locks, verb.name, deadline=deadline, preempts=preempts) as hold:
+            if preempts:
+                self._displace(hold, context)
             if not self._registry.offers(verb):
                 raise Unavailable(
                     reason=f"the plugin '{verb.plugin}' was switched off, or restarted, while the call waited"
                 )
             condition()
             return self._run(verb, values, context)
+
+    def _displace(self, hold: Hold, context: Context) -> None:
+        """Let long work on the objects of a call end that preempts it, within half of the call's time."""
+        self._work.locks.displace(hold, min(_DISPLACED, context.remaining(self._call_deadline) / 2))
 
     def _run(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
         if verb.context_param:
@@ -246,10 +256,12 @@ class Bridge:
     def _start_task(self, verb: Verb, values: dict[str, Any], context: Context) -> TaskRef:
         by_wire_name = {param.name: values[param.python_name] for param in verb.params}
         arguments = types.to_json(by_wire_name).decode()
-        job = self._job(verb, values, context)
-        return TaskRef(task_id=self._tasks.submit(verb.name, context.identity.name, arguments, job))
+        plan = self._plan(verb, values, context)
+        caller = msgspec.json.encode(_Caller.of(context)).decode()
+        task_id = self._work.tasks.submit(verb.name, context.identity.name, arguments, plan, caller)
+        return TaskRef(task_id=task_id)
 
-    def _job(self, verb: Verb, values: dict[str, Any], context: Context) -> Job:
+    def _plan(self, verb: Verb, values: dict[str, Any], context: Context) -> Plan:
         def run(progress: Progress) -> str:
             token = calls.enter(context)
             try:
@@ -261,11 +273,43 @@ class Bridge:
             finally:
                 calls.leave(token)
 
+        said = verb.declaration
         revert: Callable[[], None] | None = None
-        if verb.declaration.revert:
-            method = getattr(verb.function.__self__, verb.declaration.revert)  # type: ignore[attr-defined]
+        if said.revert:
+            method = getattr(verb.function.__self__, said.revert)  # type: ignore[attr-defined]
             revert = lambda: method(**values)  # noqa: E731 - a def would need the same two lines and a name
-        return Job(run=run, revert=revert, resumable=verb.declaration.resumable)
+        refuses = said.refuses
+        return Plan(
+            steps=(Step(name=verb.name, do=run, repeatable=said.resumable),),
+            locks=in_order(verb.locks(values)),
+            others=LongWork(beside=said.beside, refuses=partial(refuses, values))
+            if refuses is not None
+            else LongWork(beside=said.beside),
+            queue="long" if said.long else "short",
+            revert=revert,
+        )
+
+
+class _Caller(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of the caller of a task, for the audit log of the daemon that goes on with it."""
+
+    identity: Identity
+    binding: str = "internal"
+    address: str = ""
+    origin: str = ""
+    flow_id: str = ""
+
+    @classmethod
+    def of(cls, context: Context) -> _Caller:
+        """Keep what outlives the call."""
+        return cls(context.identity, context.binding, context.address, context.origin, context.flow_id)
+
+
+def _caller_of(record: TaskRecord) -> Context:
+    if not record.caller:
+        return Context()  # a task of a release that did not keep it
+    kept = msgspec.json.decode(record.caller, type=_Caller)
+    return Context(identity=kept.identity, binding=kept.binding, address=kept.address, flow_id=kept.flow_id)
 
 
 def _incident(verb: Verb, error: Exception) -> UnexpectedError:

@@ -20,12 +20,14 @@ from vdsm_bridge.binding import Health
 from vdsm_bridge.registry import Registry
 from vdsm_bridge.verb import Namespace
 from vdsm_core.config import Config, Options
+from vdsm_core.deprecated import warn_of_attribute
 from vdsm_core.events import EventBus
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
-from vdsm_core.tasks import Tasks
 from vdsm_core.types import Record
+from vdsm_core.work.engine import Engine
+from vdsm_core.work.tasks import Tasks
 
 PluginState = Literal["disabled", "failed", "running", "stopped"]
 
@@ -52,14 +54,25 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     hypervisor: Hypervisor
     events: EventBus
-    lanes: Lanes
-    tasks: Tasks
+    work: Engine
     hooks: Hooks
     registry: Registry
     #: What `Host.getPlugins` answers.
     plugins: Callable[[], list[PluginInfo]]
     #: Where the files of the host are; tests put a made-up tree here.
     root: Path = Path("/")
+
+    @property
+    def lanes(self) -> Lanes:
+        """Deprecated: the locks, as earlier releases named them."""
+        warn_of_attribute("Runtime.lanes")
+        return Lanes(self.work)
+
+    @property
+    def tasks(self) -> Tasks:
+        """Deprecated: use `work.tasks`."""
+        warn_of_attribute("Runtime.tasks")
+        return self.work.tasks
 
 
 class Feature(ABC):

@@ -21,11 +21,10 @@ from vdsm_core.config import TABLES, Config, check_required
 from vdsm_core.events import EventBus, EventParams, Journal
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor
-from vdsm_core.lanes import Lanes
 from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Discovery, Found
 from vdsm_core.state import MEMORY, StateStore
 from vdsm_core.state_lock import StateLock
-from vdsm_core.tasks import Tasks
+from vdsm_core.work.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +62,13 @@ class Server:
         self._state_lock = StateLock(Path(daemon.state_dir)) if daemon.state_dir != MEMORY else None
         self._state = StateStore(path)
         self._events = EventBus(_journal(config), sync_interval=config.events.sync_interval)
-        self._lanes = Lanes()
-        self._tasks = Tasks(
-            self._state, self._events, workers=daemon.task_workers, limit=daemon.task_limit, keep=keep
+        self._work = Engine(
+            self._state,
+            self._events,
+            short=daemon.short_workers,
+            long=daemon.task_workers,
+            limit=daemon.task_limit,
+            keep=keep,
         )
         self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
         self._ledger = Ledger(self._state, keep)
@@ -83,8 +86,7 @@ class Server:
         self.bridge = Bridge(
             registry=registry,
             access=self._access,
-            lanes=self._lanes,
-            tasks=self._tasks,
+            work=self._work,
             events=self._events,
             ledger=self._ledger,
             auditor=Auditor(self._audit),
@@ -94,8 +96,7 @@ class Server:
             config=config,
             hypervisor=self._hypervisor,
             events=self._events,
-            lanes=self._lanes,
-            tasks=self._tasks,
+            work=self._work,
             hooks=Hooks(),
             registry=registry,
             plugins=lambda: self._lifecycle.info(health=True),
@@ -123,6 +124,7 @@ class Server:
             self._state.open()
             self._audit.open()
             self._events.start()
+            self._work.start()
             self._events.provide(PluginChanged.component, [PluginChanged.operation], self._plugin_states)
             self._ledger.start()
             self._access.load()
@@ -131,7 +133,7 @@ class Server:
             self._hypervisor.start()
             self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(HOOKS, VERBS))
             # Tasks need the verbs; callers, whom the bindings let in, need the tasks.
-            self._tasks.start(self.bridge.job)
+            self._work.resume(self.bridge.plan_of)
             self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(BINDINGS,))
             self._lifecycle.require(self.config.daemon.required)
         except BaseException:
@@ -188,6 +190,8 @@ class Server:
     def _plugin_changed(self, plugin: PluginInfo) -> None:
         self._events.publish(_plugin_event(plugin), plugin.name)
         self._notice_change()
+        if plugin.state == "running":
+            self._work.tasks.plugins_changed()
 
     def _plugin_states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
         return [(plugin.name, _plugin_event(plugin)) for plugin in self._lifecycle.at_rest(mark)]
@@ -212,8 +216,7 @@ class Server:
         budget = Budget(self.config.daemon.grace)
         self._lifecycle.stop(self.runtime, budget)
         for what, stop in (
-            ("tasks", lambda: self._tasks.stop(budget.share())),
-            ("lanes", lambda: self._lanes.close(budget.share())),
+            ("work", lambda: self._work.stop(budget.share())),
             ("hypervisor", lambda: self._hypervisor.stop(budget.share())),
             ("events", self._events.stop),
             ("audit log", self._audit.close),

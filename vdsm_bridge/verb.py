@@ -23,9 +23,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, ParamSpec, TypeVar
@@ -33,11 +32,13 @@ from typing import Any, ClassVar, Final, Literal, ParamSpec, TypeVar
 import msgspec
 
 from vdsm_bridge.context import ROLES, Context, Role
+from vdsm_bridge.docstrings import Docstring, parse_docstring
 from vdsm_bridge.schema import type_schema
 from vdsm_core import types
-from vdsm_core.deprecated import VERBS, described
+from vdsm_core.deprecated import VERBS, described, warn_of_argument
 from vdsm_core.errors import VdsmError, tree
-from vdsm_core.tasks import Progress
+from vdsm_core.work.references import Lock, Reference
+from vdsm_core.work.steps import Progress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +57,18 @@ class Kind(StrEnum):
     TASK = "task"  # starts long work and returns its id at once
 
 
+#: Gives the locks of a call from its arguments, by their names in Python.
+LocksOf = Callable[[Mapping[str, Any]], Iterable[Lock]]
+#: Gives the error of a verb that is called while long work runs, or None: it waits. Takes the arguments of
+#: the long work, and the full name of that verb.
+RefusalOf = Callable[[Mapping[str, Any], str], VdsmError | None]
+
+
+def no_locks(_arguments: Mapping[str, Any]) -> Iterable[Lock]:
+    """Lock nothing: for actions that run beside any other one."""
+    return ()
+
+
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     """What a decorator says of a verb."""
 
@@ -65,11 +78,15 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     names: Mapping[str, str] = {}
     part: Part = ""
-    lane: bool = True
-    overtakes: bool = False
+    #: What it locks, where that is not simply the object that it is about; see `LocksOf`.
+    locks: LocksOf | None = None
+    preempts: bool = False
     done: str = ""
     resumable: bool = False
     revert: str = ""
+    long: bool = False
+    beside: frozenset[str] = frozenset()
+    refuses: RefusalOf | None = None
 
 
 class Param(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +143,17 @@ class Verb(msgspec.Struct, frozen=True, kw_only=True):
         key = self.namespace.key
         return bool(key) and bool(self.params) and self.params[0].name == key
 
+    def locks(self, values: Mapping[str, Any]) -> tuple[Lock, ...]:
+        """Return what a call holds while it runs.
+
+        :param values: its arguments, by their names in Python
+        """
+        if self.declaration.locks is not None:
+            return tuple(self.declaration.locks(values))
+        if self.kind is Kind.QUERY or not self.on_object:
+            return ()
+        return (Lock(self.namespace.reference(str(next(iter(values.values()))).lower())),)
+
     @property
     def reply(self) -> Any:
         """The type that a caller gets: the result, or for a task its reference."""
@@ -137,22 +165,35 @@ class Namespace:
 
     Class keywords: `name` (wire name, default the class name), `key` (wire name of the parameter that
     names one object; empty for a singleton), `plural` (name of the collection in paths, default lower-case
-    name + "s"), `listed_by` (full name of the query that lists the objects of this kind).
+    name + "s"), `listed_by` (full name of the query that lists the objects of this kind), `reference` (the
+    type of references to these objects, for locks; one of their own by default).
     """
 
     name: ClassVar[str] = ""
     key: ClassVar[str] = ""
     plural: ClassVar[str] = ""
     listed_by: ClassVar[str] = ""
+    reference: ClassVar[type[Reference]] = Reference
 
     def __init_subclass__(
-        cls, *, name: str = "", key: str = "", plural: str = "", listed_by: str = "", **kwargs: Any
+        cls,
+        *,
+        name: str = "",
+        key: str = "",
+        plural: str = "",
+        listed_by: str = "",
+        reference: type[Reference] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         cls.name = name or cls.name or cls.__name__
         cls.key = key or cls.key
         cls.plural = plural or cls.plural or (cls.name.lower() + ("s" if cls.key else ""))
         cls.listed_by = listed_by or cls.listed_by
+        if reference is not None:
+            cls.reference = reference
+        elif cls.reference is Reference:
+            cls.reference = type(cls.name, (Reference,), {"kind": cls.name.lower()})
 
 
 def query(
@@ -176,16 +217,28 @@ def action(
     name: str = "",
     names: Mapping[str, str] | None = None,
     part: Part = "",
-    lane: bool = True,
-    overtakes: bool = False,
+    locks: LocksOf | None = None,
+    preempts: bool = False,
     done: str = "",
+    lane: bool | None = None,
+    overtakes: bool | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a verb that changes something.
 
-    :param lane: calls on one object wait for each other; only for verbs whose first parameter is the key
-    :param overtakes: goes ahead of waiting calls, and does not wait for the one that runs
+    :param locks: what a call locks; by default the object that its first parameter names, if it is the key of
+        the namespace, so that calls on one object wait for each other. `no_locks` locks nothing
+    :param preempts: goes ahead of waiting calls, asks long work on its objects to end, and does not wait for
+        the call that runs
     :param done: the sentence that VDSM's envelope carries on success, if it is not the usual one
+    :param lane: deprecated; `lane=False` is `locks=no_locks`
+    :param overtakes: deprecated; it is `preempts`
     """
+    if lane is not None:
+        warn_of_argument("action", "lane")
+        locks = locks if lane else no_locks
+    if overtakes is not None:
+        warn_of_argument("action", "overtakes")
+        preempts = overtakes
     return _mark(
         Declaration(
             kind=Kind.ACTION,
@@ -194,8 +247,8 @@ def action(
             name=name,
             names=names or {},
             part=part,
-            lane=lane,
-            overtakes=overtakes,
+            locks=locks,
+            preempts=preempts,
             done=done,
         )
     )
@@ -208,13 +261,22 @@ def task(
     name: str = "",
     names: Mapping[str, str] | None = None,
     part: Part = "",
+    locks: LocksOf | None = None,
     resumable: bool = False,
     revert: str = "",
+    long: bool = False,
+    beside: Iterable[str] = (),
+    refuses: RefusalOf | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a verb that starts long work; the function runs in the background.
 
+    :param locks: as for `action`; they are held until the work is over
     :param resumable: after a crash it may simply be started again with the same arguments
     :param revert: name of the method that rolls back what a finished run did; it takes the same arguments
+    :param long: it may take hours; it has threads apart from those for work of seconds
+    :param beside: full names of verbs that do not wait for its locks, such as one that cancels it
+    :param refuses: gives the error of verbs that are called meanwhile and are not `beside`; by default they
+        wait
     """
     return _mark(
         Declaration(
@@ -224,8 +286,12 @@ def task(
             name=name,
             names=names or {},
             part=part,
+            locks=locks,
             resumable=resumable,
             revert=revert,
+            long=long,
+            beside=frozenset(beside),
+            refuses=refuses,
         )
     )
 
@@ -260,7 +326,7 @@ def _verb(namespace: Namespace, attribute: str, declaration: Declaration, plugin
     function = getattr(namespace, attribute)
     hints = typing.get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
-    doc = _parse_docstring(inspect.getdoc(function) or "")
+    doc = parse_docstring(inspect.getdoc(function) or "")
     _check_declaration(namespace, declaration, signature, hints, doc)
     params = []
     injected = {Context: "", Progress: ""}
@@ -296,7 +362,7 @@ def _check_declaration(
     declaration: Declaration,
     signature: inspect.Signature,
     hints: dict[str, Any],
-    doc: _Doc,
+    doc: Docstring,
 ) -> None:
     if not doc.summary:
         raise TypeError("a verb needs a docstring")
@@ -327,7 +393,7 @@ def _describable(what: str, type_: Any) -> None:
         raise TypeError(f"the type of {what}, {type_}, has no JSON Schema: {error}") from None
 
 
-def _param(parameter: inspect.Parameter, type_: Any, declaration: Declaration, doc: _Doc) -> Param:
+def _param(parameter: inspect.Parameter, type_: Any, declaration: Declaration, doc: Docstring) -> Param:
     name = declaration.names.get(parameter.name) or camel(parameter.name)
     required = parameter.default is inspect.Parameter.empty
     return Param(
@@ -370,42 +436,6 @@ def camel(name: str) -> str:
 
 
 _ACRONYMS: Final = frozenset({"id", "uuid", "cpu", "ip", "mac", "cd", "uri"})
-
-
-class _Doc(msgspec.Struct):
-    summary: str
-    body: str
-    params: dict[str, str]
-    returns: str
-    raises: dict[str, str]
-
-
-_FIELD: Final = re.compile(r"^:(param|returns?|raises)\s*([^:]*):\s*(.*)$")
-
-
-def _parse_docstring(text: str) -> _Doc:
-    doc = _Doc("", "", {}, "", {})
-    lines = text.splitlines()
-    prose: list[str] = []
-    fields: list[list[str]] = []
-    for line in lines:
-        if match := _FIELD.match(line):
-            fields.append(list(match.groups()))
-        elif fields and line.strip():
-            fields[-1][2] += f" {line.strip()}"
-        elif not fields:
-            prose.append(line)
-    summary, _, body = "\n".join(prose).partition("\n\n")
-    doc.summary = " ".join(summary.split())
-    doc.body = body.strip()
-    for kind, name, rest in fields:
-        if kind == "param":
-            doc.params[name.strip()] = rest.strip()
-        elif kind == "raises":
-            doc.raises[name.strip()] = rest.strip()
-        else:
-            doc.returns = rest.strip()
-    return doc
 
 
 def _error(name: str, function: Callable[..., Any]) -> type[VdsmError]:

@@ -72,7 +72,9 @@ class DaemonOptions(Options, frozen=True):
     start_timeout: Positive = 20.0
     #: Seconds that each binding and feature gets to stop at a reload; and the daemon to end.
     grace: Positive = 4.0
-    #: Threads for tasks; further tasks wait in their queue.
+    #: Threads for work of seconds in the background: launches, follow-ups, short tasks.
+    short_workers: Annotated[int, Meta(ge=1, le=1_000)] = 32
+    #: Threads for tasks that may take hours; further ones wait in their queue.
     task_workers: Annotated[int, Meta(ge=1, le=100)] = 10
     #: Tasks kept at the most, running ones included (VDSM's limit was 500, too).
     task_limit: Annotated[int, Meta(ge=1, le=100_000)] = 500

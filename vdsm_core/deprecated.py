@@ -28,6 +28,16 @@ class Deprecation(NamedTuple):
 
 #: What plugins import, `vdsm_bridge.Name`.
 NAMES: Final[dict[str, Deprecation]] = {}
+#: Arguments of what plugins import, `name(argument)`.
+ARGUMENTS: Final[dict[str, Deprecation]] = {
+    "action(lane)": Deprecation("0.1", "0.3", "give locks=no_locks instead of lane=False"),
+    "action(overtakes)": Deprecation("0.1", "0.3", "it is called preempts"),
+}
+#: Attributes of `Runtime`.
+ATTRIBUTES: Final[dict[str, Deprecation]] = {
+    "Runtime.lanes": Deprecation("0.1", "0.3", "use Runtime.work.locks and Runtime.work.go_on"),
+    "Runtime.tasks": Deprecation("0.1", "0.3", "use Runtime.work.tasks"),
+}
 #: Verbs by full name.
 VERBS: Final[dict[str, Deprecation]] = {}
 #: Options by dotted key, `plugin.rest.port`.
@@ -41,6 +51,17 @@ def warn_of_name(name: str) -> None:
     """Tell the module that imports a deprecated name, two frames above."""
     if name in NAMES:
         warnings.warn(f"{name}: {NAMES[name].notice}", DeprecationWarning, stacklevel=3)
+
+
+def warn_of_attribute(name: str) -> None:
+    """Tell the module that uses a deprecated attribute, two frames above."""
+    warnings.warn(f"{name}: {ATTRIBUTES[name].notice}", DeprecationWarning, stacklevel=3)
+
+
+def warn_of_argument(function: str, argument: str) -> None:
+    """Tell the module that gives a deprecated argument to a function of the plugin API, two frames above."""
+    name = f"{function}({argument})"
+    warnings.warn(f"{name}: {ARGUMENTS[name].notice}", DeprecationWarning, stacklevel=3)
 
 
 def described(text: str, things: Mapping[str, Deprecation], name: str) -> str:

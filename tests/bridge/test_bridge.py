@@ -25,7 +25,8 @@ from vdsm_core.errors import (
     Unavailable,
     UnexpectedError,
 )
-from vdsm_core.tasks import Progress
+from vdsm_core.work.references import Reference, exclusive
+from vdsm_core.work.steps import Progress
 
 LAMP = "11111111-2222-4333-8444-555555555555"
 MONITOR = Identity("joe", "monitor", "token")
@@ -254,7 +255,7 @@ def test_a_request_id_outlives_the_daemon(make_vdsm_host: Callable[..., TestHost
     with TestHost(config=config) as first:
         made = first.call("Lamp.create", request_id=request_id, lamp=lamp)
         task_id = first.call("Lamp.burn", request_id="t", lampID=LAMP, hours=1).task_id
-        first.server.runtime.tasks.stop(5)
+        first.server.runtime.work.tasks.stop(5)
     second = make_vdsm_host(config=config)
     assert second.call("Lamp.create", request_id=request_id, lamp=lamp) == made
     assert second.call("Lamp.list") == []
@@ -298,7 +299,7 @@ def test_a_condition_is_looked_at_when_the_turn_has_come(host: TestHost) -> None
             host.bridge.call("Lamp.switch", {"lampID": LAMP, "lit": True}, Context(), condition=condition)
 
     with ThreadPoolExecutor(1) as pool:
-        with host.server.runtime.lanes.turn(f"lamp {LAMP}", "test"):
+        with host.server.runtime.work.locks.holding([exclusive(Reference.stored("lamp", LAMP))], "test"):
             refused = pool.submit(call)
             until_waiting(host)
             seen.append("turn ends")
@@ -310,7 +311,7 @@ def test_a_condition_is_looked_at_when_the_turn_has_come(host: TestHost) -> None
 def until_waiting(host: TestHost) -> None:
     """Wait until a call waits in a lane."""
     end = time.monotonic() + 10
-    while not any(call.place for call in host.server.runtime.lanes.snapshot()):
+    while not any(call.place for call in host.server.runtime.work.locks.snapshot()):
         assert time.monotonic() < end
         time.sleep(0.005)
 

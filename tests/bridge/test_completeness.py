@@ -76,9 +76,15 @@ def test_errors_of_a_verb(verb: Verb) -> None:
         assert any(issubclass(error, NotFound) for error in verb.errors), "no error for an unknown id"
 
 
-def test_verbs_on_objects_change_nothing_outside_of_lanes() -> None:
-    """An action on an object is ordered with the others, unless it overtakes them."""
-    loose = [v.name for v in VERBS if v.on_object and v.kind is Kind.ACTION and not v.declaration.lane]
+def test_verbs_on_objects_lock_them() -> None:
+    """Actions and tasks on an object are ordered with the others on it."""
+    some = "11111111-2222-4333-8444-555555555555"
+    loose = [
+        verb.name
+        for verb in VERBS
+        if verb.on_object and verb.kind is not Kind.QUERY
+        if verb.namespace.reference(some) not in [lock.of for lock in verb.locks({"id": some})]
+    ]
     assert loose == []
 
 

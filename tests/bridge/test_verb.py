@@ -12,7 +12,7 @@ from msgspec import Meta
 from vdsm_bridge.context import Context
 from vdsm_bridge.verb import Kind, Namespace, TaskRef, action, camel, collect, query, task
 from vdsm_core.errors import NotFound
-from vdsm_core.tasks import Progress
+from vdsm_core.work.steps import Progress
 
 
 class NoSuchLamp(NotFound):
@@ -29,7 +29,7 @@ class Lamp(Namespace, key="lampID", listed_by="Lamp.list"):
         """Every lamp."""
         return []
 
-    @action(since="1.1", access="admin", names={"colour": "color"}, overtakes=True, done="Lit")
+    @action(since="1.1", access="admin", names={"colour": "color"}, preempts=True, done="Lit")
     def switch_on(
         self,
         lamp_id: str,
@@ -75,7 +75,7 @@ def test_everything_is_taken_from_the_declaration() -> None:
         "lamps",
         "1.1",
     )
-    assert (verb.declaration.done, verb.declaration.overtakes) == ("Lit", True)
+    assert (verb.declaration.done, verb.declaration.preempts) == ("Lit", True)
     assert (verb.summary, verb.description) == ("Light a lamp, in a colour.", "More about it.\n\nEven more.")
     assert [(p.name, p.required, p.default, p.doc) for p in verb.params] == [
         ("lampID", True, None, "which"),

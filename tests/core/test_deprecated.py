@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tomllib
 import warnings
 from pathlib import Path
@@ -12,11 +13,12 @@ import vdsm_bridge
 from vdsm_bridge import installed, reference
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.tool import main
+from vdsm_bridge.verb import Namespace, action, collect
 from vdsm_core import deprecated
-from vdsm_core.deprecated import NAMES, OPTIONS, VERBS, Deprecation
+from vdsm_core.deprecated import ARGUMENTS, ATTRIBUTES, NAMES, OPTIONS, VERBS, Deprecation
 
 ROOT = Path(__file__).parents[2]
-EVERYTHING = {**NAMES, **VERBS, **OPTIONS}
+EVERYTHING = {**NAMES, **VERBS, **OPTIONS, **ARGUMENTS, **ATTRIBUTES}
 SOON = Deprecation(since="0.2", removal="0.4", instead="use a lamp")
 NOTICE = "Deprecated since 0.2, gone with 0.4: use a lamp."
 
@@ -81,3 +83,41 @@ def test_an_option_says_so(
         pass
     assert caplog.text.count(f"test: daemon.task_limit: {NOTICE}") == 1
     assert deprecated.options_in_use({}) == []
+
+
+def test_arguments_and_attributes_of_before() -> None:
+    """What plugins gave and used before works, and warns at their line."""
+    with pytest.warns(DeprecationWarning, match=r"action\(lane\): Deprecated since 0.1") as caught:
+        free = action(since="1.0", lane=False)
+    assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match=r"action\(overtakes\): Deprecated since 0.1"):
+        first = action(since="1.0", overtakes=True)
+
+    class Room(Namespace, key="roomID"):
+        """A room."""
+
+        @free
+        def look(self, room_id: str) -> None:
+            """Look into it."""
+
+        @first
+        def leave(self, room_id: str) -> None:
+            """Leave it."""
+
+    look, leave = collect(Room())
+    assert look.locks({"room_id": "1"}) == ()
+    assert leave.declaration.preempts
+    assert [str(lock.of) for lock in leave.locks({"room_id": "A"})] == ["room a"]
+    with TestHost() as host:
+        runtime = host.server.runtime
+        with pytest.warns(DeprecationWarning, match="Runtime.tasks: Deprecated since 0.1"):
+            assert runtime.tasks is runtime.work.tasks
+        with pytest.warns(DeprecationWarning, match="Runtime.lanes: Deprecated since 0.1"):
+            lanes = runtime.lanes
+        done = threading.Event()
+        with lanes.turn("room 1", "paint"):
+            assert [(call.lane, call.call) for call in lanes.snapshot()] == [("room 1", "paint")]
+            lanes.continue_in_background("room 1", "dry", done.set)
+            with pytest.raises(RuntimeError, match="nobody here holds room 2"):
+                lanes.continue_in_background("room 2", "dry", done.set)
+        assert done.wait(10)

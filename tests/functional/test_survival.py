@@ -15,7 +15,7 @@ from xmlrpc.client import ServerProxy
 import pytest
 
 from tests.functional.daemon import Daemon
-from vdsm_core.tasks import PROGRESS_INTERVAL
+from vdsm_core.work.table import PROGRESS_INTERVAL
 
 #: A plugin with work that takes longer than the daemon lives.
 PLUGIN = '''

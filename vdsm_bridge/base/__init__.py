@@ -27,7 +27,7 @@ class Base(Feature):
 
     def namespaces(self) -> Sequence[Namespace]:
         """`Host` in part, `Task` and `Events`."""
-        return [BaseHost(self.runtime), Task(self.runtime.tasks), self._events]
+        return [BaseHost(self.runtime), Task(self.runtime.work.tasks), self._events]
 
     def start(self) -> None:
         """Tell of the connection to the hypervisor from now on."""

@@ -17,7 +17,7 @@ from msgspec import Meta
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.places import Places
 from vdsm_bridge.schema import struct_schema
-from vdsm_bridge.verb import Namespace, action, query
+from vdsm_bridge.verb import Namespace, action, no_locks, query
 from vdsm_core.config import EventOptions
 from vdsm_core.errors import NotFound, ResourceExhausted
 from vdsm_core.events import Event, EventBus, Subscription, event_types
@@ -112,7 +112,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         self._waiting = Places(options.most_waiting)
         self._places = Places(options.most_subscriptions)
 
-    @action(access="monitor", since="1.0", part="create", lane=False, names={"pattern": "filter"})
+    @action(access="monitor", since="1.0", part="create", locks=no_locks, names={"pattern": "filter"})
     def subscribe(
         self,
         context: Context,

@@ -11,8 +11,8 @@ from vdsm_bridge.base.task import TaskDetails, TaskInfo, TaskStatus, details_of,
 from vdsm_bridge.feature import PluginInfo, Runtime
 from vdsm_bridge.schema import type_schema
 from vdsm_bridge.verb import Namespace, Verb, action, query
-from vdsm_core.lanes import WaitingCall
 from vdsm_core.types import UUID, Record
+from vdsm_core.work.locks import WaitingCall
 
 LoggingLevel = Literal["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "CRIT"]
 _LEVELS = {"WARN": "WARNING", "CRIT": "CRITICAL"}
@@ -93,22 +93,22 @@ class BaseHost(Namespace, name="Host", plural="host"):
 
         :returns: place 0 runs, place 1 is next
         """
-        return self._runtime.lanes.snapshot()
+        return self._runtime.work.locks.snapshot()
 
     @query(since="1.0")
     def get_all_tasks(self) -> dict[UUID, TaskDetails]:
         """Every task that is remembered, by id."""
-        return {record.id: details_of(record) for record in self._runtime.tasks.all()}
+        return {record.id: details_of(record) for record in self._runtime.work.tasks.all()}
 
     @query(since="1.0")
     def get_all_tasks_info(self) -> dict[UUID, TaskInfo]:
         """Id and verb of every task, by id."""
-        return {record.id: info_of(record) for record in self._runtime.tasks.all()}
+        return {record.id: info_of(record) for record in self._runtime.work.tasks.all()}
 
     @query(since="1.0")
     def get_all_tasks_statuses(self) -> dict[UUID, TaskStatus]:
         """State and progress of every task, by id."""
-        return {record.id: status_of(record) for record in self._runtime.tasks.all()}
+        return {record.id: status_of(record) for record in self._runtime.work.tasks.all()}
 
 
 def verb_info(verb: Verb) -> VerbInfo:

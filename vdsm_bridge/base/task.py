@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from vdsm_bridge.verb import Namespace, action, query
-from vdsm_core.tasks import TaskRecord, Tasks
 from vdsm_core.types import UUID, Record
+from vdsm_core.work.record import TaskRecord
+from vdsm_core.work.tasks import Tasks
 
 TaskState = Literal["unknown", "init", "running", "finished", "aborting", "cleaning"]
 TaskResult = Literal["", "success", "cleanSuccess", "cleanFailure"]

@@ -62,8 +62,8 @@ def _verb(verb: Verb, routes: Iterable[Route]) -> str:
         f"since {verb.declaration.since}",
         f"plugin `{verb.plugin}`",
     ]
-    if verb.declaration.overtakes:
-        facts.append("overtakes waiting actions")
+    if verb.declaration.preempts:
+        facts.append("preempts waiting actions")
     parts = [f"### {verb.name}\n", f"{verb.summary}\n"]
     if verb.description:
         parts.append(f"{verb.description}\n")

@@ -18,7 +18,6 @@ from vdsm_bridge.feature import Feature, Runtime
 from vdsm_bridge.verb import Namespace, action, query, task
 from vdsm_core.errors import Conflict, NotFound
 from vdsm_core.events import EventParams
-from vdsm_core.tasks import Progress
 from vdsm_core.types import (
     UUID,
     Open,
@@ -31,6 +30,7 @@ from vdsm_core.types import (
     TextUint,
     TitleBool,
 )
+from vdsm_core.work.steps import Progress
 
 Colour = Literal["red", "green", "blue"]
 
@@ -188,7 +188,7 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
             self._lamps[lamp_id] = lamp
             return lamp
 
-    @action(since="1.0", overtakes=True)
+    @action(since="1.0", preempts=True)
     def smash(self, lamp_id: UUID) -> None:
         """Break a lamp at once, whatever is done with it meanwhile.
 

@@ -13,7 +13,6 @@ from vdsm_core.types import builtins
 from vdsm_virt.definition import VmStatus
 from vdsm_virt.errors import NoSuchVM, Recovering, VMExists
 from vdsm_virt.inventory import Inventory
-from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import STATUS, TRANSITIONS, Exit, Machine, Reason
 
 
@@ -126,18 +125,3 @@ def test_waiting_ends_when_it_has_come_true(inventory):
     timer.start()
     assert inventory.wait("1", lambda known: known.status == "Up", 5)
     timer.join()
-
-
-def test_the_keeper_does_each_job_once_at_its_time():
-    """In order, one of a key at a time; a job that fails does not end the others."""
-    keeper = Keeper()
-    done, finished = [], threading.Event()
-    keeper.do("late", finished.set, 0.1)
-    keeper.do("a", lambda: done.append("a"))
-    keeper.do("a", lambda: done.append("again"))
-    keeper.do("broken", lambda: 1 / 0)
-    keeper.do("b", lambda: done.append("b"))
-    keeper.start()
-    assert finished.wait(5)
-    keeper.stop(5)
-    assert done == ["a", "b"]

@@ -12,7 +12,7 @@ import pytest
 from vdsm_bridge.testing import TestHost
 from vdsm_core.errors import Conflict
 from vdsm_core.hypervisor import DomainLifecycle, DomainMigrationIteration, DomainState, EventsLost
-from vdsm_virt import Virt
+from vdsm_virt import Virt, transitions
 from vdsm_virt.errors import (
     AlreadyMigrating,
     MigrationCancelFailed,
@@ -24,7 +24,6 @@ from vdsm_virt.errors import (
     VMIsDown,
 )
 from vdsm_virt.machine import MIGRATED, Machine
-from vdsm_virt.watcher import _found
 
 REFUSED = libvirt.VIR_ERR_OPERATION_FAILED
 
@@ -153,7 +152,7 @@ def test_a_machine_of_somebody_else_moves(movers, moving):
 def test_what_a_comparison_finds():
     """What libvirt says of a domain means something else of one that comes or goes."""
 
-    def found(state, reason, **members):
+    def comparison(state, reason, **members):
         machine = Machine(id="i", name="n", status="Up", since=0.0, active=True, **members)
         domain = DomainState(
             uuid="i",
@@ -164,14 +163,14 @@ def test_what_a_comparison_finds():
             persistent=not members.get("incoming"),
             id=1,
         )
-        after = _found(machine, domain)
+        after = transitions.found(machine, domain)
         return after.status, after.outgoing, after.incoming, after.exit
 
-    assert found("paused", "migration", incoming=1.0) == ("Migration Destination", False, 1.0, None)
-    assert found("paused", "user", incoming=1.0) == ("Paused", False, 0.0, None)
-    assert found("paused", "migration", outgoing=True) == ("Migration Source", True, 0.0, None)
-    assert found("running", "booted", outgoing=True) == ("Migration Source", True, 0.0, None)
-    assert found("shutoff", "migrated", outgoing=True) == ("Down", False, 0.0, MIGRATED)
+    assert comparison("paused", "migration", incoming=1.0) == ("Migration Destination", False, 1.0, None)
+    assert comparison("paused", "user", incoming=1.0) == ("Paused", False, 0.0, None)
+    assert comparison("paused", "migration", outgoing=True) == ("Migration Source", True, 0.0, None)
+    assert comparison("running", "booted", outgoing=True) == ("Migration Source", True, 0.0, None)
+    assert comparison("shutoff", "migrated", outgoing=True) == ("Down", False, 0.0, MIGRATED)
 
 
 @pytest.mark.parametrize("error", [(), (REFUSED, "no room")])

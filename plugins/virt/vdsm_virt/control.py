@@ -14,7 +14,9 @@ from msgspec import UNSET, UnsetType
 from vdsm_core.errors import HypervisorError, InvalidArgument, NotResponding, VdsmError
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain, OperationInvalid, ShutdownMode
-from vdsm_core.lanes import Lanes
+from vdsm_core.work.engine import Engine
+from vdsm_core.work.references import exclusive
+from vdsm_core.work.scheduler import Jobs
 from vdsm_virt.errors import (
     BalloonError,
     ForeignDefinition,
@@ -26,9 +28,9 @@ from vdsm_virt.errors import (
     VMIsDown,
 )
 from vdsm_virt.inventory import Inventory
-from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import DESTROYED_ON_STARTUP, Machine
 from vdsm_virt.records import Records
+from vdsm_virt.references import Machine as MachineReference
 from vdsm_virt.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -38,8 +40,6 @@ _EVENT: Final = 2.0
 #: Seconds for the calls that a dying QEMU held to come back, and the pause between two looks.
 _RELEASE: Final = 5.0
 _LOOK: Final = 0.05
-#: Seconds that delayed work waits for a machine on which a call runs; other delayed work waits behind it.
-_PATIENCE: Final = 5.0
 
 
 class Control:
@@ -52,8 +52,8 @@ class Control:
         inventory: Inventory,
         watcher: Watcher,
         records: Records,
-        keeper: Keeper,
-        lanes: Lanes,
+        jobs: Jobs,
+        work: Engine,
         hooks: Hooks,
         shutdown_timeout: float,
     ) -> None:
@@ -61,8 +61,8 @@ class Control:
         self._inventory = inventory
         self._watcher = watcher
         self._records = records
-        self._keeper = keeper
-        self._lanes = lanes
+        self._jobs = jobs
+        self._work = work
         self._hooks = hooks
         self._shutdown_timeout = shutdown_timeout
 
@@ -192,7 +192,7 @@ class Control:
         )
 
     def _later(self, vm_id: str, label: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do something to a machine after some time, in its lane and on a thread of the lanes."""
+        """Do something to a machine after some time, once no call on it runs; a later one replaces it."""
 
         def act() -> None:
             try:
@@ -202,12 +202,14 @@ class Control:
             except VdsmError as error:
                 log.warning("%s of machine %s: %s", label, vm_id, error)
 
-        def begin() -> None:
-            lane = f"vm {vm_id}"
-            with self._lanes.turn(lane, label, deadline=time.monotonic() + _PATIENCE):
-                self._lanes.continue_in_background(lane, label, act)
-
-        self._keeper.do(f"{label} {vm_id}", begin, seconds)
+        machine = MachineReference(vm_id)
+        self._jobs.plan(
+            label,
+            lambda: self._work.when_free([exclusive(machine)], label, act),
+            of=machine,
+            after=seconds,
+            second="replaces",
+        )
 
     def _ask_guest(self, vm_id: str, *, reboot: bool) -> None:
         call = self._hypervisor.reboot if reboot else self._hypervisor.shutdown

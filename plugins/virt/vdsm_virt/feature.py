@@ -21,12 +21,12 @@ from vdsm_virt.host import HostFacts, HostSampler, Tree, kvm
 from vdsm_virt.host.capabilities import Promises
 from vdsm_virt.host_verbs import Host
 from vdsm_virt.inventory import Inventory
-from vdsm_virt.keeper import Keeper
 from vdsm_virt.launch import Launcher
 from vdsm_virt.listing import Listing
 from vdsm_virt.migration import Incoming, Migrations
 from vdsm_virt.migration.migrations import MigrationRules
 from vdsm_virt.records import Records
+from vdsm_virt.references import ALL
 from vdsm_virt.scalars import patterned
 from vdsm_virt.stats import Statistics
 from vdsm_virt.vm_verbs import VM
@@ -104,17 +104,15 @@ class Virt(Feature):
         super().__init__(runtime, config)
         hypervisor = runtime.hypervisor
         tree = Tree(runtime.root)
-        self._keeper = Keeper()
-        self._comparer = Keeper("vm-comparer")
+        self._jobs = runtime.work.jobs("virt")
         self._listing = Listing(hypervisor, runtime.config.hypervisor.call_deadline)
         self._inventory = Inventory(runtime.events, self._listing.awaited)
-        self._records = Records(hypervisor, self._inventory, self._keeper, runtime.root)
+        self._records = Records(hypervisor, self._inventory, self._jobs, runtime.root)
         self._watcher = Watcher(
             hypervisor=hypervisor,
             listing=self._listing,
-            comparer=self._comparer,
             inventory=self._inventory,
-            keeper=self._keeper,
+            jobs=self._jobs,
             records=self._records,
             events=runtime.events,
             compared=lambda: self._migrations.look(),
@@ -124,7 +122,7 @@ class Virt(Feature):
             inventory=self._inventory,
             watcher=self._watcher,
             records=self._records,
-            keeper=self._keeper,
+            jobs=self._jobs,
             events=runtime.events,
             rules=MigrationRules(
                 uri=config.migration_uri,
@@ -176,8 +174,8 @@ class Virt(Feature):
                 inventory=self._inventory,
                 watcher=self._watcher,
                 records=self._records,
-                keeper=self._keeper,
-                lanes=runtime.lanes,
+                jobs=self._jobs,
+                work=runtime.work,
                 hooks=runtime.hooks,
                 shutdown_timeout=config.shutdown_timeout,
             ),
@@ -187,12 +185,12 @@ class Virt(Feature):
             incoming=Incoming(
                 runtime.hypervisor,
                 self._inventory,
-                self._keeper,
+                self._jobs,
                 runtime.hooks,
                 limit=config.max_incoming_migrations,
                 timeout=config.incoming_timeout,
             ),
-            lanes=runtime.lanes,
+            work=runtime.work,
             patience=runtime.config.daemon.call_deadline,
         )
         return [host, vm]
@@ -202,8 +200,6 @@ class Virt(Feature):
 
         Neither waits for a hypervisor that is slow or away: until it answers, verbs say `recovering`.
         """
-        self._keeper.start()
-        self._comparer.start()
         self._sampler.start()
         status = VmStatusChanged
         self._taken_back = [
@@ -226,7 +222,7 @@ class Virt(Feature):
             finally:
                 looked.set()
 
-        self._comparer.do("reading the machines", look)
+        self._jobs.plan("reading the machines", look, of=ALL, second="not needed")
         if not looked.wait(min(_FIRST_LOOK, self.runtime.config.daemon.start_timeout / 2)):
             log.warning(
                 "The machines are not known yet: %s; the host serves meanwhile", self._listing.awaited()
@@ -240,9 +236,8 @@ class Virt(Feature):
         self._listing.end()
         self._migrations.stop(grace)
         self._sampler.stop()
-        self._keeper.stop(grace)
-        # The list that it may be waiting for is used by nobody now.
-        self._comparer.stop(min(grace, _LAST_LOOK))
+        # A list that a job may be waiting for is used by nobody now.
+        self._jobs.end(min(grace, _LAST_LOOK))
 
     def health(self) -> Health:
         """Not well while the hypervisor is not reached, or has not listed the machines yet."""

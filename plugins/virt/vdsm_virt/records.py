@@ -10,13 +10,14 @@ import msgspec
 
 from vdsm_core.errors import OperationFailed, VdsmError
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain
+from vdsm_core.work.scheduler import Jobs
 from vdsm_virt.domain import metadata, reading
 from vdsm_virt.domain.elements import parse
 from vdsm_virt.domain.metadata import Exit, Metadata
 from vdsm_virt.domain.reading import Details
 from vdsm_virt.inventory import Inventory
-from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import NEVER_LAUNCHED, NOT_RUNNING, Machine
+from vdsm_virt.references import Machine as MachineReference
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +33,10 @@ class Records:
     :param root: where the host's files are
     """
 
-    def __init__(self, hypervisor: Hypervisor, inventory: Inventory, keeper: Keeper, root: Path) -> None:
+    def __init__(self, hypervisor: Hypervisor, inventory: Inventory, jobs: Jobs, root: Path) -> None:
         self._hypervisor = hypervisor
         self._inventory = inventory
-        self._keeper = keeper
+        self._jobs = jobs
         self._root = root
 
     def refresh_soon(self, vm_id: str) -> None:
@@ -46,7 +47,7 @@ class Records:
             if machine is not None and machine.stale and not machine.missing:
                 self.refresh(vm_id, _PATIENCE)
 
-        self._keeper.do(f"reading {vm_id}", refresh)
+        self._jobs.plan("reading", refresh, of=MachineReference(vm_id), second="not needed")
 
     def fresh(self, machine: Machine) -> Machine:
         """The machine with details as new as the domain; with those that are known if libvirt cannot tell."""
@@ -111,7 +112,7 @@ class Records:
             except NoSuchDomain:
                 return
 
-        self._keeper.do(f"writing the end of {vm_id}", remember)
+        self._jobs.plan("writing the end", remember, of=MachineReference(vm_id), second="not needed")
 
     def _pid(self, name: str) -> int:
         try:

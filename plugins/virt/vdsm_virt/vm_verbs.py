@@ -10,8 +10,9 @@ from msgspec import Meta
 from vdsm_bridge.context import Context
 from vdsm_bridge.verb import Namespace, action, query
 from vdsm_core.errors import OperationFailed
-from vdsm_core.lanes import Lanes
 from vdsm_core.types import UUID, UUID_PATTERN
+from vdsm_core.work.engine import Engine
+from vdsm_core.work.references import exclusive
 from vdsm_virt.control import Control
 from vdsm_virt.definition import VmDefinition
 from vdsm_virt.describing import definition
@@ -30,13 +31,14 @@ from vdsm_virt.migration import (
 from vdsm_virt.params import VmParams
 from vdsm_virt.plan import plan
 from vdsm_virt.records import Records
+from vdsm_virt.references import Machine
 from vdsm_virt.scalars import MOST_CPUS
 from vdsm_virt.stats import Statistics, VmStats
 
 OptionalUUID = Annotated[str, Meta(pattern=rf"{UUID_PATTERN}|^$(?!\n)", description="A UUID, or empty.")]
 
 
-class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
+class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList", reference=Machine):
     """A virtual machine on this host."""
 
     def __init__(
@@ -50,7 +52,7 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         kinds: Kinds,
         migrations: Migrations,
         incoming: Incoming,
-        lanes: Lanes,
+        work: Engine,
         patience: float,
     ) -> None:
         self._inventory = inventory
@@ -61,7 +63,7 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         self._kinds = kinds
         self._migrations = migrations
         self._incoming = incoming
-        self._lanes = lanes
+        self._work = work
         self._patience = patience
 
     @action(since="1.0", part="create")
@@ -78,20 +80,18 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         :raises CannotCreateVM: libvirt does not accept it
         """
         wanted = plan(vm_params, vm_id, self._kinds.get(), context.address)
-        lane = f"vm {wanted.id}"
+        locks = [exclusive(Machine(wanted.id))]
         deadline = time.monotonic() + context.remaining(self._patience)
-        with self._lanes.turn(lane, "VM.create", deadline=deadline):
+        with self._work.locks.holding(locks, "VM.create", deadline=deadline) as hold:
             machine = self._launcher.define(wanted)
             try:
-                self._lanes.continue_in_background(
-                    lane, "VM.create (launch)", lambda: self._launcher.launch(wanted)
-                )
+                self._work.go_on(hold, "VM.create (launch)", lambda: self._launcher.launch(wanted))
             except RuntimeError:
                 self._launcher.abandon(wanted)
                 raise OperationFailed(reason="the daemon is about to stop") from None
         return definition(machine)
 
-    @action(since="1.0", part="delete", overtakes=True, done="Machine destroyed")
+    @action(since="1.0", part="delete", preempts=True, done="Machine destroyed")
     def destroy(self, vm_id: UUID, graceful_attempts: Annotated[int, Meta(ge=0, le=20)] = 1) -> None:
         """Kill a machine, or forget one that is down.
 
@@ -226,7 +226,7 @@ class VM(Namespace, key="vmID", plural="vms", listed_by="Host.getVMFullList"):
         """
         self._migrations.migrate(vm_id.lower(), params)
 
-    @action(since="1.0", overtakes=True, done="Migration process cancelled")
+    @action(since="1.0", preempts=True, done="Migration process cancelled")
     def migrate_cancel(self, vm_id: UUID) -> None:
         """Stop to move a machine; it runs on here. Waits a few seconds until that is so.
 

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-import msgspec
-
 from vdsm_core.errors import VdsmError
 from vdsm_core.events import EventBus
 from vdsm_core.hypervisor import (
@@ -29,19 +27,21 @@ from vdsm_core.hypervisor import (
     LifecycleEvent,
     NoSuchDomain,
 )
+from vdsm_core.work.scheduler import Jobs
+from vdsm_virt import transitions
 from vdsm_virt.definition import VmStatus
 from vdsm_virt.errors import VMExists
 from vdsm_virt.events import Reconciled
 from vdsm_virt.happenings import events_of
 from vdsm_virt.inventory import Inventory
-from vdsm_virt.keeper import Keeper
 from vdsm_virt.listing import Listing
-from vdsm_virt.machine import MIGRATED, MISSING, NOT_ARRIVED, STATUS, Machine, exit_found, exit_of
+from vdsm_virt.machine import MIGRATED, STATUS, Machine, exit_found
 from vdsm_virt.records import Records
+from vdsm_virt.references import ALL
+from vdsm_virt.references import Machine as MachineReference
 
 log = logging.getLogger(__name__)
 
-_replace = msgspec.structs.replace
 #: libvirt's word for a disk error in VDSM's.
 _IO_ERRORS: Final = {"enospc": "ENOSPC", "eperm": "EPERM", "eio": "EIO", "eother": "EOTHER"}
 #: Seconds until the next comparison, where an event is about to solve what the last one could not.
@@ -56,7 +56,7 @@ Cause = Literal["connection back", "events lost"]
 class Watcher:
     """Feeds the inventory.
 
-    :param comparer: runs the comparisons, which take as long as libvirt does
+    :param jobs: run the comparisons, which take as long as libvirt does, and what follows events
     :param compared: called when all machines have been read
     """
 
@@ -65,18 +65,16 @@ class Watcher:
         *,
         hypervisor: Hypervisor,
         listing: Listing,
-        comparer: Keeper,
         inventory: Inventory,
-        keeper: Keeper,
+        jobs: Jobs,
         records: Records,
         events: EventBus,
         compared: Callable[[], None] = lambda: None,
     ) -> None:
         self._hypervisor = hypervisor
         self._listing = listing
-        self._comparer = comparer
         self._inventory = inventory
-        self._keeper = keeper
+        self._jobs = jobs
         self._records = records
         self._events = events
         self._compared = compared
@@ -114,10 +112,10 @@ class Watcher:
                     self._touched.add(event.uuid)
                 self._lifecycle[event.event](event)
             elif isinstance(event, DomainReboot):
-                self._inventory.update(event.uuid, _rebooted)
+                self._inventory.update(event.uuid, transitions.rebooted)
             elif isinstance(event, DomainIOError):
                 code = _IO_ERRORS.get(event.reason, "EOTHER")
-                self._inventory.update(event.uuid, lambda machine: _io_error(machine, code))
+                self._inventory.update(event.uuid, lambda machine: transitions.io_error(machine, code))
             elif isinstance(event, _NEW_XML):
                 self._outdated(event.uuid)
 
@@ -126,7 +124,13 @@ class Watcher:
 
         :param after: seconds
         """
-        self._comparer.do(f"comparing with libvirt, {cause}", lambda: self.compare(cause), after)
+        self._jobs.plan(
+            f"comparing with libvirt, {cause}",
+            lambda: self.compare(cause),
+            of=ALL,
+            after=after,
+            second="not needed",
+        )
 
     def compare(self, cause: Cause | None = None) -> None:
         """Read all domains and take over what is different; again later if libvirt does not answer.
@@ -217,7 +221,7 @@ class Watcher:
             return True
         if known.launching:
             return False
-        after = self._inventory.update(domain.uuid, lambda machine: _found(machine, domain))
+        after = self._inventory.update(domain.uuid, lambda machine: transitions.found(machine, domain))
         if after is not None and after.status == "Down" != known.status:
             self._records.remember_exit_soon(domain.uuid)
         if after is not None and after.stale:
@@ -232,7 +236,7 @@ class Watcher:
             name=domain.name,
             status=status,
             since=time.time(),
-            pause_code=_pause_code(domain.reason) if status == "Paused" else "",
+            pause_code=transitions.pause_code(domain.reason) if status == "Paused" else "",
             exit=exit_found(domain.reason) if status == "Down" else None,
             exit_guessed=True,
             active=domain.active,
@@ -249,22 +253,24 @@ class Watcher:
 
     def _gone(self, machine: Machine) -> None:
         if machine.ours and machine.active:
-            self._inventory.update(machine.id, _vanished)
+            self._inventory.update(machine.id, transitions.vanished)
         elif machine.ours and machine.exit == MIGRATED:
             # Libvirt was lost before it told what is left here: how the machine ended is still to be told.
-            self._inventory.update(machine.id, _left_nothing)
+            self._inventory.update(machine.id, transitions.left_nothing)
         else:
             self._inventory.forget(machine.id)
 
     def _outdated(self, vm_id: str) -> None:
-        if self._inventory.update(vm_id, _new_xml) is not None:
+        if self._inventory.update(vm_id, transitions.new_xml) is not None:
             self._records.refresh_soon(vm_id)
 
     def _ask(self, event: DomainLifecycle) -> None:
         """An event of a machine that is not known: read what there is."""
 
         # Also if it is known by then: what made it known may have been read before this event.
-        self._keeper.do(f"looking at {event.uuid}", lambda: self.settle(event.uuid))
+        self._jobs.plan(
+            "looking", lambda: self.settle(event.uuid), of=MachineReference(event.uuid), second="not needed"
+        )
 
     def _defined(self, event: DomainLifecycle) -> None:
         machine = self._inventory.find(event.uuid)
@@ -285,31 +291,37 @@ class Watcher:
 
     def _started(self, event: DomainLifecycle) -> None:
         comes = event.detail == "migrated"
-        machine = self._inventory.update(event.uuid, _comes if comes else _started)
+        machine = self._inventory.update(event.uuid, transitions.comes if comes else transitions.started)
         if machine is None:
             self._ask(event)
         elif not machine.launching:
             self._outdated(event.uuid)
 
     def _suspended(self, event: DomainLifecycle) -> None:
-        code = _pause_code(event.detail)
-        change = _leaves if event.detail == "migrated" else lambda machine: _suspended(machine, code)
+        code = transitions.pause_code(event.detail)
+        leaves = event.detail == "migrated"
+        change = transitions.leaves if leaves else lambda machine: transitions.suspended(machine, code)
         if self._inventory.update(event.uuid, change) is None:
             self._ask(event)
 
     def _resumed(self, event: DomainLifecycle) -> None:
-        if self._inventory.update(event.uuid, _resumed) is None:
+        if self._inventory.update(event.uuid, transitions.resumed) is None:
             self._ask(event)
 
     def _shutdown(self, event: DomainLifecycle) -> None:
-        self._inventory.update(event.uuid, _shutting_down)
+        self._inventory.update(event.uuid, transitions.shutting_down)
 
     def _stopped(self, event: DomainLifecycle) -> None:
-        machine = self._inventory.update(event.uuid, lambda known: _stopped(known, event.detail))
+        machine = self._inventory.update(event.uuid, lambda known: transitions.stopped(known, event.detail))
         if machine is None or machine.launching:
             return
         if event.detail == "migrated":
-            self._keeper.do(f"looking for what is left of {event.uuid}", lambda: self._left(event.uuid))
+            self._jobs.plan(
+                "looking for what is left",
+                lambda: self._left(event.uuid),
+                of=MachineReference(event.uuid),
+                second="not needed",
+            )
             return
         if machine.ours:
             self._records.remember_exit_soon(event.uuid)
@@ -323,7 +335,7 @@ class Watcher:
         try:
             self._hypervisor.domain(vm_id)
         except NoSuchDomain:
-            machine = self._inventory.update(vm_id, _left_nothing)
+            machine = self._inventory.update(vm_id, transitions.left_nothing)
             if machine is not None and machine.missing and not machine.ours:
                 self._inventory.forget(vm_id)
         else:
@@ -333,164 +345,3 @@ class Watcher:
     def _crashed(self, event: DomainLifecycle) -> None:
         # What libvirt does about it comes as an event of its own.
         log.warning("The guest of machine %s panicked (%s)", event.uuid, event.detail)
-
-
-def _pause_code(detail: str) -> str:
-    return {"ioerror": "EIO", "postcopy": "POSTCOPY", "postcopy-failed": "POSTCOPY"}.get(detail, "NOERR")
-
-
-def _new_xml(machine: Machine) -> Machine:
-    return _replace(machine, xml_changes=machine.xml_changes + 1)
-
-
-def _found(machine: Machine, domain: DomainState) -> Machine:
-    """What a comparison tells of a machine that is known."""
-    status = _status_found(machine, domain)
-    if (machine.status, machine.active, machine.persistent, machine.name) == (
-        status,
-        domain.active,
-        domain.persistent,
-        domain.name,
-    ):
-        return machine
-    changed = _replace(
-        machine,
-        status=status,
-        active=domain.active,
-        persistent=domain.persistent,
-        missing=False,
-        name=domain.name,
-        xml_changes=machine.xml_changes + 1,
-        pause_code=_pause_code(domain.reason) if status == "Paused" else "",
-        incoming=machine.incoming if status == "Migration Destination" else 0.0,
-        outgoing=machine.outgoing and domain.active,
-    )
-    if status == "Down":
-        if machine.active:
-            return _replace(changed, exit=exit_of(machine, domain.reason), exit_guessed=False, asked="")
-        return _replace(changed, exit=machine.exit or exit_found(domain.reason), asked="")
-    return _replace(changed, exit=None)
-
-
-def _status_found(machine: Machine, domain: DomainState) -> VmStatus:
-    status = STATUS[domain.state]
-    if status == "Up" and machine.status in ("Powering down", "RebootInProgress"):
-        return machine.status
-    if machine.outgoing and domain.active:
-        return "Migration Source"
-    if machine.incoming and status == "Paused" and domain.reason in ("migration", "starting-up"):
-        return "Migration Destination"
-    return status
-
-
-def _vanished(machine: Machine) -> Machine:
-    """What libvirt does not know any more. Of a machine that was leaving: it does so only if it has left."""
-    ended = MIGRATED if machine.outgoing else NOT_ARRIVED if machine.incoming else MISSING
-    return _replace(
-        machine,
-        status="Down",
-        exit=ended,
-        exit_guessed=False,
-        active=False,
-        missing=True,
-        asked="",
-        pause_code="",
-        outgoing=False,
-        migration_progress=-1,
-        incoming=0.0,
-    )
-
-
-def _comes(machine: Machine) -> Machine:
-    """From another host, announced or not. It runs there until it is resumed here."""
-    return _replace(
-        machine,
-        active=True,
-        status="Migration Destination",
-        pause_code="",
-        exit=None,
-        asked="",
-        missing=False,
-        persistent=False,
-        incoming=machine.incoming or time.time(),
-    )
-
-
-def _leaves(machine: Machine) -> Machine:
-    """Stopped here, to go on there: this much is so whoever moves it."""
-    if machine.launching or machine.status == "Down" or machine.incoming:
-        return machine
-    return _replace(machine, status="Migration Source", pause_code="")
-
-
-def _left_nothing(machine: Machine) -> Machine:
-    return machine if machine.active else _replace(machine, missing=True, persistent=False)
-
-
-def _started(machine: Machine) -> Machine:
-    if machine.launching:
-        return _replace(machine, active=True)
-    return _replace(
-        machine,
-        active=True,
-        status="Up",
-        pause_code="",
-        exit=None,
-        started=time.time(),
-        asked="",
-        missing=False,
-        outgoing=False,
-        incoming=0.0,
-    )
-
-
-def _suspended(machine: Machine, code: str) -> Machine:
-    if machine.launching or machine.status == "Down":
-        return machine
-    if code == "EIO" and machine.io_error:
-        code = machine.io_error
-    if machine.outgoing:
-        return _replace(machine, pause_code=code) if code == "POSTCOPY" else machine
-    return _replace(machine, status="Paused", pause_code=code, incoming=0.0)
-
-
-def _resumed(machine: Machine) -> Machine:
-    if machine.launching or machine.status == "Down" or machine.outgoing:
-        return machine
-    return _replace(machine, status="Up", pause_code="", io_error="", incoming=0.0)
-
-
-def _io_error(machine: Machine, code: str) -> Machine:
-    paused = machine.status == "Paused" and machine.pause_code == "EIO"
-    return _replace(machine, io_error=code, pause_code=code if paused else machine.pause_code)
-
-
-def _shutting_down(machine: Machine) -> Machine:
-    if machine.launching or machine.status == "Down":
-        return machine
-    return _replace(machine, status="Powering down", pause_code="")
-
-
-def _rebooted(machine: Machine) -> Machine:
-    if machine.status != "RebootInProgress":
-        return machine
-    return _replace(machine, status="Up", asked="")
-
-
-def _stopped(machine: Machine, detail: str) -> Machine:
-    if machine.launching:
-        return _replace(machine, active=False)
-    return _replace(
-        machine,
-        active=False,
-        status="Down",
-        pause_code="",
-        io_error="",
-        exit=exit_of(machine, detail),
-        exit_guessed=False,
-        asked="",
-        missing=machine.missing or not machine.persistent,
-        outgoing=False,
-        migration_progress=-1,
-        incoming=0.0,
-    )

@@ -13,15 +13,16 @@ import msgspec
 from vdsm_core.errors import InvalidArgument
 from vdsm_core.hooks import Hooks
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain
+from vdsm_core.work.scheduler import Jobs
 from vdsm_virt.definition import VmDefinition
 from vdsm_virt.describing import short
 from vdsm_virt.domain.metadata import Exit
 from vdsm_virt.errors import CannotCreateVM, MigrationLimitExceeded, VMExists
 from vdsm_virt.inventory import Inventory
-from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import Machine, Reason
 from vdsm_virt.migration.params import IncomingParams
 from vdsm_virt.naming import check_machine_name
+from vdsm_virt.references import Machine as MachineReference
 from vdsm_virt.scalars import given
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Incoming:
         self,
         hypervisor: Hypervisor,
         inventory: Inventory,
-        keeper: Keeper,
+        jobs: Jobs,
         hooks: Hooks,
         *,
         limit: int,
@@ -52,7 +53,7 @@ class Incoming:
     ) -> None:
         self._hypervisor = hypervisor
         self._inventory = inventory
-        self._keeper = keeper
+        self._jobs = jobs
         self._hooks = hooks
         self._limit = limit
         self._timeout = timeout
@@ -88,8 +89,12 @@ class Incoming:
             self._inventory.forget(vm_id)
             raise
         expected = self._inventory.update(vm_id, _expected) or machine
-        self._keeper.do(
-            f"waiting for {vm_id}, {machine.incoming}", lambda: self._overdue(machine), self._timeout
+        self._jobs.plan(
+            "overdue arrival",
+            lambda: self._overdue(machine),
+            of=MachineReference(vm_id),
+            after=self._timeout,
+            second="replaces",
         )
         return short(expected)
 

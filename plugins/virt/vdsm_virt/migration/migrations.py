@@ -23,6 +23,7 @@ from vdsm_core.hypervisor import (
     OperationInvalid,
     OperationUnsupported,
 )
+from vdsm_core.work.scheduler import Jobs
 from vdsm_virt.errors import (
     AlreadyMigrating,
     MigrationCancelFailed,
@@ -34,7 +35,6 @@ from vdsm_virt.errors import (
     VMIsDown,
 )
 from vdsm_virt.inventory import Inventory
-from vdsm_virt.keeper import Keeper
 from vdsm_virt.machine import Machine
 from vdsm_virt.migration import destination
 from vdsm_virt.migration.outgoing import Outgoing, Slots, is_migration
@@ -45,6 +45,7 @@ from vdsm_virt.migration.params import (
     MigrationStats,
 )
 from vdsm_virt.records import Records
+from vdsm_virt.references import Machine as MachineReference
 from vdsm_virt.scalars import given, whole
 from vdsm_virt.watcher import Watcher
 
@@ -89,7 +90,7 @@ class Migrations:
         inventory: Inventory,
         watcher: Watcher,
         records: Records,
-        keeper: Keeper,
+        jobs: Jobs,
         events: EventBus,
         rules: MigrationRules,
     ) -> None:
@@ -97,7 +98,7 @@ class Migrations:
         self._inventory = inventory
         self._watcher = watcher
         self._records = records
-        self._keeper = keeper
+        self._jobs = jobs
         self._events = events
         self._rules = rules
         self._slots = Slots()
@@ -258,7 +259,12 @@ class Migrations:
             ) from error
 
     def _look_soon(self, vm_id: str) -> None:
-        self._keeper.do(f"looking for a migration of {vm_id}", lambda: self._look_at(vm_id))
+        self._jobs.plan(
+            "looking for a migration",
+            lambda: self._look_at(vm_id),
+            of=MachineReference(vm_id),
+            second="not needed",
+        )
 
     def _look_at(self, vm_id: str) -> None:
         machine = self._inventory.find(vm_id)
