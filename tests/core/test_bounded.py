@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from vdsm_core.bounded import GivenUp, StartStopTimeout, bounded
+from vdsm_core.bounded import GivenUp, StartStopTimeout, _computed, _computed_in_ticks, bounded
 
 
 @pytest.fixture
@@ -58,18 +59,88 @@ def test_what_waits_is_left_alone(release: threading.Event) -> None:
     assert gone("nap")
 
 
+def spin() -> None:
+    """Compute without an end, and take errors for nothing."""
+    while True:
+        with suppress(Exception):
+            sum(range(1000))
+
+
 def test_what_computes_without_an_end_is_interrupted(caplog: pytest.LogCaptureFixture) -> None:
     """It does not take its part of the interpreter from everybody else for ever."""
-
-    def spin() -> None:
-        while True:
-            with suppress(Exception):
-                sum(range(1000))
-
     with pytest.raises(StartStopTimeout):
         bounded("spin", spin, 0.5)
     assert gone("spin")
     assert "The spin computed without an end; it was interrupted" in caplog.text
+
+
+def test_also_where_others_compute() -> None:
+    """However small its part of the time was until then."""
+    over = threading.Event()
+
+    def compute() -> None:
+        while not over.is_set():
+            sum(range(1000))
+
+    others = [threading.Thread(target=compute) for _ in range(4)]
+    for other in others:
+        other.start()
+    try:
+        with pytest.raises(StartStopTimeout):
+            bounded("spin", spin, 0.5)
+        assert gone("spin")
+    finally:
+        over.set()
+        for other in others:
+            other.join()
+
+
+def test_what_has_computed_and_waits_now_is_left_alone(
+    release: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it took in the first half of its time is no reason to interrupt it."""
+    results: Future[str] = Future()
+
+    def work() -> str:
+        end = time.thread_time() + 0.3
+        while time.thread_time() < end:
+            pass
+        return str(release.wait(20))
+
+    with pytest.raises(StartStopTimeout) as caught:
+        # Long enough for a third of a second of work on a busy machine.
+        bounded("work", work, 4.0, late=results.set_result)
+    assert not caught.value.interrupted
+    release.set()
+    assert results.result(10) == "True"
+    assert gone("work")
+    assert "interrupted" not in caplog.text
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_what_a_thread_has_computed(statistics: bool) -> None:
+    """Both sources of the kernel say about the same; of a thread that has ended neither says anything."""
+    read = (
+        _computed if statistics else lambda one: _computed_in_ticks(Path(f"/proc/self/task/{one.native_id}"))
+    )
+    done, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        while time.thread_time() < 0.2:
+            pass
+        done.set()
+        over.wait(20)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    done.wait(60)
+    assert 0.15 < read(thread) < 1.0
+    over.set()
+    thread.join()
+    end = time.monotonic() + 10
+    while read(thread) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert read(thread) == 0.0
 
 
 def test_the_waiting_can_be_ended(release: threading.Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 import xmlrpc.client
@@ -81,12 +80,6 @@ def states(running: Daemon) -> dict[str, list[tuple[str, str]]]:
     return told
 
 
-def processor_time(running: Daemon) -> float:
-    """Seconds that the daemon has computed."""
-    fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def test_every_trouble_at_once(running: Daemon) -> None:
     """Each is bounded, shown and published, when it comes and when it goes; all others serve on."""
     others = running.plugins()
@@ -124,9 +117,8 @@ def test_every_trouble_at_once(running: Daemon) -> None:
     assert (came["misfit"]["state"], went["misfit"]["state"]) == ("failed", "disabled")
     assert "colour" in came["misfit"]["error"]
     assert {plugin: info for plugin, info in running.plugins().items() if plugin in others} == others
-    used = processor_time(running)
-    time.sleep(1)
-    assert processor_time(running) - used < 0.5, "something goes on computing"
+    # Two kinds loop in their start, and two in their stop.
+    running.wait_for(lambda: running.log.count("computed without an end; it was interrupted") == 4)
 
 
 @pytest.mark.parametrize("moment", ["start", "reload"])
