@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 #: What one step may take of what is left.
@@ -15,9 +16,10 @@ class Budget:
     Steps that end at once cost the others nothing.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
 
     def share(self) -> float:
         """The seconds that the next step may take, never negative."""
-        return max(0.0, self._end - time.monotonic()) * _SHARE
+        return max(0.0, self._end - self._clock()) * _SHARE

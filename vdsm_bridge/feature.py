@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     plugins: Callable[[], list[PluginInfo]]
     #: Where the files of the host are; tests put a made-up tree here.
     root: Path = Path("/")
+    #: What durations are measured with: monotonic, in seconds. Tests give one that they move.
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def lanes(self) -> Lanes:

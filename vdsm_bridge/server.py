@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,7 @@ class Server:
     :param connect: how the hypervisor is connected to; the seam for tests
     :param plugin_changed: called when the state of a plugin has changed, on any thread; it must not wait
     :param root: where the files of the host are
+    :param clock: what features measure durations with, in seconds
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Server:
         connect: Callable[[str], Any] | None = None,
         plugin_changed: Callable[[], None] = lambda: None,
         root: Path = Path("/"),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         #: What the parts were built with. A reload does not rebuild them.
@@ -101,6 +104,7 @@ class Server:
             registry=registry,
             plugins=lambda: self._lifecycle.info(health=True),
             root=root,
+            clock=clock,
         )
 
     def plugins(self) -> list[PluginInfo]:

@@ -21,8 +21,8 @@ from vdsm_core.errors import VdsmError
 
 log = logging.getLogger(__name__)
 
-#: Who computes for more than this part of the time does not wait for anything. A loop gets more than this on a
-#: busy machine, too; what asks for something every hundredth of a second takes less.
+#: Who computes for more than this part of the time does not wait for anything. A loop gets more than this on
+#: a busy machine, too; what asks for something every hundredth of a second takes less.
 _LOOPS: Final = 0.05
 R = TypeVar("R")
 

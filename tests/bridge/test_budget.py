@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import time
+import pytest
 
 from vdsm_bridge.budget import Budget
+from vdsm_bridge.testing import Clock
 
 
 def test_each_share_is_half_of_what_is_left() -> None:
     """So that there is always something for the next step."""
-    budget = Budget(0.2)
-    first = budget.share()
-    assert 0.05 < first <= 0.1
-    time.sleep(first)
-    assert 0 < budget.share() <= first / 2 + 0.01
+    clock = Clock()
+    budget = Budget(8.0, clock)
+    assert budget.share() == pytest.approx(4.0)
+    clock.move(4.0)
+    assert budget.share() == pytest.approx(2.0)
+    clock.move(1.0)
+    assert budget.share() == pytest.approx(1.5)
 
 
 def test_nothing_is_left_at_the_end() -> None:
     """A share is never negative."""
-    assert Budget(-1.0).share() == 0.0
+    clock = Clock()
+    budget = Budget(1.0, clock)
+    clock.move(2.0)
+    assert budget.share() == 0.0

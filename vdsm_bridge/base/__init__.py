@@ -21,7 +21,7 @@ class Base(Feature):
 
     def __init__(self, runtime: Runtime, config: Any) -> None:
         super().__init__(runtime, config)
-        self._events = Events(runtime.events, runtime.config.events)
+        self._events = Events(runtime.events, runtime.config.events, runtime.clock)
         self._connection = Connection(runtime.events)
         self._leave: list[Callable[[], None]] = []
 

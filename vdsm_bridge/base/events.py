@@ -5,9 +5,8 @@ from __future__ import annotations
 import builtins
 import inspect
 import threading
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Final
 
@@ -83,18 +82,18 @@ class EventKind(Record, frozen=True):
 
 
 class _Held:
-    def __init__(self, subscription: Subscription, pattern: str, owner: Identity) -> None:
+    def __init__(self, subscription: Subscription, pattern: str, owner: Identity, asked: float) -> None:
         self.id = str(uuid.uuid4())
         self.pattern = pattern
         self.subscription = subscription
         self.owner = owner
-        self.asked = time.monotonic()
+        self.asked = asked
         #: Calls that ask it now.
         self.asking = 0
 
-    def idle(self) -> float:
+    def idle(self, now: float) -> float:
         """Seconds since somebody asked it."""
-        return 0.0 if self.asking else time.monotonic() - self.asked
+        return 0.0 if self.asking else now - self.asked
 
 
 class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by="Events.list"):
@@ -104,9 +103,10 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
     subscribes again after that number, on any protocol, also after a restart of the daemon.
     """
 
-    def __init__(self, bus: EventBus, options: EventOptions) -> None:
+    def __init__(self, bus: EventBus, options: EventOptions, clock: Callable[[], float]) -> None:
         self._bus = bus
         self._options = options
+        self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._waiting = Places(options.most_waiting)
@@ -136,7 +136,8 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
                 reason=f"{self._places.taken} subscriptions exist, of at most {self._places.limit}"
             )
         try:
-            held = _Held(self._bus.subscribe(pattern, after, floors), pattern, context.identity)
+            subscription = self._bus.subscribe(pattern, after, floors)
+            held = _Held(subscription, pattern, context.identity, self._clock())
         except BaseException:
             self._places.leave(context.identity)
             raise
@@ -190,7 +191,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
                     filter=held.pattern,
                     seq=held.subscription.place,
                     owner=held.owner.name,
-                    idle=round(held.idle(), 3),
+                    idle=round(held.idle(self._clock()), 3),
                 )
                 for held in self._held.values()
                 if context.identity.role == "admin" or held.owner.name == context.identity.name
@@ -227,7 +228,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         finally:
             with self._lock:
                 held.asking -= 1
-                held.asked = time.monotonic()
+                held.asked = self._clock()
 
     def _wait(
         self, subscription: Subscription, timeout: float, most: int, context: Context
@@ -252,9 +253,9 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
             raise NoSuchSubscription(subscription_id=subscription_id) from None
 
     def _expire(self) -> None:
-        patience = self._options.subscription_timeout
+        patience, now = self._options.subscription_timeout, self._clock()
         with self._lock:
-            expired = [held for held in self._held.values() if held.idle() > patience]
+            expired = [held for held in self._held.values() if held.idle(now) > patience]
         self._end(expired)
 
     def _end(self, ending: builtins.list[_Held]) -> None:

@@ -88,7 +88,9 @@ class Harness:
         with self._serving(tmp_path, installed=True) as host:
             yield host
 
-    def _serving(self, folder: Path, *, installed: bool, **tables: Any) -> TestHost:
+    def _serving(
+        self, folder: Path, *, installed: bool, clock: Callable[[], float] = time.monotonic, **tables: Any
+    ) -> TestHost:
         others: dict[str, dict[str, Any]] = {plugin.name: {"enabled": False} for plugin in discover(BINDINGS)}
         config = {
             "plugin": {**others, **({self.name: dict(self.options)} if self.binding is not None else {})},
@@ -97,7 +99,7 @@ class Harness:
             **tables,
         }
         bindings = {self.name: self.binding} if self.binding is not None else {}
-        return TestHost(bindings=bindings, installed=installed, config=config)
+        return TestHost(bindings=bindings, installed=installed, config=config, clock=clock)
 
     @pytest.fixture
     def connection(self, host: TestHost) -> Iterator[Callable[[], Client]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -35,6 +36,7 @@ class TestHost(AbstractContextManager["TestHost"]):
     :param installed: also use the plugins that are installed here
     :param config: tables of the configuration, over the defaults of a test
     :param connect: how the hypervisor is connected to
+    :param clock: what features measure durations with; see `Clock`
     """
 
     __test__ = False  # the name begins like a test's
@@ -48,6 +50,7 @@ class TestHost(AbstractContextManager["TestHost"]):
         installed: bool = False,
         config: dict[str, Any] | None = None,
         connect: Callable[[str], Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         given = {
             VERBS: {"base": Base, "sample": Sample, **(verbs or {})},
@@ -68,6 +71,7 @@ class TestHost(AbstractContextManager["TestHost"]):
             configuration.merge([("test defaults", document), ("test", config or {})]),
             discover=self._discover,
             connect=connect,
+            clock=clock,
         )
 
     def __enter__(self) -> Self:

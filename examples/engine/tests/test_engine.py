@@ -265,7 +265,7 @@ def test_command_line(
 )
 def test_a_broker_that_cannot_be_used(url: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It is one line on standard error."""
-    assert main([url, "inventory"]) == 1
+    assert main(["--patience", "0.5", url, "inventory"]) == 1
     told = capsys.readouterr().err
     assert told.startswith(f"small-engine: {said}")
     assert told.count("\n") == 1

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.asking import AskedEvents
-from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing import Clock, TestHost
 from vdsm_bridge.transport import (
     CallOptions,
     CallRefused,
@@ -244,18 +244,22 @@ def test_following_across_broken_connections(host: TestHost, real: Transport) ->
     assert host.call("Events.list") == []
 
 
-def test_attempts_become_rarer(host: TestHost, real: Transport) -> None:
+def test_attempts_become_rarer(host: TestHost, real: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     """However short the patience of who waits, a host that is away is not asked all the time."""
+    clock = Clock()
+    monkeypatch.setattr("vdsmsh.following.time", clock)
     fragile = Fragile(real)
     with Follower(fragile, ["sample"], OPTIONS, lambda _: None) as follower:
         switch(host, True)
         assert follower.next(PATIENCE)
         fragile.refusals = refusals = [Unreachable("away")] * 100
-        end = time.monotonic() + 2.5
-        while time.monotonic() < end:
+        began = clock()
+        attempts = []
+        while len(attempts) < 5:
             assert follower.next(0.05) == []
-        # After 0.2, 0.32, 0.51, 0.82 and 1.3 s: the fifth would come at 3.2 s.
-        assert 1 <= 100 - len(refusals) <= 4
+            if len(refusals) < 100 - len(attempts):
+                attempts.append(clock() - began)
+        assert attempts == pytest.approx([0.2, 0.52, 1.03, 1.85, 3.16], abs=0.06)
         refusals.clear()
         while follower.connections == 1:
             follower.next(1.0)

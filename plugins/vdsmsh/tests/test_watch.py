@@ -158,8 +158,9 @@ def test_a_reader_that_goes_away(host: TestHost, vdsmsh: str, words: tuple[str, 
         assert watcher.hang_up() == 141
 
 
-def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path) -> None:
+def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal that time mends is waited out, without an event; any other ends the watching."""
+    monkeypatch.setattr("vdsmsh.watching._AGAIN", 0.2)
     answers: list[Any] = [
         ["first"],
         CallRefused("recovering", 99, "not yet"),
