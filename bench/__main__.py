@@ -17,11 +17,13 @@ BENCHES = (
     "xmlrpc_marshal",
     "throughput",
     "inventory",
+    "stuck",
     "events",
     "bus",
     "cluster",
     "startup",
     "attacks",
+    "command_line",
 )
 
 

@@ -1,37 +1,9 @@
-"""A command line that people use in loops must start quickly."""
+"""A command line that people use in loops must start quickly; `python -m bench command_line` measures it."""
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
-
-from vdsm_bridge.testing import TestHost
-
-#: Seconds of CPU, of the whole process.
-MOST = 0.3
-#: The machine has other work, too; the best of some runs is what the command takes.
-RUNS = 7
-
-
-def cpu_of(argv: list[str]) -> float:
-    """Seconds of CPU that a process took, with those that it started."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(argv, check=True, capture_output=True, timeout=30)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
-
-
-def test_one_shot(host: TestHost, vdsmsh: str) -> None:
-    """One list takes less than 0.3 s of CPU."""
-    best = min(cpu_of([vdsmsh, "lamp", "list"]) for _ in range(RUNS))
-    assert best < MOST, f"'vdsmsh lamp list' took {best:.3f} s of CPU"
-
-
-def test_completion(host: TestHost, vdsmsh: str) -> None:
-    """Completing live names takes no longer."""
-    best = min(cpu_of([vdsmsh, "__complete", "bash", "vdsmsh lamp info "]) for _ in range(RUNS))
-    assert best < MOST, f"completing took {best:.3f} s of CPU"
 
 
 def test_slow_imports_wait() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +21,12 @@ def burn(host: TestHost, **arguments: Any) -> str:
 
 def test_wait(host: TestHost, run: Run) -> None:
     """The result of the task is printed, its progress told line by line."""
-    outcome = run("task", "wait", burn(host, hours=4, pause=0.1), "-f", "json")
+    outcome = run("task", "wait", burn(host, hours=4, pause=0.4), "-f", "json")
     assert outcome.code == 0
     assert json.loads(outcome.out)["hours"] == 4
     assert outcome.err.splitlines()[-1] == "100% 1 jobs completed successfully"
-    assert any(line.startswith(" 25% hour 1") for line in outcome.err.splitlines())
+    # A busy machine may show fewer of them.
+    assert re.search(r"^ (25% hour 1|50% hour 2|75% hour 3)", outcome.err, re.MULTILINE)
 
 
 def test_quiet(host: TestHost, run: Run) -> None:
