@@ -6,6 +6,12 @@ SHELL := /bin/bash
 
 # The hypervisor of `make run`: libvirt's in-process test driver, or qemu:///system, qemu:///session.
 URI ?= test:///default
+# Processes that run the tests side by side: a number, or `auto` for one a processor.
+WORKERS ?= auto
+# How many times as much `make soak` does, and where its chances begin.
+SOAK ?= 20
+SEED ?= $(shell date +%s)
+SEED := $(SEED)
 # Further arguments of `make test`'s pytest, and of `make bench`.
 ARGS ?=
 
@@ -40,7 +46,12 @@ lint: setup ## style, types, import rules
 
 .PHONY: test
 test: lint ## lint, then every test (ARGS: for pytest)
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: soak
+soak: setup ## do by chance what the tests do, many times more (SOAK: times; SEED: of a run to replay)
+	VDSM_SOAK=$(SOAK) VDSM_SEED=$(SEED) $(PYTHON) -m pytest -n $(WORKERS) -m soak -s \
+		--hypothesis-seed=$(SEED) --timeout=7200 $(ARGS)
 
 .PHONY: isolated
 isolated: setup ## try each plugin alone with the core, in an environment of its own (ARGS: names, --all)

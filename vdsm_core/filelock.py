@@ -11,14 +11,15 @@ PATIENCE: Final = 0.5
 STEP: Final = 0.02
 
 
-def lock_exclusively(file: int) -> bool:
+def lock_exclusively(file: int, patience: float = PATIENCE) -> bool:
     """Lock a file for this process; the kernel frees the lock with the last descriptor of the file.
 
     :param file: descriptor
-    :returns: False if another process still holds the lock after `PATIENCE` seconds
+    :param patience: seconds
+    :returns: False if another process still holds the lock after `patience` seconds
     :raises OSError: the file system has no locks
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -57,5 +57,5 @@ def boot(lab: None) -> BootFiles:
     """What the guests boot."""
     try:
         return boot_files(CACHE)
-    except (subprocess.CalledProcessError, LookupError) as error:
+    except (subprocess.CalledProcessError, LookupError, TimeoutError) as error:
         absent(f"the guest's kernel cannot be had: {error}")

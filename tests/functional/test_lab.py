@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost, eventually
+from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost, boot_files, eventually
 
 pytestmark = pytest.mark.functional
 
@@ -84,3 +87,19 @@ def test_nothing_outlives_the_lab(boot: BootFiles) -> None:
     with pytest.raises(LookupError):
         other.qemu_pid(guest.uuid)
     assert not other.root.exists()
+
+
+def test_the_kernel_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several processes that need it at the same time wait for the one that makes it."""
+    made = []
+
+    def build(work: Path) -> None:
+        made.append(work)
+        time.sleep(0.2)  # the others come meanwhile
+        (work / "vmlinuz").touch()
+
+    monkeypatch.setattr("tests.functional.lab.boot._build", build)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: boot_files(tmp_path), range(4)))
+    assert len(made) == 1
+    assert all(each.kernel.exists() for each in found)

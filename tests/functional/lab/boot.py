@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from vdsm_core.filelock import lock_exclusively
+
 KERNEL_METAPACKAGE = "linux-image-cloud-amd64"
 #: What the guest loads, when the kernel has it as a module; what these depend on comes by itself.
 MODULES = (
@@ -35,11 +37,24 @@ class BootFiles:
     cmdline: str = "console=ttyS0 quiet"
 
 
+#: Seconds that a process waits for another one that makes the files.
+PATIENCE = 90.0
+
+
 def boot_files(cache: Path) -> BootFiles:
-    """The guest's kernel and initrd, made on the first call and kept in `cache`.
+    """The guest's kernel and initrd, made on the first call and kept in `cache`; by one process at a time.
 
     :raises subprocess.CalledProcessError: the kernel package cannot be had
+    :raises TimeoutError: another process makes them, without an end
     """
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        if not lock_exclusively(lock.fileno(), PATIENCE):
+            raise TimeoutError(f"{lock.name} is held by another process")
+        return _boot_files(cache)
+
+
+def _boot_files(cache: Path) -> BootFiles:
     recipe = hashlib.sha256(Path(__file__).read_bytes() + INIT.read_bytes()).hexdigest()[:16]
     done = cache / f"boot-{recipe}"
     if not done.exists():
