@@ -1,12 +1,7 @@
-"""Nothing that a subscriber has seen is lost, and nothing comes twice, however often the daemon is killed.
-
-`VDSM_KILL_ROUNDS=100` asks for more rounds than the suite has time for.
-"""
+"""Nothing that a subscriber has seen is lost, and nothing comes twice, however often the daemon is killed."""
 
 from __future__ import annotations
 
-import os
-import random
 import sys
 import time
 from collections.abc import Iterator
@@ -15,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from tests import soak
+from tests.functional.bus_subscriber import QmfStream
 from tests.functional.daemon import Daemon
 from tests.functional.lab import eventually
-from tests.functional.subscribers import GAP, QmfStream, RestStream, Subscriber, XmlRpcPoll
+from tests.functional.subscribers import GAP, RestStream, Subscriber, XmlRpcPoll
 from vdsm_core.events import Event, Journal
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
-ROUNDS = int(os.environ.get("VDSM_KILL_ROUNDS", "15"))
+ROUNDS = soak.count(15)
 BURST = 2_000
 OBJECTS = 8
 #: What the host is called on the bus.
@@ -165,13 +162,13 @@ def read_journal(daemon: Daemon) -> list[Event]:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(120 + 10 * ROUNDS)
 def test_kill_in_a_burst(
     daemon: Daemon, broker: RabbitMQ, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     """Three subscribers that resume, one for each binding: each has got exactly what the journal holds."""
-    seed = random.randrange(10**6)
-    chance = random.Random(seed)
+    chance = soak.chance("kill in a burst")
     began = time.monotonic()
     console = broker.url.replace(f"{USER}@", f"{USER}:{PASSWORD}@")
     subscribers: list[Subscriber] = [
@@ -212,7 +209,7 @@ def test_kill_in_a_burst(
     counts = _counts(kept)
     cut = sum(0 < count < BURST for count in counts.values())
     report = [
-        f"\n{ROUNDS} kills in {time.monotonic() - began:.0f} s (seed {seed}): {len(kept)} events kept",
+        f"\n{ROUNDS} kills in {time.monotonic() - began:.0f} s (seed {soak.SEED}): {len(kept)} events kept",
         f"  {cut} bursts cut in the middle, {ROUNDS + 1 - len(counts)} before their first event",
     ]
     for each in subscribers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import soak
 from tests.functional.daemon import Daemon
 from tests.functional.lab import LabHost, eventually
 from tests.functional.subscribers import GAP, RestStream
@@ -110,7 +110,7 @@ def test_libvirtd_restarts_in_a_burst(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A picture made of events alone equals `virsh list` soon after libvirt is back."""
-    chance = random.Random(1)
+    chance = soak.chance(f"libvirtd restarts {abruptly}")
     with Daemon(tmp_path, lab_host.uri) as daemon:
         told = Told(daemon)
         told.start()

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from tests import soak
 from tests.isolation.toggling import Daemon, Load, quantile
 
 BIN = Path(sys.executable).parent
 #: How many times a binding goes and comes.
-TOGGLES = int(os.environ.get("VDSM_TOGGLES", "5"))
+TOGGLES = soak.count(5)
 
 
+@pytest.mark.soak
 def test_rest_does_not_notice_that_xmlrpc_goes_and_comes(running: Daemon) -> None:
     """Under load no call fails, waits noticeably or is cut, and nothing is left behind."""
     for on in (False, True):

@@ -1,7 +1,4 @@
-"""A daemon under load while a binding is switched off and on; `python -m tests.isolation.toggling 100`.
-
-The test does so, too, as many times as `VDSM_TOGGLES` says.
-"""
+"""A daemon under load while a binding is switched off and on; `python -m tests.isolation.toggling 100`."""
 
 from __future__ import annotations
 

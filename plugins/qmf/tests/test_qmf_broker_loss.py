@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import soak
 from vdsm_bridge.testing import TestHost
 from vdsm_qmf.console import CallRefused, Cluster, ClusterEvent, Unreachable
 from vdsm_qmf.testing import PASSWORD, RabbitMQ
@@ -19,8 +20,8 @@ from vdsm_qmf.testing import PASSWORD, RabbitMQ
 from .conftest import MakeHost
 from .probe import Probe
 
-#: How often the broker is killed. `VDSM_QMF_ROUNDS=50` is the long run; it takes about ten minutes.
-ROUNDS = int(os.environ.get("VDSM_QMF_ROUNDS", "2"))
+#: How often the broker is killed.
+ROUNDS = soak.count(2)
 
 
 class Load:
@@ -111,6 +112,7 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_broker_killed_and_restarted(own_broker: RabbitMQ, on_bus: MakeHost, record_property: Any) -> None:
     """Every call ends in a result or a declared error, every event arrives once, nothing is left over."""

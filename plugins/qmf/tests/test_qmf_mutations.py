@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 from typing import Any
 
@@ -13,18 +12,21 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from proton import Message
 
+from tests import soak
 from vdsm_qmf.testing import RabbitMQ
 
 from .amqp_bytes import plain
 from .conftest import MakeHost
 from .probe import Probe
 
+pytestmark = pytest.mark.soak
+
 AGENT = "vdsm:vdsmd:fuzz"
 LAMP = "11111111-2222-4333-8444-000000000099"
 METHOD = {"qmf.opcode": "_method_request"}
 #: Requests in one example, which are sent without a wait in between; and how many examples.
 BATCH = 20
-ROUNDS = int(os.environ.get("VDSM_FUZZ_ROUNDS", "75"))
+ROUNDS = soak.count(75)
 MANY = settings(
     max_examples=ROUNDS,
     # A smaller example would be sought for with a busy agent: the log names the request that is to blame.

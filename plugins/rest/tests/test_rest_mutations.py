@@ -7,11 +7,16 @@ import socket
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import soak
+
 from .conftest import LAMP, Served
 from .rest_client import RestClient
+
+pytestmark = pytest.mark.soak
 
 PATHS = [
     "/api/lamps", f"/api/lamps/{LAMP}", f"/api/lamps/{LAMP}/switch", f"/api/lamps/{LAMP}/burn",
@@ -69,7 +74,7 @@ WHOLE = (
     b'Content-Length: 13\r\n\r\n{"lit": true}' % LAMP.encode()
 )
 MANY = settings(
-    max_examples=1000,
+    max_examples=soak.count(1000),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     database=None,

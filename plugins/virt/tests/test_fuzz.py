@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import soak
 from vdsm_bridge.context import Context
 from vdsm_core.errors import Conflict, InvalidRequest, UnexpectedError, VdsmError
 from vdsm_virt.devices import AnyDevice
 from vdsm_virt.params import KnownVmParams
+
+pytestmark = pytest.mark.soak
 
 SCALARS = st.one_of(
     st.none(),
@@ -84,7 +87,7 @@ PARAMS = st.fixed_dictionaries(
     },
 )
 QUIET = settings(
-    max_examples=150,
+    max_examples=soak.count(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

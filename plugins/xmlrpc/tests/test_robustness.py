@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import soak
 from vdsm_bridge import Feature, Namespace, query
 from vdsm_bridge.testing import TestHost
 from vdsm_xmlrpc import Config, XmlRpcBinding
@@ -90,6 +91,7 @@ def quiet_logs(level: int = logging.CRITICAL) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+@pytest.mark.soak
 def test_damaged_and_odd_requests(served: Served) -> None:
     """Thousands of damaged and odd requests: each has an answer of XML-RPC, none a trace of code."""
     wire = Wire(served)
@@ -115,12 +117,19 @@ def test_damaged_and_odd_requests(served: Served) -> None:
         except xmlrpc.client.Fault as fault:
             assert fault.faultCode in (1, -32700, -32600)  # noqa: PT017 - a fault is one of two good answers
 
-    @settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    many = settings(
+        max_examples=soak.count(1_000),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+
+    @many
     @given(damaged())
     def damage(body: bytes) -> None:
         check(body)
 
-    @settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @many
     @given(st.sampled_from(methods), st.lists(arguments, max_size=3))
     def oddity(method: str, params: list[Any]) -> None:
         check(xmlrpc.client.dumps(tuple(params), method, allow_none=True).encode())
