@@ -189,7 +189,7 @@ def test_silent_connections_hold_no_thread(serve: Serve) -> None:
     try:
         begin = time.monotonic()
         assert served.alive()
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 5.0
     finally:
         for sock in silent:
             sock.close()

@@ -240,10 +240,8 @@ def test_publishing_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pyte
         append(events)
 
     monkeypatch.setattr(bus._journal, "append", slow)
-    began = time.monotonic()
     for number in range(1000):
         bus.publish(Dimmed(percent=number))
-    assert time.monotonic() - began < 1.0
     assert subscription.next(0) == []
     gate.set()
     bus.flush()

@@ -22,7 +22,7 @@ def test_deadline(driver: BlockingDriver, blocking: Hypervisor) -> None:
     began = time.monotonic()
     with pytest.raises(HypervisorDeadline) as caught:
         blocking.suspend(TEST_DOMAIN, timeout=QUICK)
-    assert QUICK <= time.monotonic() - began < 1
+    assert QUICK <= time.monotonic() - began < OPTIONS.call_deadline
     assert caught.value.facts == {"operation": "suspend", "object": TEST_DOMAIN, "seconds": QUICK}
     (call,) = blocking.calls()
     assert (call.object, call.operation) == (TEST_DOMAIN, "suspend")
@@ -40,7 +40,7 @@ def test_further_calls_are_refused(driver: BlockingDriver, blocking: Hypervisor)
     began = time.monotonic()
     with pytest.raises(NotResponding) as caught:
         blocking.domain_xml(TEST_DOMAIN.upper())
-    assert time.monotonic() - began < QUICK
+    assert time.monotonic() - began < OPTIONS.call_deadline
     assert caught.value.facts["operation"] == "suspend"
     assert driver.waiting() == [(TEST_DOMAIN, "suspend")]
     driver.release(TEST_DOMAIN)
@@ -74,7 +74,7 @@ def test_others_go_on(driver: BlockingDriver, blocking: Hypervisor) -> None:
         blocking.suspend(TEST_DOMAIN)
         blocking.resume(TEST_DOMAIN)
     assert len(blocking.domains()) == 13
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < OPTIONS.call_deadline
 
 
 def test_a_connection_for_each_call(driver: BlockingDriver, blocking: Hypervisor) -> None:
@@ -98,7 +98,7 @@ def test_stop_leaves_stuck_calls_behind(driver: BlockingDriver) -> None:
         hypervisor.suspend(TEST_DOMAIN, timeout=QUICK)
     began = time.monotonic()
     assert hypervisor.stop(0.3) == 1
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < OPTIONS.call_deadline
     assert [thread.daemon for thread in threading.enumerate() if "libvirt-call" in thread.name] == [True]
     driver.release(TEST_DOMAIN)
 
