@@ -50,7 +50,7 @@ test: lint ## lint, then every test (ARGS: for pytest)
 
 .PHONY: soak
 soak: setup ## do by chance what the tests do, many times more (SOAK: times; SEED: of a run to replay)
-	VDSM_SOAK=$(SOAK) VDSM_SEED=$(SEED) $(PYTHON) -m pytest -n $(WORKERS) -m soak -s \
+	VDSM_SOAK=$(SOAK) VDSM_SEED=$(SEED) $(PYTHON) -m pytest -n $(WORKERS) -m soak -v \
 		--hypothesis-seed=$(SEED) --timeout=7200 $(ARGS)
 
 .PHONY: isolated
