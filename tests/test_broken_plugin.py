@@ -76,8 +76,10 @@ def test_only_those_who_need_it_fail(broken: Break, package: str) -> None:
 
 def test_others_pass(broken: Break) -> None:
     """With every plugin broken, core and bridge are tested as ever, and the run fails all the same."""
-    done = broken(list(FOLDERS), "tests/contract", "tests/core/test_plugins.py", "plugins", "-n2")
+    done = broken(
+        list(FOLDERS), "tests/contract", "tests/core/test_plugins.py", "plugins", "-n2", "-k", "not AsText"
+    )
     assert {place for place in failed(done.stdout) if not place.startswith("plugins/")} == set()
     # The first word would be of those that failed.
-    assert re.match(r"\d{3} passed,.* errors", done.stdout.splitlines()[-1]), done.stdout
+    assert re.match(r"\d{2,} passed,.* errors", done.stdout.splitlines()[-1]), done.stdout
     assert done.returncode == 1
