@@ -44,17 +44,25 @@ def switch(host: TestHost, *states: bool, lamp: str = HALL) -> None:
 
 
 @contextmanager
-def meanwhile(work: Callable[[], Any], wait: float = 0.5) -> Iterator[None]:
-    """Do something a moment later."""
-    timer = threading.Timer(wait, work)
-    timer.start()
+def once_followed(host: TestHost, work: Callable[[], Any]) -> Iterator[None]:
+    """Do something as soon as somebody more than now follows the events of the host."""
+    bus = host.server.runtime.events
+    before, end = bus.subscriptions, time.monotonic() + PATIENCE
+
+    def wait() -> None:
+        while bus.subscriptions == before and time.monotonic() < end:
+            time.sleep(0.01)
+        work()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
     yield
-    timer.join()
+    thread.join()
 
 
 def test_lines(host: TestHost, run: Run) -> None:
     """A line for each event: the time, the id, and the parameters."""
-    with meanwhile(lambda: switch(host, True, False)):
+    with once_followed(host, lambda: switch(host, True, False)):
         outcome = run("events", "sample", "--count", "2", "--timeout", "20")
     assert (outcome.code, outcome.err) == (0, "")
     first, second = outcome.out.splitlines()
