@@ -239,16 +239,17 @@ class EventBus:
 
     def _read_journal(self, after: int, most: int) -> list[Event]:
         """Read from the journal; what a damaged or closed one had is a gap."""
+        generation = self._journal.generation
         try:
             return self._journal.read(after, most)
         except (sqlite3.Error, msgspec.DecodeError, ValueError, TypeError) as error:
-            self._repair(error)
+            self._repair(error, generation)
             return []
 
-    def _repair(self, error: Exception) -> None:
+    def _repair(self, error: Exception, generation: int) -> None:
         """Begin a new journal if this one is damaged or gone."""
         try:
-            if self._journal.repair(error):
+            if self._journal.repair(error, generation):
                 return
         except (sqlite3.Error, OSError, Damaged) as second:
             error = second
@@ -279,10 +280,11 @@ class EventBus:
 
     def _keep_synced(self) -> None:
         while not self._ended.wait(self._sync_interval):
+            generation = self._journal.generation
             try:
                 self._journal.sync()
             except (sqlite3.Error, OSError, Damaged) as error:
-                self._repair(error)
+                self._repair(error, generation)
 
     def _take(self) -> tuple[list[_Pending | _Mark], int]:
         with self._pending:
@@ -304,10 +306,11 @@ class EventBus:
     def _write(self, batch: list[_Pending | _Mark], lost: int) -> None:
         """Give numbers, write, tell. Numbers of events that were lost come first: they are a gap."""
         count = sum(isinstance(entry, _Pending) for entry in batch)
+        generation = self._journal.generation
         try:
             first = self._journal.take_numbers(lost + count)
         except (sqlite3.Error, OSError) as error:
-            self._repair(error)
+            self._repair(error, generation)
             self._give_up(batch, lost + count, error)
             return
         events, marks = _number(batch, first + lost)
@@ -317,7 +320,7 @@ class EventBus:
             self._recovered()
         except sqlite3.Error as error:
             # The host must go on, and those who listen now hear of it. Others will learn of the hole.
-            self._repair(error)
+            self._repair(error, generation)
         except OSError as error:
             self._journal.give_back(first)
             self._give_up(batch, lost + count, error)

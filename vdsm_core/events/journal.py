@@ -99,16 +99,14 @@ class Journal:
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._size_lock = threading.Lock()
-        self._bytes = 0
-        self._logged = 0
-        self._dirty = False
+        self._bytes = self._logged = 0
         self._looked = 0.0
-        self._vouched = False
-        self._in_use = False
+        self._dirty = self._vouched = self._in_use = False
         self._identity: database.Identity | None = None
-        self.first = 1
+        self.first = self.next = 1
         self.reserved = 0
-        self.next = 1
+        #: How often the journal was begun anew.
+        self.generation = 0
 
     def open(self) -> None:
         """Open the file, creating it (mode 0600) where absent, and see where the numbers go on.
@@ -163,6 +161,7 @@ class Journal:
         )
         self.first = self.next
         self._bytes = 0
+        self.generation += 1
         log.error(
             "The event journal %s is damaged or gone (%s): %sbegun anew at number %d; older events are lost",
             self._path,
@@ -201,16 +200,19 @@ class Journal:
             os.close(descriptor)
         new.replace(self._mark())
 
-    def repair(self, error: BaseException) -> bool:
+    def repair(self, error: BaseException, generation: int) -> bool:
         """Deal with an error met while running: begin anew if the file is damaged or gone.
 
         Numbers that were taken or reserved stay so: the new file goes on behind them.
 
+        :param generation: as it was before what has failed; another thread may have met the same damage
         :returns: whether there is a new journal
         :raises sqlite3.Error: a new one cannot be begun; `sync` asks for it again
         :raises OSError: as well
         """
         with self._write_lock, self._read_lock:
+            if generation != self.generation:
+                return True
             if self._path == MEMORY or not self._in_use:
                 return False
             gone = self._writer is None or database.identity(self._path) != self._identity

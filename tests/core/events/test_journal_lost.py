@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 
 from tests.core.damage import WAYS
+from vdsm_core.database import Damaged
 from vdsm_core.events import EventBus, EventParams, Journal
 
 
@@ -98,6 +99,25 @@ def test_a_journal_that_is_lost_while_running(
     assert late.next(5, 1)[0].is_gap
     assert late.next(5, 100)[0].seq <= numbers[-1]
     bus.stop()
+
+
+def test_one_damage_that_two_threads_meet(tmp_path: Path) -> None:
+    """The new journal is not set aside for what was wrong with the old one."""
+    path = tmp_path / "events.sqlite"
+    journal = Journal(str(path), most_bytes=10**7, keep=1000.0)
+    journal.open()
+    before = journal.generation
+    path.unlink()
+    with pytest.raises(Damaged) as first:
+        journal.sync()
+    assert journal.repair(first.value, before)
+    assert journal.repair(Damaged("met at the same time"), before)
+    assert journal.generation == before + 1
+    assert not list(tmp_path.glob("*.damaged-*"))
+    # What comes later is another damage.
+    assert journal.repair(Damaged("met later"), journal.generation)
+    assert len(list(tmp_path.glob("events.sqlite.damaged-*"))) == 1
+    journal.close()
 
 
 def test_files_are_private(tmp_path: Path) -> None:
