@@ -225,7 +225,7 @@ def test_a_reader_that_goes_away(served: Served) -> None:
 
 def test_a_reader_that_does_not_read(serve: Serve) -> None:
     """It blocks its own thread, for a bounded time; others read on meanwhile."""
-    served = serve(timeout=1.0)
+    served = serve(timeout=4.0)
     with socket.socket() as sock, EventReader(served.url, "?filter=sample") as other:
         other.started()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)

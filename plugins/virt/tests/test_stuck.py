@@ -92,7 +92,7 @@ def test_a_call_behind_one_that_hangs_tells_its_place(vms, driver):
     holder.start()
     vms.eventually(lambda: driver.waiting())
     with pytest.raises(QueueDeadline) as refusal:
-        vms.host.bridge.call("VM.reset", {"vmID": vm_id}, Context(deadline=time.monotonic() + 0.2))
+        vms.host.bridge.call("VM.reset", {"vmID": vm_id}, Context(deadline=time.monotonic() + 1.0))
     assert (refusal.value.facts["place"], refusal.value.facts["holder"]) == (1, "VM.pause")
     driver.release(vm_id)
     holder.join(10)
