@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from small_engine.engine import Engine, EngineError
@@ -20,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         # The password of the user is not for the command line.
-        with Cluster(given.url, password=os.environ.get("VDSM_BUS_PASSWORD", "")) as cluster:
+        cluster = Cluster(given.url, password=os.environ.get("VDSM_BUS_PASSWORD", ""))
+        cluster.start(given.patience)
+        with closing(cluster):
             cluster.wait_for(hosts=given.hosts, timeout=given.patience)
             given.work(Engine(cluster, memory=given.memory), given)
     except (EngineError, BadBroker, TransportError) as error:
@@ -33,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="small-engine", description=__doc__)
     parser.add_argument("url", help="amqp://user@broker; its password is in VDSM_BUS_PASSWORD")
     parser.add_argument("--hosts", type=int, default=1, help="wait for so many hosts first")
-    parser.add_argument("--patience", type=float, default=15.0, help="seconds to wait for them at the most")
+    parser.add_argument(
+        "--patience", type=float, default=15.0, help="seconds to wait for the broker, and for hosts"
+    )
     parser.add_argument("--memory", type=Path, help="file for what is known of machines")
     commands = parser.add_subparsers(required=True)
     inventory = commands.add_parser("inventory", help="every host and every machine")
