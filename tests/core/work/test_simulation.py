@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import random
 from collections.abc import Iterator
 
 import pytest
 
+from tests import soak
+
 from .simulation import simulate
 
-#: Schedules of one run: a few seconds; `make soak` runs many times as many.
-SCHEDULES = int(os.environ.get("VDSM_SCHEDULES", "5000"))
+#: Schedules of one run: a few seconds.
+SCHEDULES = soak.count(5000)
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +23,10 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.soak
 def test_schedules() -> None:
     """The rules hold in schedules that were never run before; one that breaks them names its seed."""
-    first = random.randrange(10**9)
+    first = soak.chance("schedules").randrange(10**9)
     for seed in range(first, first + SCHEDULES):
         simulate(seed)
 
