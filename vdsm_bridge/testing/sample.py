@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import Meta
 from vdsm_bridge.context import Context
 from vdsm_bridge.feature import Feature, Runtime
 from vdsm_bridge.verb import Namespace, action, query, task
-from vdsm_core.errors import Conflict, NotFound
+from vdsm_core.errors import Conflict, NotFound, VdsmError
 from vdsm_core.events import EventParams
 from vdsm_core.types import (
     UUID,
@@ -104,6 +104,11 @@ class LampSwitched(EventParams, frozen=True):
     lit: bool
 
 
+def _burning(arguments: Mapping[str, Any], verb: str) -> VdsmError | None:
+    """Refuse to take a lamp down that burns. Other verbs that are not beside it wait."""
+    return Conflict(reason=f"lamp {arguments['lamp_id']} burns") if verb == "Lamp.remove" else None
+
+
 class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed_by="Lamp.list"):
     """A lamp in the machine room."""
 
@@ -154,6 +159,7 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
         """Take a lamp down.
 
         :raises NoSuchLamp: none has this id
+        :raises Conflict: it burns
         """
         with self._lock:
             self._get(lamp_id)
@@ -198,7 +204,7 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
             self._get(lamp_id)
             del self._lamps[lamp_id]
 
-    @task(since="1.0", revert="unburn")
+    @task(since="1.0", revert="unburn", beside=("Lamp.switch", "Lamp.engrave"), refuses=_burning)
     def burn(
         self,
         lamp_id: UUID,
