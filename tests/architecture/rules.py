@@ -106,8 +106,8 @@ def private_facts(text: str) -> Iterator[str]:
 
 #: Modules that may read the wall clock, and why. Everything else is a duration, which is monotonic.
 WALL_CLOCK = {
-    "vdsm_core/hypervisor/connection.py": "since when the connection is up or down, shown",
-    "vdsm_core/hypervisor/sampler.py": "when a sample was taken, shown beside the monotonic time",
+    "vdsm_core/hypervisor/connection/reconnect.py": "since when the connection is up or down, shown",
+    "vdsm_core/hypervisor/domains/sampler.py": "when a sample was taken, shown beside the monotonic time",
     "vdsm_core/events/bus.py": "when an event happened, kept and shown",
     "vdsm_core/events/journal.py": "age of events that outlives the daemon; a number beyond all others",
     "vdsm_core/work/table.py": "when a task began and ended, kept and shown",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vdsm_core.hypervisor.calls import Pending
-from vdsm_core.hypervisor.domain_calls import ShutdownMode
+from vdsm_core.hypervisor.connection.workers import Pending
+from vdsm_core.hypervisor.domains.lifecycle import ShutdownMode
 from vdsm_core.hypervisor.errors import (
     AgentUnavailable,
     DomainExists,
@@ -46,7 +46,7 @@ from vdsm_core.hypervisor.events import (
 from vdsm_core.hypervisor.hypervisor import (
     Hypervisor,
 )
-from vdsm_core.hypervisor.records import (
+from vdsm_core.hypervisor.models import (
     ConnectionStatus,
     DomainJob,
     DomainSample,

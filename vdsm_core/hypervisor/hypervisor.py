@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from vdsm_core.config import HypervisorOptions
-from vdsm_core.hypervisor.calls import Calls
-from vdsm_core.hypervisor.connection import Connection, open_libvirt
-from vdsm_core.hypervisor.dispatcher import Dispatcher
-from vdsm_core.hypervisor.event_loop import EventLoop
+from vdsm_core.hypervisor.connection.dispatcher import Dispatcher
+from vdsm_core.hypervisor.connection.event_loop import EventLoop
+from vdsm_core.hypervisor.connection.reconnect import Connection, open_libvirt
+from vdsm_core.hypervisor.connection.workers import Calls
+from vdsm_core.hypervisor.domains.migration import MigrationCalls
+from vdsm_core.hypervisor.domains.sampler import Sampler
 from vdsm_core.hypervisor.events import ConnectionBack, HypervisorEvent
-from vdsm_core.hypervisor.host_calls import HostCalls
-from vdsm_core.hypervisor.migration_calls import MigrationCalls
-from vdsm_core.hypervisor.records import ConnectionStatus, Sample, UnfinishedCall
-from vdsm_core.hypervisor.sampler import Sampler
+from vdsm_core.hypervisor.models import ConnectionStatus, Sample, UnfinishedCall
+from vdsm_core.hypervisor.node import HostCalls
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pytest
 from vdsm_bridge.testing.blocking import BlockingDriver
 from vdsm_core import hypervisor as hv
 from vdsm_core.events import event_types
-from vdsm_core.hypervisor.domain_events import CONVERTERS
+from vdsm_core.hypervisor.domains.events import CONVERTERS
 from vdsm_virt import happenings
 from vdsm_virt.events import Reconciled, VmEvent, VmGone, VmMigrationFailed, VmStatusChanged
 

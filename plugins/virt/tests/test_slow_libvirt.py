@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from vdsm_bridge.testing import TestHost
-from vdsm_core.hypervisor.connection import open_libvirt
+from vdsm_core.hypervisor.connection.reconnect import open_libvirt
 from vdsm_virt import Virt, feature, listing
 from vdsm_virt.errors import NoSuchVM, Recovering
 

@@ -21,7 +21,7 @@ from vdsm_core.hypervisor import (
     Hypervisor,
     HypervisorEvent,
 )
-from vdsm_core.hypervisor.dispatcher import Dispatcher
+from vdsm_core.hypervisor.connection.dispatcher import Dispatcher
 
 NOWHERE = msgspec.structs.replace(OPTIONS, uri="qemu+unix:///system?socket=/nonexistent/libvirt-sock")
 
@@ -99,7 +99,7 @@ def test_libvirt_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixt
             hypervisor.suspend(TEST_DOMAIN)
     finally:
         hypervisor.stop(2.0)
-    said = [r.getMessage() for r in caplog.records if r.name.endswith("connection")]
+    said = [r.getMessage() for r in caplog.records if r.name.endswith("connection.reconnect")]
     reason = f"Failed to connect socket to '{tmp_path}/none': No such file or directory"
     assert said == [f"The hypervisor {uri} cannot be reached: {reason}"]
 

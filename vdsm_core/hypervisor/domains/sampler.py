@@ -13,11 +13,11 @@ import msgspec
 
 from vdsm_core.config import HypervisorOptions
 from vdsm_core.errors import HypervisorDeadline, VdsmError
-from vdsm_core.hypervisor.calls import Calls
-from vdsm_core.hypervisor.connection import Connection
+from vdsm_core.hypervisor.connection.reconnect import Connection
+from vdsm_core.hypervisor.connection.workers import Calls
+from vdsm_core.hypervisor.domains.merge import Control, Row, merge, read_control, suspects
 from vdsm_core.hypervisor.error_mapping import translate
-from vdsm_core.hypervisor.records import Sample
-from vdsm_core.hypervisor.statistics import Control, Row, merge, read_control, suspects
+from vdsm_core.hypervisor.models import Sample
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

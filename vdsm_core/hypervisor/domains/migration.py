@@ -7,12 +7,12 @@ from typing import Any, Final
 import libvirt
 
 from vdsm_core.errors import HypervisorError
-from vdsm_core.hypervisor import spelling
-from vdsm_core.hypervisor.calls import Pending
-from vdsm_core.hypervisor.domain_calls import DomainCalls
+from vdsm_core.hypervisor import enum_names
+from vdsm_core.hypervisor.connection.pool import alive
+from vdsm_core.hypervisor.connection.workers import Pending
+from vdsm_core.hypervisor.domains.lifecycle import DomainCalls
 from vdsm_core.hypervisor.error_mapping import is_disconnect
-from vdsm_core.hypervisor.links import alive
-from vdsm_core.hypervisor.records import DomainJob, Migration
+from vdsm_core.hypervisor.models import DomainJob, Migration
 
 #: libvirtd talks to the other libvirtd by itself: the migration does not depend on this process.
 _ALWAYS: Final[int] = libvirt.VIR_MIGRATE_PEER2PEER
@@ -117,7 +117,7 @@ def _parameters(migration: Migration) -> dict[str, Any]:
 def _job(stats: dict[str, Any]) -> DomainJob:
     return DomainJob(
         state=_ENDED.get(stats["type"], "running"),
-        operation=spelling.word(spelling.JOB_OPERATION, stats.get(libvirt.VIR_DOMAIN_JOB_OPERATION, 0)),
+        operation=enum_names.word(enum_names.JOB_OPERATION, stats.get(libvirt.VIR_DOMAIN_JOB_OPERATION, 0)),
         elapsed=stats.get(libvirt.VIR_DOMAIN_JOB_TIME_ELAPSED, 0),
         total=stats.get(libvirt.VIR_DOMAIN_JOB_DATA_TOTAL, 0),
         processed=stats.get(libvirt.VIR_DOMAIN_JOB_DATA_PROCESSED, 0),

@@ -10,8 +10,8 @@ import libvirt
 
 from vdsm_core.config import HypervisorOptions
 from vdsm_core.errors import HypervisorUnavailable
-from vdsm_core.hypervisor.calls import Calls, Pending
-from vdsm_core.hypervisor.connection import Connection
+from vdsm_core.hypervisor.connection.reconnect import Connection
+from vdsm_core.hypervisor.connection.workers import Calls, Pending
 from vdsm_core.hypervisor.error_mapping import translate
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from typing import Any
 import libvirt
 from defusedxml import ElementTree
 
-from vdsm_core.hypervisor import spelling
-from vdsm_core.hypervisor.caller import Caller
-from vdsm_core.hypervisor.records import NodeInfo, NumaNode
+from vdsm_core.hypervisor import enum_names
+from vdsm_core.hypervisor.connection.caller import Caller
+from vdsm_core.hypervisor.models import NodeInfo, NumaNode
 
 
 class HostCalls(Caller):
@@ -47,7 +47,7 @@ class HostCalls(Caller):
     def libvirt_version(self, *, timeout: float | None = None) -> str:
         """Version of libvirt at the other end, as "x.y.z"."""
         return self._call(
-            lambda connection: spelling.version(connection.getLibVersion()),
+            lambda connection: enum_names.version(connection.getLibVersion()),
             "libvirt_version",
             timeout=timeout,
         )
@@ -55,7 +55,7 @@ class HostCalls(Caller):
     def hypervisor_version(self, *, timeout: float | None = None) -> str:
         """Version of the hypervisor below libvirt, as "x.y.z"."""
         return self._call(
-            lambda connection: spelling.version(connection.getVersion()),
+            lambda connection: enum_names.version(connection.getVersion()),
             "hypervisor_version",
             timeout=timeout,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from vdsm_core.errors import HypervisorDeadline, NotResponding, ResourceExhausted
-from vdsm_core.hypervisor.records import UnfinishedCall
+from vdsm_core.hypervisor.models import UnfinishedCall
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import libvirt
 
-from vdsm_core.hypervisor import spelling
-from vdsm_core.hypervisor.records import DomainSample, Sample, UnfinishedCall
+from vdsm_core.hypervisor import enum_names
+from vdsm_core.hypervisor.models import DomainSample, Sample, UnfinishedCall
 
 #: uuid, name, active, libvirt's typed parameters.
 Row = tuple[str, str, bool, dict[str, Any]]
@@ -91,7 +91,7 @@ def merge(
     """
     known, domains = before.domains, {}
     for uuid, name, active, stats in rows:
-        state = spelling.STATES.get(stats.get("state.state", 0), "nostate")
+        state = enum_names.STATES.get(stats.get("state.state", 0), "nostate")
         new = DomainSample(
             uuid=uuid,
             name=name,

@@ -7,11 +7,11 @@ from typing import Any, Final, Literal, TypeVar
 
 import libvirt
 
-from vdsm_core.hypervisor import error_mapping, spelling
-from vdsm_core.hypervisor.caller import Caller
+from vdsm_core.hypervisor import enum_names, error_mapping
+from vdsm_core.hypervisor.connection.caller import Caller
 from vdsm_core.hypervisor.error_mapping import flags_unsupported
 from vdsm_core.hypervisor.errors import NoSuchDomain
-from vdsm_core.hypervisor.records import DomainState
+from vdsm_core.hypervisor.models import DomainState
 
 T = TypeVar("T")
 ShutdownMode = Literal["default", "agent", "acpi"]
@@ -266,8 +266,8 @@ def _domain_state(domain: Any, state: int, reason: int, persistent: bool) -> Dom
     return DomainState(
         uuid=domain.UUIDString(),
         name=domain.name(),
-        state=spelling.STATES.get(state, "nostate"),
-        reason=spelling.reason(state, reason),
+        state=enum_names.STATES.get(state, "nostate"),
+        reason=enum_names.reason(state, reason),
         active=number != -1,
         persistent=persistent,
         id=number,

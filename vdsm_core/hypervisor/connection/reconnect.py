@@ -15,12 +15,13 @@ import msgspec
 
 from vdsm_core.config import HypervisorOptions
 from vdsm_core.errors import HypervisorLost, HypervisorUnavailable, VdsmError
-from vdsm_core.hypervisor import domain_events, spelling
-from vdsm_core.hypervisor.calls import Calls
+from vdsm_core.hypervisor import enum_names
+from vdsm_core.hypervisor.connection.pool import Links, alive, close
+from vdsm_core.hypervisor.connection.workers import Calls
+from vdsm_core.hypervisor.domains import events as domain_events
 from vdsm_core.hypervisor.error_mapping import is_disconnect, translate
 from vdsm_core.hypervisor.events import ConnectionBack, ConnectionLost, HypervisorEvent
-from vdsm_core.hypervisor.links import Links, alive, close
-from vdsm_core.hypervisor.records import ConnectionStatus
+from vdsm_core.hypervisor.models import ConnectionStatus
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class Connection:
 
     def _register_close(self, listening: _Listening) -> None:
         def closed(_connection: Any, reason: int, _opaque: Any) -> None:
-            listening.lost_because = spelling.word(spelling.CLOSE_REASON, reason)
+            listening.lost_because = enum_names.word(enum_names.CLOSE_REASON, reason)
             self._look.set()
 
         try:
@@ -253,6 +254,6 @@ def _status_of(connection: Any) -> ConnectionStatus:
     return ConnectionStatus(
         state="up",
         since=time.time(),
-        libvirt_version=spelling.version(connection.getLibVersion()),
+        libvirt_version=enum_names.version(connection.getLibVersion()),
         driver=connection.getType(),
     )

@@ -9,28 +9,28 @@ from typing import Any, Final
 
 import libvirt
 
-from vdsm_core.hypervisor import events, spelling
+from vdsm_core.hypervisor import enum_names, events
+from vdsm_core.hypervisor.enum_names import word
 from vdsm_core.hypervisor.events import HypervisorEvent
-from vdsm_core.hypervisor.spelling import word
 
 log = logging.getLogger(__name__)
 
 
 def _lifecycle(uuid: str, name: str, event: int, detail: int) -> HypervisorEvent:
-    details = spelling.LIFECYCLE_DETAILS.get(event, {})
-    return events.DomainLifecycle(uuid, name, spelling.LIFECYCLE[event], word(details, detail))
+    details = enum_names.LIFECYCLE_DETAILS.get(event, {})
+    return events.DomainLifecycle(uuid, name, enum_names.LIFECYCLE[event], word(details, detail))
 
 
 def _watchdog(uuid: str, name: str, action: int) -> HypervisorEvent:
-    return events.DomainWatchdog(uuid, name, word(spelling.WATCHDOG, action))
+    return events.DomainWatchdog(uuid, name, word(enum_names.WATCHDOG, action))
 
 
 def _io_error(uuid: str, name: str, path: str, alias: str, action: int, reason: Any) -> HypervisorEvent:
-    return events.DomainIOError(uuid, name, path, alias, word(spelling.IO_ERROR, action), str(reason or ""))
+    return events.DomainIOError(uuid, name, path, alias, word(enum_names.IO_ERROR, action), str(reason or ""))
 
 
 def _address(address: dict[str, Any]) -> events.GraphicsAddress:
-    family = word(spelling.GRAPHICS_FAMILY, address["family"])
+    family = word(enum_names.GRAPHICS_FAMILY, address["family"])
     return events.GraphicsAddress(family, address["node"] or "", address["service"] or "")
 
 
@@ -39,13 +39,13 @@ def _graphics(
 ) -> HypervisorEvent:
     pairs = tuple((str(kind), str(value)) for kind, value in subject or ())
     return events.DomainGraphics(
-        uuid, name, word(spelling.GRAPHICS, phase), _address(local), _address(remote), scheme or "", pairs
+        uuid, name, word(enum_names.GRAPHICS, phase), _address(local), _address(remote), scheme or "", pairs
     )
 
 
 def _block_job(uuid: str, name: str, disk: str, kind: int, status: int) -> HypervisorEvent:
     return events.DomainBlockJob(
-        uuid, name, disk, word(spelling.BLOCK_JOB_TYPE, kind), word(spelling.BLOCK_JOB_STATUS, status)
+        uuid, name, disk, word(enum_names.BLOCK_JOB_TYPE, kind), word(enum_names.BLOCK_JOB_STATUS, status)
     )
 
 
@@ -55,17 +55,17 @@ def _threshold(uuid: str, name: str, dev: str, path: str, threshold: int, excess
 
 def _disk_change(uuid: str, name: str, old: Any, new: Any, alias: str, reason: int) -> HypervisorEvent:
     return events.DomainDiskChange(
-        uuid, name, old or "", new or "", alias, word(spelling.DISK_CHANGE, reason)
+        uuid, name, old or "", new or "", alias, word(enum_names.DISK_CHANGE, reason)
     )
 
 
 def _tray_change(uuid: str, name: str, alias: str, reason: int) -> HypervisorEvent:
-    return events.DomainTrayChange(uuid, name, alias, word(spelling.TRAY_CHANGE, reason))
+    return events.DomainTrayChange(uuid, name, alias, word(enum_names.TRAY_CHANGE, reason))
 
 
 def _agent(uuid: str, name: str, state: int, reason: int) -> HypervisorEvent:
     return events.DomainAgent(
-        uuid, name, word(spelling.AGENT_STATE, state), word(spelling.AGENT_REASON, reason)
+        uuid, name, word(enum_names.AGENT_STATE, state), word(enum_names.AGENT_REASON, reason)
     )
 
 
@@ -73,8 +73,8 @@ def _memory_failure(uuid: str, name: str, recipient: int, action: int, flags: in
     return events.DomainMemoryFailure(
         uuid,
         name,
-        word(spelling.MEMORY_FAILURE_RECIPIENT, recipient),
-        word(spelling.MEMORY_FAILURE_ACTION, action),
+        word(enum_names.MEMORY_FAILURE_RECIPIENT, recipient),
+        word(enum_names.MEMORY_FAILURE_ACTION, action),
         bool(flags & libvirt.VIR_DOMAIN_MEMORY_FAILURE_ACTION_REQUIRED),
         bool(flags & libvirt.VIR_DOMAIN_MEMORY_FAILURE_RECURSIVE),
     )
@@ -82,11 +82,11 @@ def _memory_failure(uuid: str, name: str, recipient: int, action: int, flags: in
 
 def _job_completed(uuid: str, name: str, stats: dict[str, Any]) -> HypervisorEvent:
     operation = stats.get(libvirt.VIR_DOMAIN_JOB_OPERATION, libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN)
-    return events.DomainJobCompleted(uuid, name, word(spelling.JOB_OPERATION, operation), stats)
+    return events.DomainJobCompleted(uuid, name, word(enum_names.JOB_OPERATION, operation), stats)
 
 
 def _metadata(uuid: str, name: str, kind: int, uri: Any) -> HypervisorEvent:
-    return events.DomainMetadata(uuid, name, word(spelling.METADATA, kind), uri or "")
+    return events.DomainMetadata(uuid, name, word(enum_names.METADATA, kind), uri or "")
 
 
 #: Makes a record of uuid, name and the callback's own arguments, by libvirt's event id.

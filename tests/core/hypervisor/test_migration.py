@@ -11,8 +11,8 @@ import pytest
 from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, until
 from vdsm_core.errors import HypervisorError, HypervisorUnavailable
 from vdsm_core.hypervisor import Hypervisor, Migration, OperationUnsupported
-from vdsm_core.hypervisor.connection import open_libvirt
-from vdsm_core.hypervisor.migration_calls import _flags, _parameters
+from vdsm_core.hypervisor.connection.reconnect import open_libvirt
+from vdsm_core.hypervisor.domains.migration import _flags, _parameters
 
 THERE = Migration(uri="qemu+tcp://there/system")
 

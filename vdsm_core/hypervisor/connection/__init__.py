@@ -1,0 +1,1 @@
+"""The way to libvirt: event loop, connection pool, worker threads, reconnect, dispatcher of events."""

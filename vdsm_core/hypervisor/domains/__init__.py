@@ -1,0 +1,1 @@
+"""Calls on domains, their statistics and their events."""
