@@ -39,7 +39,7 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[Row]:
                 xml = _DOMAIN.format(number=made, uuid=uuid.UUID(int=made))
                 connection.createXML(xml, 0)
                 made += 1
-            host.server.runtime.hypervisor.refresh(30.0)
+            host.server.runtime.hypervisor.stats.refresh(30.0)
             _wait_for(host, size)
             rows += _measure(host, ports, connection, size)
     connection.close()
@@ -48,7 +48,7 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[Row]:
 
 def _wait_for(host: TestHost, size: int) -> None:
     while len(host.call("Host.getVMList")) < size:
-        host.server.runtime.hypervisor.refresh(30.0)
+        host.server.runtime.hypervisor.stats.refresh(30.0)
 
 
 def _measure(host: TestHost, ports: dict[str, int], connection: libvirt.virConnect, size: int) -> list[Row]:

@@ -33,8 +33,45 @@ ARGUMENTS: Final[dict[str, Deprecation]] = {
     "action(lane)": Deprecation("0.1", "0.3", "give locks=no_locks instead of lane=False"),
     "action(overtakes)": Deprecation("0.1", "0.3", "it is called preempts"),
 }
-#: Attributes of `Runtime`.
+#: Calls of `Runtime.hypervisor`: the name before each subject got a class of its own, and the present one.
+HYPERVISOR_CALLS: Final[dict[str, str]] = {
+    "domain": "domains.get",
+    "start_domain": "domains.start",
+    "destroy": "domains.destroy",
+    "shutdown": "domains.shutdown",
+    "reboot": "domains.reboot",
+    "reset": "domains.reset",
+    "suspend": "domains.suspend",
+    "resume": "domains.resume",
+    "define": "definitions.define",
+    "undefine": "definitions.undefine",
+    "domain_xml": "definitions.xml",
+    "metadata": "definitions.metadata",
+    "set_metadata": "definitions.set_metadata",
+    "set_vcpus": "devices.set_vcpus",
+    "set_memory": "devices.set_memory",
+    "begin_migration": "migrations.begin",
+    "set_migration_downtime": "migrations.set_downtime",
+    "set_migration_bandwidth": "migrations.set_bandwidth",
+    "job": "jobs.get",
+    "abort_job": "jobs.abort",
+    "sample": "stats.sample",
+    "refresh": "stats.refresh",
+    "capabilities_xml": "node.capabilities_xml",
+    "domain_capabilities_xml": "node.domain_capabilities_xml",
+    "node_info": "node.info",
+    "libvirt_version": "node.libvirt_version",
+    "hypervisor_version": "node.hypervisor_version",
+    "listen": "events.listen",
+    "calls": "overdue_calls",
+}
+#: Attributes of `Runtime`, and of what hangs on it.
 ATTRIBUTES: Final[dict[str, Deprecation]] = {
+    "Runtime.hypervisor.domains()": Deprecation("0.1", "0.3", "use Runtime.hypervisor.domains.list_all()"),
+    **{
+        f"Runtime.hypervisor.{before}": Deprecation("0.1", "0.3", f"use Runtime.hypervisor.{now}")
+        for before, now in HYPERVISOR_CALLS.items()
+    },
     "Runtime.lanes": Deprecation("0.1", "0.3", "use Runtime.work.locks and Runtime.work.go_on"),
     "Runtime.tasks": Deprecation("0.1", "0.3", "use Runtime.work.tasks"),
 }

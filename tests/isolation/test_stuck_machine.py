@@ -41,7 +41,7 @@ def host(driver: BlockingDriver) -> Iterator[TestHost]:
             host.call("VM.create", vmParams={"vmId": vm_id(number), "vmName": f"m{number}", "memSize": 16})
         wait_until(lambda: {vm.status for vm in host.call("Host.getVMList")} == {"Up"})
         # The test driver tells a hanging machine by values that it had before.
-        host.server.runtime.hypervisor.refresh(10.0)
+        host.server.runtime.hypervisor.stats.refresh(10.0)
         yield host
         driver.release_all()
 

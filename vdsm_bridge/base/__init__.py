@@ -33,7 +33,7 @@ class Base(Feature):
         """Tell of the connection to the hypervisor from now on."""
         connection, hypervisor = self._connection, self.runtime.hypervisor
         self._leave = [
-            hypervisor.listen(connection.handle),
+            hypervisor.events.listen(connection.handle),
             self.runtime.events.provide(
                 HypervisorConnection.component, [HypervisorConnection.operation], connection.states
             ),

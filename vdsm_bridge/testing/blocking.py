@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from vdsm_core.hypervisor.connection.reconnect import open_libvirt
+from vdsm_core.hypervisor import open_libvirt
 
 #: Calls on a domain that libvirt answers without its monitor.
 ANSWERED: Final = frozenset(

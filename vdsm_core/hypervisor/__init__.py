@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vdsm_core.hypervisor.connection.reconnect import open_libvirt
 from vdsm_core.hypervisor.connection.workers import Pending
 from vdsm_core.hypervisor.domains.lifecycle import ShutdownMode
 from vdsm_core.hypervisor.errors import (
@@ -43,9 +44,7 @@ from vdsm_core.hypervisor.events import (
     HypervisorEvent,
     LifecycleEvent,
 )
-from vdsm_core.hypervisor.hypervisor import (
-    Hypervisor,
-)
+from vdsm_core.hypervisor.hypervisor import Hypervisor
 from vdsm_core.hypervisor.models import (
     ConnectionStatus,
     DomainJob,
@@ -108,4 +107,5 @@ __all__ = [
     "ShutdownMode",
     "UnfinishedCall",
     "XMLRefused",
+    "open_libvirt",
 ]

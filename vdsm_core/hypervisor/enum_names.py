@@ -1,4 +1,4 @@
-"""libvirt's numbers as text.
+"""Names of the values of libvirt's enumerations.
 
 The words are those of libvirt's own constants (`VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR` is "api-error"), read
 from the installed binding, so that a newer libvirt's values have their names without a change here.

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vdsm_core.config import HypervisorOptions
-from vdsm_core.hypervisor.connection.dispatcher import Dispatcher
+from vdsm_core.deprecated import HYPERVISOR_CALLS, warn_of_attribute
+from vdsm_core.hypervisor.connection.caller import Caller
+from vdsm_core.hypervisor.connection.dispatcher import Dispatcher, Events
 from vdsm_core.hypervisor.connection.event_loop import EventLoop
 from vdsm_core.hypervisor.connection.reconnect import Connection, open_libvirt
-from vdsm_core.hypervisor.connection.workers import Calls
-from vdsm_core.hypervisor.domains.migration import MigrationCalls
+from vdsm_core.hypervisor.connection.workers import Workers
+from vdsm_core.hypervisor.domains.definition import Definitions
+from vdsm_core.hypervisor.domains.devices import Devices
+from vdsm_core.hypervisor.domains.events import register
+from vdsm_core.hypervisor.domains.jobs import Jobs
+from vdsm_core.hypervisor.domains.lifecycle import Domains
+from vdsm_core.hypervisor.domains.migration import Migrations
 from vdsm_core.hypervisor.domains.sampler import Sampler
+from vdsm_core.hypervisor.domains.stats import Stats
 from vdsm_core.hypervisor.events import ConnectionBack, HypervisorEvent
-from vdsm_core.hypervisor.models import ConnectionStatus, Sample, UnfinishedCall
-from vdsm_core.hypervisor.node import HostCalls
+from vdsm_core.hypervisor.models import ConnectionStatus, UnfinishedCall
+from vdsm_core.hypervisor.node import Node
 
 log = logging.getLogger(__name__)
 
@@ -24,25 +33,35 @@ log = logging.getLogger(__name__)
 FIRST_WAIT: Final = 2.0
 
 
-class Hypervisor(MigrationCalls, HostCalls):
-    """libvirt: domains, their migration, the host, events, bulk statistics.
+class Hypervisor:
+    """libvirt, a part for each subject; here is the connection as a whole.
 
     Every call has a deadline. A call that outlives it is left behind; it holds up further calls on its own
-    domain only, and `destroy` overtakes it.
+    domain only, and `domains.destroy` and `jobs.abort` preempt it.
 
     :param connect: opens a connection; what it returns behaves like libvirt's `virConnect`
     """
 
     def __init__(self, options: HypervisorOptions, *, connect: Callable[[str], Any] = open_libvirt) -> None:
+        self._options = options
         self._loop = EventLoop()
         self._dispatcher = Dispatcher()
-        calls = Calls()
-        super().__init__(options, calls, Connection(options, connect, calls, self._announce))
-        self._sampler = Sampler(options, calls, self._connection)
+        self._workers = Workers()
+        self._connection = Connection(options, connect, self._workers, self._announce, register)
+        caller = Caller(options, self._workers, self._connection)
+        self._sampler = Sampler(options, caller, self._workers, self._connection)
+        self.domains: Final = Domains(caller)
+        self.definitions: Final = Definitions(caller)
+        self.devices: Final = Devices(caller)
+        self.jobs: Final = Jobs(caller)
+        self.migrations: Final = Migrations(caller)
+        self.stats: Final = Stats(options, self._sampler)
+        self.node: Final = Node(caller)
+        self.events: Final = Events(self._dispatcher)
 
     @property
     def uri(self) -> str:
-        """What it is connected to."""
+        """The URI that it is connected to."""
         return self._options.uri
 
     @property
@@ -51,11 +70,15 @@ class Hypervisor(MigrationCalls, HostCalls):
         return self._connection.up
 
     def status(self) -> ConnectionStatus:
-        """Whether libvirt is reached, since when, and why not."""
+        """Return whether libvirt is reached, since when, and why not."""
         return self._connection.status
 
+    def overdue_calls(self) -> list[UnfinishedCall]:
+        """Return the calls to libvirt that have outlived their deadline, the oldest first."""
+        return self._workers.overdue()
+
     def start(self) -> None:
-        """Start to connect, and wait briefly for it. That it fails is no error: it is tried again."""
+        """Start to connect, and wait briefly for it. A failure is no error: it is tried again."""
         self._loop.start()
         self._dispatcher.start()
         self._connection.start(FIRST_WAIT)
@@ -77,43 +100,22 @@ class Hypervisor(MigrationCalls, HostCalls):
             self._connection.stop(left()),
             self._dispatcher.stop(left()),
         ]
-        stuck = self._calls.stop(left())
+        stuck = self._workers.stop(left())
         ended.append(self._loop.stop(left()))
         if stuck or not all(ended):
             log.warning("%d calls to %s have not returned and are left behind", stuck, self.uri)
         return stuck
 
-    def listen(self, callback: Callable[[HypervisorEvent], None]) -> Callable[[], None]:
-        """Call `callback` with each event, in order, until the returned function is called.
-
-        All listeners are called on one thread: a slow one delays the others, never libvirt. What one raises
-        is logged.
-        """
-        return self._dispatcher.listen(callback)
-
-    def sample(self) -> Sample:
-        """The newest statistics of all domains. Returns at once, except before the first reading.
-
-        :raises HypervisorUnavailable: nothing has been read yet, and libvirt is not reached
-        :raises HypervisorDeadline: nothing has been read yet, and libvirt does not answer
-        """
-        sample = self._sampler.sample()
-        return sample if sample.taken_at else self.refresh()
-
-    def refresh(self, timeout: float | None = None) -> Sample:
-        """Statistics read after this call was made.
-
-        :param timeout: seconds; without it, the configured `call_deadline`
-        :raises HypervisorDeadline: libvirt did not answer in time
-        :raises HypervisorUnavailable: libvirt is not reached
-        """
-        return self._sampler.refresh(self._options.call_deadline if timeout is None else timeout)
-
-    def calls(self) -> list[UnfinishedCall]:
-        """Calls to libvirt that have outlived their deadline, the oldest first."""
-        return self._calls.overdue()
-
     def _announce(self, event: HypervisorEvent) -> None:
         if isinstance(event, ConnectionBack):
             self._sampler.wake()
         self._dispatcher.announce(event)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a call under its name of earlier releases, with a warning."""
+            if name not in HYPERVISOR_CALLS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            warn_of_attribute(f"Runtime.hypervisor.{name}")
+            return operator.attrgetter(HYPERVISOR_CALLS[name])(self)

@@ -11,11 +11,11 @@ DomainStatus = Literal[
 ]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the records of this package."""
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the models of this package."""
 
 
-class ConnectionStatus(Record, frozen=True, kw_only=True):
+class ConnectionStatus(Model, frozen=True, kw_only=True):
     """Whether libvirt is reached."""
 
     state: Literal["up", "down"]
@@ -29,7 +29,7 @@ class ConnectionStatus(Record, frozen=True, kw_only=True):
     driver: str = ""
 
 
-class DomainState(Record, frozen=True, kw_only=True):
+class DomainState(Model, frozen=True, kw_only=True):
     """A domain, as libvirt lists it."""
 
     #: In lower case.
@@ -44,7 +44,7 @@ class DomainState(Record, frozen=True, kw_only=True):
     id: int
 
 
-class NumaNode(Record, frozen=True, kw_only=True):
+class NumaNode(Model, frozen=True, kw_only=True):
     """One NUMA cell of the host."""
 
     id: int
@@ -52,7 +52,7 @@ class NumaNode(Record, frozen=True, kw_only=True):
     cpus: tuple[int, ...]
 
 
-class NodeInfo(Record, frozen=True, kw_only=True):
+class NodeInfo(Model, frozen=True, kw_only=True):
     """The host's processors and memory."""
 
     model: str
@@ -67,7 +67,7 @@ class NodeInfo(Record, frozen=True, kw_only=True):
     numa_nodes: tuple[NumaNode, ...] = ()
 
 
-class DomainSample(Record, frozen=True, kw_only=True):
+class DomainSample(Model, frozen=True, kw_only=True):
     """Statistics of one domain."""
 
     uuid: str
@@ -88,7 +88,7 @@ class DomainSample(Record, frozen=True, kw_only=True):
     why: str = ""
 
 
-class Sample(Record, frozen=True, kw_only=True):
+class Sample(Model, frozen=True, kw_only=True):
     """Bulk statistics of all domains, read with one call."""
 
     #: Epoch seconds; 0 when nothing has been read yet.
@@ -99,7 +99,7 @@ class Sample(Record, frozen=True, kw_only=True):
     previous: Sample | None = None
 
 
-class UnfinishedCall(Record, frozen=True, kw_only=True):
+class UnfinishedCall(Model, frozen=True, kw_only=True):
     """A call to libvirt that has outlived its deadline and has not returned."""
 
     #: The domain's uuid, or what else the call is about.
@@ -109,7 +109,7 @@ class UnfinishedCall(Record, frozen=True, kw_only=True):
     seconds: float
 
 
-class Migration(Record, frozen=True, kw_only=True):
+class Migration(Model, frozen=True, kw_only=True):
     """How a domain moves to another host."""
 
     #: The other host's libvirt, as this host's libvirt reaches it.
@@ -140,7 +140,7 @@ class Migration(Record, frozen=True, kw_only=True):
     storage_is_shared: bool = False
 
 
-class DomainJob(Record, frozen=True, kw_only=True):
+class DomainJob(Model, frozen=True, kw_only=True):
     """What libvirt is busy with on a domain."""
 
     #: "none": with nothing.

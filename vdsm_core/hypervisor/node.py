@@ -1,4 +1,4 @@
-"""What libvirt says about the host."""
+"""The host, as libvirt reports it: capabilities, processors and memory, versions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from vdsm_core.hypervisor.connection.caller import Caller
 from vdsm_core.hypervisor.models import NodeInfo, NumaNode
 
 
-class HostCalls(Caller):
-    """Calls about the host. `timeout` is in seconds; without it, the configured `call_deadline` holds."""
+class Node:
+    """Reads what libvirt reports about the host.
+
+    `timeout` and the errors that every method raises are those of `Caller.call`.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
     def capabilities_xml(self, *, timeout: float | None = None) -> str:
-        """What the host can do."""
-        return self._call(
+        """Return libvirt's capabilities document of the host."""
+        return self._caller.call(
             lambda connection: str(connection.getCapabilities()), "capabilities", timeout=timeout
         )
 
@@ -30,31 +36,31 @@ class HostCalls(Caller):
         emulator: str | None = None,
         timeout: float | None = None,
     ) -> str:
-        """What a domain of some kind can have; parts that are not named are libvirt's choice.
+        """Return the domain capabilities document; libvirt chooses what is not given.
 
-        :raises OperationUnsupported: the driver does not tell (libvirt's test driver)
+        :raises OperationUnsupported: the driver has no such document (libvirt's test driver)
         """
-        return self._call(
+        return self._caller.call(
             lambda connection: str(connection.getDomainCapabilities(emulator, arch, machine, virttype, 0)),
             "domain_capabilities",
             timeout=timeout,
         )
 
-    def node_info(self, *, timeout: float | None = None) -> NodeInfo:
-        """The host's processors and memory."""
-        return self._call(_node_info, "node_info", timeout=timeout)
+    def info(self, *, timeout: float | None = None) -> NodeInfo:
+        """Return the processors and the memory of the host."""
+        return self._caller.call(_node_info, "node_info", timeout=timeout)
 
     def libvirt_version(self, *, timeout: float | None = None) -> str:
-        """Version of libvirt at the other end, as "x.y.z"."""
-        return self._call(
+        """Return the version of libvirt at the other end, as "x.y.z"."""
+        return self._caller.call(
             lambda connection: enum_names.version(connection.getLibVersion()),
             "libvirt_version",
             timeout=timeout,
         )
 
     def hypervisor_version(self, *, timeout: float | None = None) -> str:
-        """Version of the hypervisor below libvirt, as "x.y.z"."""
-        return self._call(
+        """Return the version of the hypervisor below libvirt, as "x.y.z"."""
+        return self._caller.call(
             lambda connection: enum_names.version(connection.getVersion()),
             "hypervisor_version",
             timeout=timeout,

@@ -11,7 +11,7 @@ import libvirt
 import pytest
 
 from vdsm_bridge.testing import TestHost
-from vdsm_core.hypervisor.connection.reconnect import open_libvirt
+from vdsm_core.hypervisor import open_libvirt
 from vdsm_virt import Virt
 
 #: The machine that libvirt's test driver is born with.

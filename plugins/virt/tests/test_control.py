@@ -111,7 +111,7 @@ def test_destroy_ends_and_forgets(vms):
     subscription = vms.listen(f"|virt|VM_status|{vm_id}")
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
-    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
+    assert [domain.name for domain in vms.hypervisor.domains.list_all()] == ["test"]
     (said,) = vms.heard(subscription)
     assert (said["status"], said["exitCode"], said["exitReason"]) == ("Down", 0, 6)
     assert vms.create(vmName="a") != vm_id
@@ -162,7 +162,7 @@ def test_a_machine_of_somebody_else_keeps_its_definition(vms):
     assert vms.status(vms.born_with) == "Down"
     with pytest.raises(ForeignDefinition):
         vms.call("VM.destroy", vmID=vms.born_with)
-    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
+    assert [domain.name for domain in vms.hypervisor.domains.list_all()] == ["test"]
 
 
 def test_ids_are_the_same_in_upper_case(vms):

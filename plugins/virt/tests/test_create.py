@@ -148,7 +148,7 @@ def test_a_document_that_is_none_is_refused(vms, text):
     with pytest.raises(InvalidRequest):
         vms.call("VM.create", vmParams={"xml": text})
     assert vms.ids() == []
-    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
+    assert [domain.name for domain in vms.hypervisor.domains.list_all()] == ["test"]
 
 
 def test_libvirts_reason_is_passed_on(vms):
@@ -173,7 +173,7 @@ def test_an_id_or_name_is_given_once(vms, twin):
 
 def test_the_id_of_a_domain_that_nobody_told_us_of_is_taken_too(vms):
     """libvirt would replace the definition without a word."""
-    vms.hypervisor.define(
+    vms.hypervisor.definitions.define(
         XML.replace("kvm", "test").format(f"<uuid>{ID}</uuid>").replace(" arch='x86_64'", "")
     )
     with pytest.raises(VMExists):
@@ -315,7 +315,7 @@ def test_destroy_does_not_wait_for_a_launch(make_machines, gate):
     gate.leave.set()
     vms.eventually(lambda: vms.call("Host.getQueues") == [])
     assert vms.ids() == []
-    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
+    assert [domain.name for domain in vms.hypervisor.domains.list_all()] == ["test"]
     last = vms.heard(subscription)[-1]
     assert (last["status"], last["exitReason"]) == ("Down", 10)
     with pytest.raises(NoSuchVM):

@@ -155,7 +155,9 @@ def announce(vms, *events):
     for event in events:
         vms.hypervisor._dispatcher.announce(event)
     done = threading.Event()
-    forget = vms.hypervisor.listen(lambda event: done.set() if isinstance(event, hv.DomainTunable) else None)
+    forget = vms.hypervisor.events.listen(
+        lambda event: done.set() if isinstance(event, hv.DomainTunable) else None
+    )
     vms.hypervisor._dispatcher.announce(hv.DomainTunable(ID, "test", {}))
     assert done.wait(5)
     forget()
@@ -292,8 +294,8 @@ def test_reconciliation_says_what_changed(make_machines):
         other = make_machines(connect=BlockingDriver().connect)
         driver.break_connections(refuse=True)
         vms.eventually(lambda: not vms.hypervisor.connected)
-        other.hypervisor.destroy(ended)
-        other.hypervisor.undefine(undefined)
+        other.hypervisor.domains.destroy(ended)
+        other.hypervisor.definitions.undefine(undefined)
         new = other.create(vmName="new")
         driver.accept()
         found = []

@@ -49,10 +49,10 @@ def test_a_place_is_kept(vms):
     assert (vms.status(vm_id), vms.call("VM.getInfo", vmID=vm_id).status) == (EXPECTED, EXPECTED)
     assert statuses(vms, subscription) == ["WaitForLaunch", EXPECTED]
     assert vms.call("Host.getStats").vm_migrating == 1
-    assert vm_id not in [domain.uuid for domain in vms.hypervisor.domains()]
+    assert vm_id not in [domain.uuid for domain in vms.hypervisor.domains.list_all()]
     # Also when all machines are compared.
     vms.hypervisor._dispatcher.announce(EventsLost(1))
-    vms.hypervisor.refresh()
+    vms.hypervisor.stats.refresh()
     assert vms.status(vm_id) == EXPECTED
     subscription.close()
 

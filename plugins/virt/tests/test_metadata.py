@@ -49,8 +49,8 @@ def test_libvirt_gives_back_what_it_was_given(vms):
     vm_id = vms.create(custom=custom)
     assert vms.call("VM.getInfo", vmID=vm_id).custom == custom
     known = Metadata(custom={"x": "\u0001y"}, exit=Exit(1, 3, "no & no"))
-    vms.hypervisor.set_metadata(vm_id, metadata.URI, metadata.PREFIX, metadata.write_text(known))
-    assert metadata.read(parse(vms.hypervisor.domain_xml(vm_id))) == known
+    vms.hypervisor.definitions.set_metadata(vm_id, metadata.URI, metadata.PREFIX, metadata.write_text(known))
+    assert metadata.read(parse(vms.hypervisor.definitions.xml(vm_id))) == known
 
 
 def test_a_domain_of_somebody_else_remembers_nothing():

@@ -91,7 +91,7 @@ def test_a_machine_moves(movers, moving):
     assert (stats.exit_code, stats.exit_reason) == (0, 4)
     assert statuses(movers, told) == ["Migration Source", "Down"]
     assert {event["progress"] for event in movers.heard(how_far)} >= {40, 100}
-    assert vm_id not in [domain.uuid for domain in movers.hypervisor.domains()]
+    assert vm_id not in [domain.uuid for domain in movers.hypervisor.domains.list_all()]
     assert movers.ids() == [vm_id]
     movers.call("VM.destroy", vmID=vm_id)
     assert movers.ids() == []

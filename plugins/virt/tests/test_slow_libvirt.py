@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from vdsm_bridge.testing import TestHost
-from vdsm_core.hypervisor.connection.reconnect import open_libvirt
+from vdsm_core.hypervisor import open_libvirt
 from vdsm_virt import Virt, feature, listing
 from vdsm_virt.errors import NoSuchVM, Recovering
 
@@ -165,18 +165,18 @@ def test_what_happens_while_libvirt_lists(make_machines, reluctant):
     driver.goes_on.set()
     vms = make_machines(connect=driver.connect)
     runs, paused, gone = (
-        vms.hypervisor.define(XML.format(name=name, id=uuid.uuid4())) for name in ("b", "c", "d")
+        vms.hypervisor.definitions.define(XML.format(name=name, id=uuid.uuid4())) for name in ("b", "c", "d")
     )
-    vms.hypervisor.start_domain(paused)
+    vms.hypervisor.domains.start(paused)
     vms.eventually(lambda: len(listed(vms)) == 4)
     driver.goes_on.clear()
     virt = next(p.instance for p in vms.host.server._lifecycle._plugins if p.found.name == "virt")
     virt._watcher.compare_soon("events lost")
     vms.eventually(lambda: driver.waiting == ["listAllDomains"])
-    vms.hypervisor.start_domain(runs)
-    vms.hypervisor.suspend(paused)
-    vms.hypervisor.undefine(gone)
-    new = vms.hypervisor.define(XML.format(name="e", id=uuid.uuid4()))
+    vms.hypervisor.domains.start(runs)
+    vms.hypervisor.domains.suspend(paused)
+    vms.hypervisor.definitions.undefine(gone)
+    new = vms.hypervisor.definitions.define(XML.format(name="e", id=uuid.uuid4()))
     # The listing holds up no event.
     vms.wait(runs, lambda stats: stats.status == "Up")
     vms.wait(paused, lambda stats: stats.status == "Paused")

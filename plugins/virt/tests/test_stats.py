@@ -189,7 +189,7 @@ def test_members_are_vdsms():
 def test_the_answer_for_all_is_given_again(vms):
     """Within a second, from the same sample, with no change of any machine."""
     vm_id = vms.create(display="vnc", smp=2)
-    vms.hypervisor.refresh()
+    vms.hypervisor.stats.refresh()
     first = vms.call("Host.getAllVmStats")
     if vms.call("Host.getAllVmStats") is not first:  # a new sample came just then
         first = vms.call("Host.getAllVmStats")

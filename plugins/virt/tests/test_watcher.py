@@ -25,7 +25,7 @@ def driver():
 
 def define(vms, name="own"):
     """A domain of somebody else's."""
-    return vms.hypervisor.define(XML.format(name=name, id=uuid.uuid4()))
+    return vms.hypervisor.definitions.define(XML.format(name=name, id=uuid.uuid4()))
 
 
 def status(vms, vm_id):
@@ -43,11 +43,11 @@ def test_what_others_do_shows_in_the_list(vms):
     vm_id = define(vms)
     vms.eventually(lambda: status(vms, vm_id) == "Down")
     for act, expected in (
-        (vms.hypervisor.start_domain, "Up"),
-        (vms.hypervisor.suspend, "Paused"),
-        (vms.hypervisor.resume, "Up"),
-        (vms.hypervisor.shutdown, "Down"),
-        (vms.hypervisor.undefine, None),
+        (vms.hypervisor.domains.start, "Up"),
+        (vms.hypervisor.domains.suspend, "Paused"),
+        (vms.hypervisor.domains.resume, "Up"),
+        (vms.hypervisor.domains.shutdown, "Down"),
+        (vms.hypervisor.definitions.undefine, None),
     ):
         act(vm_id)
         vms.eventually(lambda expected=expected: status(vms, vm_id) == expected)
@@ -56,7 +56,7 @@ def test_what_others_do_shows_in_the_list(vms):
 def test_a_guest_that_powers_off_is_told_from_one_that_was_asked_to(vms):
     """Reason 7 is the user's own doing."""
     vm_id = vms.create()
-    vms.hypervisor.shutdown(vm_id)
+    vms.hypervisor.domains.shutdown(vm_id)
     stats = vms.wait(vm_id, lambda stats: stats.status == "Down")
     assert (stats.exit_code, stats.exit_reason) == (0, 7)
 
@@ -64,7 +64,7 @@ def test_a_guest_that_powers_off_is_told_from_one_that_was_asked_to(vms):
 def test_a_machine_that_others_destroyed_stays_listed(vms):
     """Down, and not by a call of ours."""
     vm_id = vms.create()
-    vms.hypervisor.destroy(vm_id)
+    vms.hypervisor.domains.destroy(vm_id)
     stats = vms.wait(vm_id, lambda stats: stats.status == "Down")
     assert "another client" in stats.exit_message
 
@@ -72,8 +72,8 @@ def test_a_machine_that_others_destroyed_stays_listed(vms):
 def test_a_machine_that_others_undefined_while_it_ran_ends_as_missing(vms):
     """Its end is told until somebody has heard it, that is until destroy."""
     vm_id = vms.create()
-    vms.hypervisor.undefine(vm_id)
-    vms.hypervisor.destroy(vm_id)
+    vms.hypervisor.definitions.undefine(vm_id)
+    vms.hypervisor.domains.destroy(vm_id)
     vms.wait(vm_id, lambda stats: stats.status == "Down")
     assert [vm_id] == vms.ids()
     vms.call("VM.destroy", vmID=vm_id)
@@ -83,11 +83,11 @@ def test_a_machine_that_others_undefined_while_it_ran_ends_as_missing(vms):
 def test_a_running_machine_that_is_undefined_goes_when_it_ends(vms):
     """One of somebody else's leaves nothing behind."""
     vm_id = define(vms)
-    vms.hypervisor.start_domain(vm_id)
+    vms.hypervisor.domains.start(vm_id)
     vms.eventually(lambda: status(vms, vm_id) == "Up")
-    vms.hypervisor.undefine(vm_id)
+    vms.hypervisor.definitions.undefine(vm_id)
     assert status(vms, vm_id) == "Up"
-    vms.hypervisor.destroy(vm_id)
+    vms.hypervisor.domains.destroy(vm_id)
     vms.eventually(lambda: status(vms, vm_id) is None)
 
 
@@ -146,7 +146,7 @@ def test_a_lost_connection_is_survived(make_machines, driver):
     driver.break_connections(refuse=True)
     vms.wait(kept, lambda stats: stats.monitor_response == -1)
     assert vms.status(kept) == "Up"
-    other.hypervisor.destroy(ended)
+    other.hypervisor.domains.destroy(ended)
     driver.accept()
     vms.wait(ended, lambda stats: stats.status == "Down")
     assert vms.wait(kept, lambda stats: stats.monitor_response == 0).status == "Up"
@@ -170,7 +170,7 @@ def test_a_daemon_that_starts_again_finds_everything(machines_of, make_machines,
     for vm_id in (runs, ended):
         vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
-    assert [domain.name for domain in vms.hypervisor.domains()] == ["test"]
+    assert [domain.name for domain in vms.hypervisor.domains.list_all()] == ["test"]
 
 
 def test_a_machine_that_was_defined_but_never_started_says_so(make_machines, driver):
@@ -178,11 +178,11 @@ def test_a_machine_that_was_defined_but_never_started_says_so(make_machines, dri
     vms = make_machines(connect=driver.connect)
     vm_id = vms.create()
     xml = (
-        vms.hypervisor.domain_xml(vm_id, inactive=True)
+        vms.hypervisor.definitions.xml(vm_id, inactive=True)
         .replace(vm_id, str(uuid.uuid4()))
         .replace("<name>a<", "<name>b<")
     )
-    never = vms.hypervisor.define(xml)
+    never = vms.hypervisor.definitions.define(xml)
     vms.eventually(lambda: status(vms, never) == "Down")
     vms.wait(never, lambda stats: stats.exit_code == 1)
     assert "was never started" in vms.stats(never).exit_message

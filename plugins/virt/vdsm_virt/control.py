@@ -73,7 +73,7 @@ class Control:
             return
         self._hooks.before_vm_pause(vm_id)
         with _as_machine(vm_id, "pause"):
-            self._hypervisor.suspend(vm_id)
+            self._hypervisor.domains.suspend(vm_id)
         self._reach(vm_id, lambda now: now is None or now.status in ("Paused", "Down"))
         self._hooks.after_vm_pause(vm_id)
 
@@ -84,7 +84,7 @@ class Control:
             return
         self._hooks.before_vm_cont(vm_id)
         with _as_machine(vm_id, "continue"):
-            self._hypervisor.resume(vm_id)
+            self._hypervisor.domains.resume(vm_id)
         self._reach(vm_id, lambda now: now is None or now.status != "Paused")
         self._hooks.after_vm_cont(vm_id)
 
@@ -93,7 +93,7 @@ class Control:
         self._running(vm_id, "reset")
         try:
             with _as_machine(vm_id, "reset"):
-                self._hypervisor.reset(vm_id)
+                self._hypervisor.domains.reset(vm_id)
         except HypervisorError as error:
             raise ResetFailed(vm_id=vm_id, reason=_reason(error)) from error
 
@@ -105,7 +105,7 @@ class Control:
             raise InvalidArgument(argument="numberOfCpus", reason=f"the machine has room for {most}")
         try:
             with _as_machine(vm_id, "change"):
-                self._hypervisor.set_vcpus(vm_id, count)
+                self._hypervisor.devices.set_vcpus(vm_id, count)
         except HypervisorError as error:
             raise SetNumberOfCpusFailed(vm_id=vm_id, reason=_reason(error)) from error
         return self._records.refresh(vm_id) or machine
@@ -118,7 +118,7 @@ class Control:
             raise InvalidArgument(argument="target", reason=f"the machine has {most} KiB of memory")
         try:
             with _as_machine(vm_id, "change"):
-                self._hypervisor.set_memory(vm_id, kib)
+                self._hypervisor.devices.set_memory(vm_id, kib)
         except HypervisorError as error:
             raise BalloonError(vm_id=vm_id, reason=_reason(error)) from error
 
@@ -212,7 +212,7 @@ class Control:
         )
 
     def _ask_guest(self, vm_id: str, *, reboot: bool) -> None:
-        call = self._hypervisor.reboot if reboot else self._hypervisor.shutdown
+        call = self._hypervisor.domains.reboot if reboot else self._hypervisor.domains.shutdown
         ways: tuple[ShutdownMode, ...] = ("agent", "acpi")
         for mode in ways:
             try:
@@ -233,15 +233,15 @@ class Control:
         if not force:
             self._inventory.update(vm_id, _back_up)
         elif reboot:
-            self._hypervisor.reset(vm_id)
+            self._hypervisor.domains.reset(vm_id)
             self._inventory.update(vm_id, _back_up)
         else:
-            self._hypervisor.destroy(vm_id)
+            self._hypervisor.domains.destroy(vm_id)
 
     def _kill(self, vm_id: str, graceful_attempts: int) -> None:
         for _attempt in range(graceful_attempts):
             try:
-                self._hypervisor.destroy(vm_id, graceful=True)
+                self._hypervisor.domains.destroy(vm_id, graceful=True)
             except (NoSuchDomain, OperationInvalid):
                 return
             except HypervisorError as error:
@@ -249,7 +249,7 @@ class Control:
             else:
                 return
         with contextlib.suppress(NoSuchDomain, OperationInvalid):
-            self._hypervisor.destroy(vm_id)
+            self._hypervisor.domains.destroy(vm_id)
 
     def _remove(self, machine: Machine) -> None:
         if not machine.missing:
@@ -270,7 +270,7 @@ class Control:
         deadline = time.monotonic() + _RELEASE
         while True:
             try:
-                self._hypervisor.undefine(vm_id)
+                self._hypervisor.definitions.undefine(vm_id)
             except NoSuchDomain:
                 return
             except NotResponding:

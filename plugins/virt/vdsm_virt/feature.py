@@ -141,7 +141,7 @@ class Virt(Feature):
             extra_reserve=config.extra_reserve,
             guest_overhead=config.guest_overhead,
         )
-        self._facts = HostFacts(hypervisor, tree, fake_nics=config.fake_nics, promises=promises)
+        self._facts = HostFacts(hypervisor.node, tree, fake_nics=config.fake_nics, promises=promises)
         self._sampler = HostSampler(
             tree,
             interval=config.host_sample_interval,
@@ -203,7 +203,7 @@ class Virt(Feature):
         self._sampler.start()
         status = VmStatusChanged
         self._taken_back = [
-            self.runtime.hypervisor.listen(self._handle),
+            self.runtime.hypervisor.events.listen(self._handle),
             self.runtime.events.provide(
                 status.component, [status.operation, VmGone.operation], self._inventory.states
             ),

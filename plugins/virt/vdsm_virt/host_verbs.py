@@ -110,7 +110,7 @@ class Host(Namespace, name="Host", plural="host"):
         found = {}
         for machine in self._chosen(vm_list):
             try:
-                found[machine.id] = self._hypervisor.domain_xml(machine.id)
+                found[machine.id] = self._hypervisor.definitions.xml(machine.id)
             except NoSuchDomain:
                 continue
         return found
@@ -134,7 +134,7 @@ class Host(Namespace, name="Host", plural="host"):
         """What the machines weigh, for the reckoning of free memory."""
         running = [machine for machine in self._inventory.all() if machine.active or machine.launching]
         try:
-            sample = self._hypervisor.sample()
+            sample = self._hypervisor.stats.sample()
         except VdsmError:
             domains = {}
         else:

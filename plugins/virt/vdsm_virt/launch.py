@@ -85,7 +85,7 @@ class Launcher:
             self._prepare(plan)
             if self._is_doomed(plan.id):
                 return
-            self._hypervisor.start_domain(plan.id, paused=plan.paused, timeout=self._timeout)
+            self._hypervisor.domains.start(plan.id, paused=plan.paused, timeout=self._timeout)
             self._arrive(plan)
         except VdsmError as error:
             self._fail(plan, str(error))
@@ -96,20 +96,20 @@ class Launcher:
 
     def abandon(self, plan: Plan) -> None:
         """Take back `define`."""
-        self._hypervisor.undefine(plan.id)
+        self._hypervisor.definitions.undefine(plan.id)
         self._inventory.forget(plan.id)
 
     def _refuse_known(self, plan: Plan) -> None:
         """libvirt would replace a definition of the same id and name without a word."""
         try:
-            self._hypervisor.domain(plan.id)
+            self._hypervisor.domains.get(plan.id)
         except NoSuchDomain:
             return
         raise VMExists(member="vmId", value=plan.id)
 
     def _define(self, plan: Plan) -> None:
         try:
-            self._hypervisor.define(to_text(plan.domain))
+            self._hypervisor.definitions.define(to_text(plan.domain))
         except DomainExists as error:
             raise VMExists(member="vmName", value=plan.name) from error
         except (XMLRefused, OperationUnsupported) as error:
@@ -138,7 +138,7 @@ class Launcher:
             self._end(plan.id)
             return
         try:
-            domain = self._hypervisor.domain(plan.id)
+            domain = self._hypervisor.domains.get(plan.id)
             details = self._records.read(plan.id)
         except NoSuchDomain:
             if self._is_doomed(plan.id):
@@ -172,7 +172,7 @@ class Launcher:
 
     def _running_document(self, plan: Plan) -> Element:
         try:
-            return parse(self._hypervisor.domain_xml(plan.id))
+            return parse(self._hypervisor.definitions.xml(plan.id))
         except (VdsmError, ValueError):
             return plan.domain
 
@@ -183,7 +183,7 @@ class Launcher:
 
     def _end(self, vm_id: str) -> None:
         try:
-            self._hypervisor.destroy(vm_id)
+            self._hypervisor.domains.destroy(vm_id)
         except (NoSuchDomain, OperationInvalid):
             log.debug("Machine %s was destroyed before it ran", vm_id)
 

@@ -69,12 +69,12 @@ class Listing:
         self._ended = True
 
     def _read(self) -> list[DomainState]:
-        owed = [call for call in self._hypervisor.calls() if call.operation == _OPERATION]
+        owed = [call for call in self._hypervisor.overdue_calls() if call.operation == _OPERATION]
         if len(owed) >= _MOST_OWED:
             first = owed[0]
             raise NotResponding(object=first.object, operation=first.operation, seconds=first.seconds)
         patience = min(self._patience * self._factor, max(self._patience, LONGEST_READING))
-        return self._hypervisor.domains(timeout=patience)
+        return self._hypervisor.domains.list_all(timeout=patience)
 
     def awaited(self) -> str:
         """Return what the list of machines waits for, as a part of a sentence."""

@@ -84,7 +84,7 @@ class Records:
         :raises OperationFailed: its document cannot be read
         """
         try:
-            domain = parse(self._hypervisor.domain_xml(vm_id, timeout=timeout))
+            domain = parse(self._hypervisor.definitions.xml(vm_id, timeout=timeout))
         except ValueError as error:
             # Anybody may have defined it: one such machine must not break the list of all.
             raise OperationFailed(
@@ -106,7 +106,7 @@ class Records:
             known = machine.details.metadata if machine.details is not None else None
             kept = msgspec.structs.replace(known or Metadata(), exit=machine.exit)
             try:
-                self._hypervisor.set_metadata(
+                self._hypervisor.definitions.set_metadata(
                     vm_id, metadata.URI, metadata.PREFIX, metadata.write_text(kept), timeout=_PATIENCE
                 )
             except NoSuchDomain:

@@ -174,7 +174,7 @@ class Statistics:
             else f"libvirt is not reached: {self._hypervisor.status().reason}"
         )
         try:
-            return self._hypervisor.sample(), lost
+            return self._hypervisor.stats.sample(), lost
         except VdsmError as error:
             return _NOTHING, lost or str(error)
 

@@ -158,13 +158,13 @@ class Watcher:
     def _settle(self, vm_id: str) -> bool:
         for _ in range(_MOST_READINGS):
             heard = self._heard
-            domain = self._hypervisor.domain(vm_id)
+            domain = self._hypervisor.domains.get(vm_id)
             with self._lock:
                 if heard == self._heard:
                     return self._compare_one(domain)
         # In such a storm of events, they have to wait for once.
         with self._lock:
-            return self._compare_one(self._hypervisor.domain(vm_id))
+            return self._compare_one(self._hypervisor.domains.get(vm_id))
 
     def _tell(self, event: DomainEvent) -> None:
         machine = self._inventory.find(event.uuid)
@@ -333,7 +333,7 @@ class Watcher:
     def _left(self, vm_id: str) -> None:
         """See whether a machine that has moved has left its definition here."""
         try:
-            self._hypervisor.domain(vm_id)
+            self._hypervisor.domains.get(vm_id)
         except NoSuchDomain:
             machine = self._inventory.update(vm_id, transitions.left_nothing)
             if machine is not None and machine.missing and not machine.ours:

@@ -40,7 +40,7 @@ def test_down() -> None:
     try:
         assert not hypervisor.connected
         assert "/nonexistent/libvirt-sock" in hypervisor.status().reason
-        for call in (hypervisor.domains, hypervisor.sample, hypervisor.refresh):
+        for call in (hypervisor.domains.list_all, hypervisor.stats.sample, hypervisor.stats.refresh):
             with pytest.raises(HypervisorUnavailable) as caught:
                 call()
             assert caught.value.facts["uri"] == NOWHERE.uri
@@ -52,7 +52,7 @@ def test_comes_up_later(driver: BlockingDriver) -> None:
     """What is not there at the start is connected to when it comes, and listeners are told."""
     driver.break_connections(refuse=True)
     hypervisor, listener = Hypervisor(OPTIONS, connect=driver.connect), Listener()
-    hypervisor.listen(listener)
+    hypervisor.events.listen(listener)
     hypervisor.start()
     assert (hypervisor.connected, listener.events) == (False, [])
     driver.accept()
@@ -64,28 +64,28 @@ def test_comes_up_later(driver: BlockingDriver) -> None:
 def test_reconnect(driver: BlockingDriver, blocking: Hypervisor) -> None:
     """A connection that breaks is told, opened again and told again; then events and statistics flow."""
     listener = Listener()
-    blocking.listen(listener)
-    blocking.refresh()
+    blocking.events.listen(listener)
+    blocking.stats.refresh()
     driver.break_connections()
     until(lambda: len(listener.events) == 2)
     assert [ConnectionLost("libvirt closed the connection"), ConnectionBack()] == listener.events
-    blocking.suspend(TEST_DOMAIN)
+    blocking.domains.suspend(TEST_DOMAIN)
     until(lambda: listener.of(DomainLifecycle))
     assert len(listener.of(DomainLifecycle)) == 1
-    assert blocking.refresh().domains[TEST_DOMAIN].state == "paused"
+    assert blocking.stats.refresh().domains[TEST_DOMAIN].state == "paused"
 
 
 def test_while_down(driver: BlockingDriver, blocking: Hypervisor) -> None:
     """While libvirt is away calls fail at once; the last statistics stay."""
-    before = blocking.refresh()
+    before = blocking.stats.refresh()
     driver.break_connections(refuse=True)
     until(lambda: not blocking.connected)
     with pytest.raises(HypervisorUnavailable):
-        blocking.suspend(TEST_DOMAIN)
-    assert before.domains.keys() == blocking.sample().domains.keys()
+        blocking.domains.suspend(TEST_DOMAIN)
+    assert before.domains.keys() == blocking.stats.sample().domains.keys()
     driver.accept()
     until(lambda: blocking.connected)
-    blocking.suspend(TEST_DOMAIN)
+    blocking.domains.suspend(TEST_DOMAIN)
 
 
 def test_libvirt_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -96,7 +96,7 @@ def test_libvirt_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixt
     try:
         until(lambda: uri in caplog.text)
         with pytest.raises(HypervisorUnavailable):
-            hypervisor.suspend(TEST_DOMAIN)
+            hypervisor.domains.suspend(TEST_DOMAIN)
     finally:
         hypervisor.stop(2.0)
     said = [r.getMessage() for r in caplog.records if r.name.endswith("connection.reconnect")]
@@ -111,14 +111,14 @@ def test_loss_during_a_call(driver: BlockingDriver) -> None:
     hypervisor = Hypervisor(quiet, connect=driver.connect)
     hypervisor.start()
     try:
-        hypervisor.refresh()
+        hypervisor.stats.refresh()
         driver.break_connections(tell=False, refuse=True)
         with pytest.raises(HypervisorLost, match="broke during 'suspend' on") as caught:
-            hypervisor.suspend(TEST_DOMAIN)
+            hypervisor.domains.suspend(TEST_DOMAIN)
         assert caught.value.in_doubt
         until(lambda: not hypervisor.connected)
         with pytest.raises(HypervisorUnavailable) as caught_later:
-            hypervisor.suspend(TEST_DOMAIN)
+            hypervisor.domains.suspend(TEST_DOMAIN)
         assert not caught_later.value.in_doubt
     finally:
         assert hypervisor.stop(2.0) == 0
@@ -127,7 +127,7 @@ def test_loss_during_a_call(driver: BlockingDriver) -> None:
 def test_unnoticed_loss(driver: BlockingDriver, blocking: Hypervisor) -> None:
     """A loss of which no callback tells is noticed all the same."""
     listener = Listener()
-    blocking.listen(listener)
+    blocking.events.listen(listener)
     driver.break_connections(tell=False)
     until(lambda: listener.of(ConnectionBack))
     assert len(listener.of(ConnectionLost)) == 1
@@ -152,11 +152,11 @@ def test_two_at_once(hypervisor: Hypervisor) -> None:
     """Two of them in one process both see everything; ending one leaves the other its events."""
     other, listener = Hypervisor(OPTIONS), Listener()
     other.start()
-    uuid = hypervisor.define(xml("shared"))
-    assert other.domain(uuid).name == "shared"
-    hypervisor.listen(listener)
+    uuid = hypervisor.definitions.define(xml("shared"))
+    assert other.domains.get(uuid).name == "shared"
+    hypervisor.events.listen(listener)
     assert other.stop(2.0) == 0
-    hypervisor.start_domain(uuid)
+    hypervisor.domains.start(uuid)
     until(lambda: listener.of(DomainLifecycle))
 
 
@@ -165,8 +165,8 @@ def test_one_after_another() -> None:
     for _ in range(5):
         hypervisor = Hypervisor(OPTIONS)
         hypervisor.start()
-        assert [state.uuid for state in hypervisor.domains()] == [TEST_DOMAIN]
-        hypervisor.define(xml("gone with the last connection"))
+        assert [state.uuid for state in hypervisor.domains.list_all()] == [TEST_DOMAIN]
+        hypervisor.definitions.define(xml("gone with the last connection"))
         assert hypervisor.stop(2.0) == 0
 
 
@@ -177,11 +177,11 @@ def test_listeners(hypervisor: Hypervisor) -> None:
         raise ValueError("on purpose")
 
     left, stays = Listener(), Listener()
-    hypervisor.listen(broken)
-    leave = hypervisor.listen(left)
-    hypervisor.listen(stays)
+    hypervisor.events.listen(broken)
+    leave = hypervisor.events.listen(left)
+    hypervisor.events.listen(stays)
     leave()
-    hypervisor.suspend(TEST_DOMAIN)
+    hypervisor.domains.suspend(TEST_DOMAIN)
     until(lambda: stays.events)
     assert left.events == []
 
@@ -193,11 +193,11 @@ def test_slow_listener(hypervisor: Hypervisor) -> None:
     def slow(_event: object) -> None:
         gate.wait()
 
-    hypervisor.listen(slow)
-    hypervisor.listen(listener)
+    hypervisor.events.listen(slow)
+    hypervisor.events.listen(listener)
     for _ in range(10):
-        hypervisor.suspend(TEST_DOMAIN)
-        hypervisor.resume(TEST_DOMAIN)
+        hypervisor.domains.suspend(TEST_DOMAIN)
+        hypervisor.domains.resume(TEST_DOMAIN)
     assert listener.events == []
     gate.set()
     until(lambda: len(listener.events) == 20)
@@ -206,13 +206,13 @@ def test_slow_listener(hypervisor: Hypervisor) -> None:
 def test_quiet(hypervisor: Hypervisor, capfd: pytest.CaptureFixture[str]) -> None:
     """libvirt prints no error of its own."""
     with pytest.raises(Exception, match="no domain"):
-        hypervisor.domain("11111111-1111-4111-8111-111111111111")
+        hypervisor.domains.get("11111111-1111-4111-8111-111111111111")
     assert capfd.readouterr() == ("", "")
 
 
 def test_too_slow_listener() -> None:
     """Beyond what may wait, events are dropped, and the listeners are told how many."""
-    gate, listener, dispatcher = threading.Event(), Listener(), Dispatcher(most_waiting=2)
+    gate, listener, dispatcher = threading.Event(), Listener(), Dispatcher(max_waiting=2)
 
     def slow(event: HypervisorEvent) -> None:
         gate.wait()

@@ -23,9 +23,9 @@ from vdsm_core.hypervisor import (
 
 def test_list(hypervisor: Hypervisor) -> None:
     """The list holds every domain, and says of each what asking for it alone says."""
-    uuid = hypervisor.define(xml("second"))
-    expected = [hypervisor.domain(TEST_DOMAIN), hypervisor.domain(uuid)]
-    assert expected == sorted(hypervisor.domains(), key=lambda state: not state.active)
+    uuid = hypervisor.definitions.define(xml("second"))
+    expected = [hypervisor.domains.get(TEST_DOMAIN), hypervisor.domains.get(uuid)]
+    assert expected == sorted(hypervisor.domains.list_all(), key=lambda state: not state.active)
     assert expected[1] == DomainState(
         uuid=uuid, name="second", state="shutoff", reason="unknown", active=False, persistent=True, id=-1
     )
@@ -34,16 +34,21 @@ def test_list(hypervisor: Hypervisor) -> None:
 def test_life(hypervisor: Hypervisor) -> None:
     """A domain is defined, started, suspended, resumed, destroyed and undefined; each step is an event."""
     listener = Listener()
-    hypervisor.listen(listener)
-    uuid = hypervisor.define(xml("life"))
+    hypervisor.events.listen(listener)
+    uuid = hypervisor.definitions.define(xml("life"))
     states = []
-    for step in (hypervisor.start_domain, hypervisor.suspend, hypervisor.resume, hypervisor.destroy):
+    for step in (
+        hypervisor.domains.start,
+        hypervisor.domains.suspend,
+        hypervisor.domains.resume,
+        hypervisor.domains.destroy,
+    ):
         step(uuid)
-        states.append(hypervisor.domain(uuid).state)
-    hypervisor.undefine(uuid)
+        states.append(hypervisor.domains.get(uuid).state)
+    hypervisor.definitions.undefine(uuid)
     assert states == ["running", "paused", "running", "shutoff"]
     with pytest.raises(NoSuchDomain):
-        hypervisor.domain(uuid)
+        hypervisor.domains.get(uuid)
     expected = [
         ("defined", "added"),
         ("started", "booted"),
@@ -58,35 +63,35 @@ def test_life(hypervisor: Hypervisor) -> None:
 
 def test_start_paused(hypervisor: Hypervisor) -> None:
     """A domain that is started paused does not run until it is resumed."""
-    uuid = hypervisor.define(xml("paused"))
-    hypervisor.start_domain(uuid, paused=True)
-    assert hypervisor.domain(uuid).state == "paused"
-    hypervisor.resume(uuid)
-    assert hypervisor.domain(uuid).state == "running"
+    uuid = hypervisor.definitions.define(xml("paused"))
+    hypervisor.domains.start(uuid, paused=True)
+    assert hypervisor.domains.get(uuid).state == "paused"
+    hypervisor.domains.resume(uuid)
+    assert hypervisor.domains.get(uuid).state == "running"
 
 
 def test_shutdown(hypervisor: Hypervisor) -> None:
     """The guest of the test driver obeys at once."""
-    hypervisor.reboot(TEST_DOMAIN)
-    hypervisor.shutdown(TEST_DOMAIN)
-    assert hypervisor.domain(TEST_DOMAIN).reason == "shutdown"
+    hypervisor.domains.reboot(TEST_DOMAIN)
+    hypervisor.domains.shutdown(TEST_DOMAIN)
+    assert hypervisor.domains.get(TEST_DOMAIN).reason == "shutdown"
 
 
 def test_graceful_destroy(hypervisor: Hypervisor) -> None:
     """A graceful end is an end."""
-    hypervisor.destroy(TEST_DOMAIN, graceful=True)
-    assert not hypervisor.domain(TEST_DOMAIN).active
+    hypervisor.domains.destroy(TEST_DOMAIN, graceful=True)
+    assert not hypervisor.domains.get(TEST_DOMAIN).active
 
 
 def test_uuid_in_upper_case(hypervisor: Hypervisor) -> None:
     """A uuid may be given in upper case; it comes back in lower case."""
-    assert hypervisor.domain(TEST_DOMAIN.upper()).uuid == TEST_DOMAIN
+    assert hypervisor.domains.get(TEST_DOMAIN.upper()).uuid == TEST_DOMAIN
 
 
 def test_xml(hypervisor: Hypervisor) -> None:
     """The XML of a running domain has its number, the kept definition has none."""
-    assert "<domain type='test' id='1'>" in hypervisor.domain_xml(TEST_DOMAIN, secure=True)
-    assert "<domain type='test'>" in hypervisor.domain_xml(TEST_DOMAIN, inactive=True)
+    assert "<domain type='test' id='1'>" in hypervisor.definitions.xml(TEST_DOMAIN, secure=True)
+    assert "<domain type='test'>" in hypervisor.definitions.xml(TEST_DOMAIN, inactive=True)
 
 
 @pytest.mark.parametrize("active", [True, False])
@@ -94,32 +99,34 @@ def test_metadata(hypervisor: Hypervisor, active: bool) -> None:
     """An element is written to all that is kept of a domain, read, and removed; each is an event."""
     listener = Listener()
     if not active:
-        hypervisor.destroy(TEST_DOMAIN)
-    hypervisor.listen(listener)
-    assert hypervisor.metadata(TEST_DOMAIN, "urn:vdsm") is None
-    hypervisor.set_metadata(TEST_DOMAIN, "urn:vdsm", "v", "<vm><a/></vm>")
-    assert "".join(str(hypervisor.metadata(TEST_DOMAIN, "urn:vdsm")).split()) == "<vm><a/></vm>"
+        hypervisor.domains.destroy(TEST_DOMAIN)
+    hypervisor.events.listen(listener)
+    assert hypervisor.definitions.metadata(TEST_DOMAIN, "urn:vdsm") is None
+    hypervisor.definitions.set_metadata(TEST_DOMAIN, "urn:vdsm", "v", "<vm><a/></vm>")
+    assert "".join(str(hypervisor.definitions.metadata(TEST_DOMAIN, "urn:vdsm")).split()) == "<vm><a/></vm>"
     for inactive in (True, False):
-        assert 'xmlns:v="urn:vdsm"' in hypervisor.domain_xml(TEST_DOMAIN, inactive=inactive)
-    hypervisor.set_metadata(TEST_DOMAIN, "urn:vdsm", "v", None)
-    assert hypervisor.metadata(TEST_DOMAIN, "urn:vdsm") is None
+        assert 'xmlns:v="urn:vdsm"' in hypervisor.definitions.xml(TEST_DOMAIN, inactive=inactive)
+    hypervisor.definitions.set_metadata(TEST_DOMAIN, "urn:vdsm", "v", None)
+    assert hypervisor.definitions.metadata(TEST_DOMAIN, "urn:vdsm") is None
     until(lambda: len(listener.of(DomainMetadata)) >= 2)
     assert DomainMetadata(TEST_DOMAIN, "test", "element", "urn:vdsm") == listener.of(DomainMetadata)[0]
 
 
 CALLS: dict[str, Callable[[Hypervisor, str], object]] = {
-    "domain": lambda hypervisor, uuid: hypervisor.domain(uuid),
-    "undefine": lambda hypervisor, uuid: hypervisor.undefine(uuid),
-    "start_domain": lambda hypervisor, uuid: hypervisor.start_domain(uuid),
-    "destroy": lambda hypervisor, uuid: hypervisor.destroy(uuid),
-    "shutdown": lambda hypervisor, uuid: hypervisor.shutdown(uuid),
-    "reboot": lambda hypervisor, uuid: hypervisor.reboot(uuid),
-    "reset": lambda hypervisor, uuid: hypervisor.reset(uuid),
-    "suspend": lambda hypervisor, uuid: hypervisor.suspend(uuid),
-    "resume": lambda hypervisor, uuid: hypervisor.resume(uuid),
-    "domain_xml": lambda hypervisor, uuid: hypervisor.domain_xml(uuid),
-    "metadata": lambda hypervisor, uuid: hypervisor.metadata(uuid, "urn:vdsm"),
-    "set_metadata": lambda hypervisor, uuid: hypervisor.set_metadata(uuid, "urn:vdsm", "v", "<a/>"),
+    "domain": lambda hypervisor, uuid: hypervisor.domains.get(uuid),
+    "undefine": lambda hypervisor, uuid: hypervisor.definitions.undefine(uuid),
+    "start_domain": lambda hypervisor, uuid: hypervisor.domains.start(uuid),
+    "destroy": lambda hypervisor, uuid: hypervisor.domains.destroy(uuid),
+    "shutdown": lambda hypervisor, uuid: hypervisor.domains.shutdown(uuid),
+    "reboot": lambda hypervisor, uuid: hypervisor.domains.reboot(uuid),
+    "reset": lambda hypervisor, uuid: hypervisor.domains.reset(uuid),
+    "suspend": lambda hypervisor, uuid: hypervisor.domains.suspend(uuid),
+    "resume": lambda hypervisor, uuid: hypervisor.domains.resume(uuid),
+    "domain_xml": lambda hypervisor, uuid: hypervisor.definitions.xml(uuid),
+    "metadata": lambda hypervisor, uuid: hypervisor.definitions.metadata(uuid, "urn:vdsm"),
+    "set_metadata": lambda hypervisor, uuid: hypervisor.definitions.set_metadata(
+        uuid, "urn:vdsm", "v", "<a/>"
+    ),
 }
 
 
@@ -136,7 +143,7 @@ def test_no_such_domain(hypervisor: Hypervisor, call: Callable[[Hypervisor, str]
 @pytest.mark.parametrize("name", ["destroy", "shutdown", "reboot", "reset", "suspend", "resume"])
 def test_inactive(hypervisor: Hypervisor, name: str) -> None:
     """What needs a running machine is a conflict on one that is off."""
-    hypervisor.destroy(TEST_DOMAIN)
+    hypervisor.domains.destroy(TEST_DOMAIN)
     with pytest.raises(OperationInvalid) as caught:
         CALLS[name](hypervisor, TEST_DOMAIN)
     assert isinstance(caught.value, Conflict)
@@ -145,7 +152,7 @@ def test_inactive(hypervisor: Hypervisor, name: str) -> None:
 
 def test_active(hypervisor: Hypervisor) -> None:
     """A running machine is neither started nor resumed."""
-    for call in (hypervisor.start_domain, hypervisor.resume):
+    for call in (hypervisor.domains.start, hypervisor.domains.resume):
         with pytest.raises(OperationInvalid):
             call(TEST_DOMAIN)
 
@@ -154,7 +161,7 @@ def test_active(hypervisor: Hypervisor) -> None:
 def test_unsupported(hypervisor: Hypervisor, mode: str) -> None:
     """What the driver cannot do is said to be unsupported."""
     with pytest.raises(OperationUnsupported):
-        hypervisor.shutdown(TEST_DOMAIN, mode=mode)
+        hypervisor.domains.shutdown(TEST_DOMAIN, mode=mode)
 
 
 @pytest.mark.parametrize(
@@ -174,16 +181,16 @@ def test_unsupported(hypervisor: Hypervisor, mode: str) -> None:
 def test_refused_xml(hypervisor: Hypervisor, document: str) -> None:
     """XML that libvirt does not accept is the caller's fault, said in one line, and nothing is kept."""
     with pytest.raises(XMLRefused) as caught:
-        hypervisor.define(document)
+        hypervisor.definitions.define(document)
     assert isinstance(caught.value, InvalidRequest)
     assert "\n" not in str(caught.value)
-    assert len(hypervisor.domains()) == 1
+    assert len(hypervisor.domains.list_all()) == 1
 
 
 def test_refused_metadata(hypervisor: Hypervisor) -> None:
     """An element that is not well-formed is refused."""
     with pytest.raises(XMLRefused):
-        hypervisor.set_metadata(TEST_DOMAIN, "urn:vdsm", "v", "<a>")
+        hypervisor.definitions.set_metadata(TEST_DOMAIN, "urn:vdsm", "v", "<a>")
 
 
 @pytest.mark.parametrize(
@@ -192,28 +199,28 @@ def test_refused_metadata(hypervisor: Hypervisor) -> None:
 def test_exists(hypervisor: Hypervisor, document: str) -> None:
     """A name or a uuid that another domain has is a conflict."""
     with pytest.raises(DomainExists) as caught:
-        hypervisor.define(document)
+        hypervisor.definitions.define(document)
     assert isinstance(caught.value, Conflict)
 
 
 def test_redefine(hypervisor: Hypervisor) -> None:
     """The definition of the same name and uuid takes the place of the old one."""
     changed = xml("test", uuid=TEST_DOMAIN)
-    assert hypervisor.define(changed) == TEST_DOMAIN
-    assert len(hypervisor.domains()) == 1
+    assert hypervisor.definitions.define(changed) == TEST_DOMAIN
+    assert len(hypervisor.domains.list_all()) == 1
 
 
 def test_undefine_active(hypervisor: Hypervisor) -> None:
     """A running domain without its definition goes on as a transient one."""
-    hypervisor.undefine(TEST_DOMAIN)
-    state = hypervisor.domain(TEST_DOMAIN)
+    hypervisor.definitions.undefine(TEST_DOMAIN)
+    state = hypervisor.domains.get(TEST_DOMAIN)
     assert (state.active, state.persistent) == (True, False)
-    assert hypervisor.domains() == [state]
+    assert hypervisor.domains.list_all() == [state]
 
 
 def test_errors_keep_nothing_of_libvirt(hypervisor: Hypervisor) -> None:
     """An error that somebody keeps does not keep libvirt's objects, and with them a connection, alive."""
     with pytest.raises(OperationInvalid) as caught:
-        hypervisor.start_domain(TEST_DOMAIN)
+        hypervisor.domains.start(TEST_DOMAIN)
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None

@@ -10,8 +10,7 @@ import pytest
 
 from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, until
 from vdsm_core.errors import HypervisorError, HypervisorUnavailable
-from vdsm_core.hypervisor import Hypervisor, Migration, OperationUnsupported
-from vdsm_core.hypervisor.connection.reconnect import open_libvirt
+from vdsm_core.hypervisor import Hypervisor, Migration, OperationUnsupported, open_libvirt
 from vdsm_core.hypervisor.domains.migration import _flags, _parameters
 
 THERE = Migration(uri="qemu+tcp://there/system")
@@ -63,12 +62,12 @@ def test_a_migration_holds_up_nothing() -> None:
     mover = Mover()
     hypervisor = Hypervisor(OPTIONS, connect=mover.connect)
     hypervisor.start()
-    pending = hypervisor.begin_migration(TEST_DOMAIN, THERE)
+    pending = hypervisor.migrations.begin(TEST_DOMAIN, THERE)
     assert mover.begun.wait(5)
     assert not pending.wait(0.01)
-    hypervisor.suspend(TEST_DOMAIN)
-    assert hypervisor.domain(TEST_DOMAIN).state == "paused"
-    assert hypervisor.calls() == []
+    hypervisor.domains.suspend(TEST_DOMAIN)
+    assert hypervisor.domains.get(TEST_DOMAIN).state == "paused"
+    assert hypervisor.overdue_calls() == []
     assert hypervisor.stop(2.0) == 0
     mover.gate.set()
     assert pending.wait(5)
@@ -81,16 +80,16 @@ def test_one_that_is_given_up_is_shown() -> None:
     mover = Mover()
     hypervisor = Hypervisor(OPTIONS, connect=mover.connect)
     hypervisor.start()
-    pending = hypervisor.begin_migration(TEST_DOMAIN, THERE)
+    pending = hypervisor.migrations.begin(TEST_DOMAIN, THERE)
     pending.give_up()
     pending.give_up()
-    (call,) = hypervisor.calls()
+    (call,) = hypervisor.overdue_calls()
     assert (call.object, call.operation) == (f"(migration of {TEST_DOMAIN})", "migrate")
-    hypervisor.suspend(TEST_DOMAIN)
+    hypervisor.domains.suspend(TEST_DOMAIN)
     mover.gate.set()
-    until(lambda: hypervisor.calls() == [])
+    until(lambda: hypervisor.overdue_calls() == [])
     pending.give_up()
-    assert hypervisor.calls() == []
+    assert hypervisor.overdue_calls() == []
     assert hypervisor.stop(2.0) == 0
 
 
@@ -109,7 +108,7 @@ def test_the_other_host_is_not_reached(code: int, domain: int) -> None:
     mover.gate.set()
     hypervisor = Hypervisor(OPTIONS, connect=mover.connect)
     hypervisor.start()
-    pending = hypervisor.begin_migration(TEST_DOMAIN, THERE)
+    pending = hypervisor.migrations.begin(TEST_DOMAIN, THERE)
     assert pending.wait(5)
     assert isinstance(pending.error, HypervisorError)
     assert not isinstance(pending.error, HypervisorUnavailable)
@@ -125,14 +124,14 @@ def test_the_other_host_is_not_reached(code: int, domain: int) -> None:
 def test_the_test_driver_does_not_migrate(hypervisor: Hypervisor) -> None:
     """Each call says so in the same way."""
     for call in (
-        lambda: hypervisor.job(TEST_DOMAIN),
-        lambda: hypervisor.abort_job(TEST_DOMAIN),
-        lambda: hypervisor.set_migration_downtime(TEST_DOMAIN, 1),
-        lambda: hypervisor.set_migration_bandwidth(TEST_DOMAIN, 1),
+        lambda: hypervisor.jobs.get(TEST_DOMAIN),
+        lambda: hypervisor.jobs.abort(TEST_DOMAIN),
+        lambda: hypervisor.migrations.set_downtime(TEST_DOMAIN, 1),
+        lambda: hypervisor.migrations.set_bandwidth(TEST_DOMAIN, 1),
     ):
         with pytest.raises(OperationUnsupported):
             call()
-    pending = hypervisor.begin_migration(TEST_DOMAIN, THERE)
+    pending = hypervisor.migrations.begin(TEST_DOMAIN, THERE)
     assert pending.wait(5)
     assert isinstance(pending.error, OperationUnsupported)
 

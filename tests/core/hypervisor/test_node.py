@@ -25,23 +25,23 @@ def test_node_info(hypervisor: Hypervisor) -> None:
         memory_kib=3 << 20,
         numa_nodes=cells,
     )
-    assert expected == hypervisor.node_info()
+    assert expected == hypervisor.node.info()
 
 
 def test_versions(hypervisor: Hypervisor) -> None:
     """Versions have three parts, and are those that the connection was found with."""
     status = hypervisor.status()
-    for version in (hypervisor.libvirt_version(), hypervisor.hypervisor_version()):
+    for version in (hypervisor.node.libvirt_version(), hypervisor.node.hypervisor_version()):
         assert re.fullmatch(r"\d+\.\d+\.\d+", version)
-    assert (status.libvirt_version, status.driver) == (hypervisor.libvirt_version(), "TEST")
+    assert (status.libvirt_version, status.driver) == (hypervisor.node.libvirt_version(), "TEST")
 
 
 def test_capabilities(hypervisor: Hypervisor) -> None:
     """The capabilities are libvirt's document."""
-    assert hypervisor.capabilities_xml().startswith("<capabilities>")
+    assert hypervisor.node.capabilities_xml().startswith("<capabilities>")
 
 
 def test_domain_capabilities(hypervisor: Hypervisor) -> None:
     """The test driver has none to tell."""
     with pytest.raises(OperationUnsupported):
-        hypervisor.domain_capabilities_xml(virttype="test")
+        hypervisor.node.domain_capabilities_xml(virttype="test")

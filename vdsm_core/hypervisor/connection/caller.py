@@ -1,4 +1,4 @@
-"""How every call reaches libvirt: in a worker, on a leased connection, with a deadline, errors translated."""
+"""How a call reaches libvirt: in a worker, on a leased connection, with a deadline, errors translated."""
 
 from __future__ import annotations
 
@@ -10,59 +10,104 @@ import libvirt
 
 from vdsm_core.config import HypervisorOptions
 from vdsm_core.errors import HypervisorUnavailable
+from vdsm_core.hypervisor.connection.pool import ConnectionPool
 from vdsm_core.hypervisor.connection.reconnect import Connection
-from vdsm_core.hypervisor.connection.workers import Calls, Pending
+from vdsm_core.hypervisor.connection.workers import Pending, Workers
 from vdsm_core.hypervisor.error_mapping import translate
+from vdsm_core.hypervisor.errors import NoSuchDomain
 
 T = TypeVar("T")
 
-#: The target of calls that are about no single domain. It never counts as stuck.
+#: The target of calls that concern no single domain.
 HOST: Final = "(host)"
 
 
 class Caller:
-    """Base of the classes that call libvirt."""
+    """Makes the calls of all parts of the hypervisor.
 
-    def __init__(self, options: HypervisorOptions, calls: Calls, connection: Connection) -> None:
+    `work` gets libvirt's connection or domain and runs in a worker thread; what it returns must hold nothing
+    of libvirt. `operation` and the target name the call in errors, in the log and in the list of overdue
+    calls. `timeout` is in seconds; None stands for the configured `call_deadline`.
+    """
+
+    def __init__(self, options: HypervisorOptions, workers: Workers, connection: Connection) -> None:
         self._options = options
-        self._calls = calls
+        self._workers = workers
         self._connection = connection
 
-    def _call(
+    def call(
         self,
         work: Callable[[Any], T],
         operation: str,
         *,
+        timeout: float | None = None,
         target: str = HOST,
+        pool: ConnectionPool | None = None,
+    ) -> T:
+        """Return the result of a call that concerns no single domain. Overdue calls do not hold it up.
+
+        :param pool: where its connection is leased, by default `Connection.ordinary`
+        :raises HypervisorDeadline: libvirt did not answer in time
+        :raises HypervisorUnavailable: libvirt is not reached
+        :raises ResourceExhausted: too many calls are under way
+        """
+        leased = self._leased(work, operation, target, pool or self._connection.ordinary)
+        return self._run(leased, operation, target, timeout, preempts=True)
+
+    def call_domain(
+        self,
+        uuid: str,
+        work: Callable[[Any], T],
+        operation: str,
+        *,
         timeout: float | None = None,
         urgent: bool = False,
     ) -> T:
-        return self._calls.run(
-            self._leased(work, operation, target, urgent=urgent),
+        """Return the result of a call on one domain.
+
+        :param urgent: preempt overdue calls on the domain, on a connection of the urgent pool
+        :raises HypervisorDeadline: libvirt did not answer in time
+        :raises HypervisorUnavailable: libvirt is not reached
+        :raises NoSuchDomain: libvirt has no domain of this uuid
+        :raises NotResponding: an earlier call on the domain is overdue
+        :raises ResourceExhausted: too many calls are under way
+        """
+        target = uuid.lower()
+        pool = self._connection.urgent if urgent else self._connection.ordinary
+        leased = self._leased(lambda connection: work(_lookup(connection, uuid)), operation, target, pool)
+        return self._run(leased, operation, target, timeout, preempts=urgent)
+
+    def begin(self, work: Callable[[Any], None], operation: str, target: str) -> Pending:
+        """Start a call that takes its time by nature, on a connection of its own.
+
+        :raises HypervisorUnavailable: libvirt is not reached
+        :raises ResourceExhausted: too many calls are under way
+        """
+        leased = self._leased(work, operation, target, self._connection.ordinary)
+        return self._workers.begin(leased, operation=operation, target=target)
+
+    def _run(
+        self, leased: Callable[[], T], operation: str, target: str, timeout: float | None, *, preempts: bool
+    ) -> T:
+        return self._workers.run(
+            leased,
             operation=operation,
             target=target,
             timeout=self._options.call_deadline if timeout is None else timeout,
-            overtakes=urgent or target == HOST,
-        )
-
-    def _begin(self, work: Callable[[Any], None], operation: str, target: str) -> Pending:
-        """Start a call that takes its time by nature, on a connection of its own."""
-        return self._calls.begin(
-            self._leased(work, operation, target, urgent=False), operation=operation, target=target
+            preempts=preempts,
         )
 
     def _leased(
-        self, work: Callable[[Any], T], operation: str, target: str, *, urgent: bool
+        self, work: Callable[[Any], T], operation: str, target: str, pool: ConnectionPool
     ) -> Callable[[], T]:
         connection, uri = self._connection, self._options.uri
         if not connection.up:
             raise HypervisorUnavailable(uri=uri, reason=connection.status.reason)
-        links = connection.urgent if urgent else connection.ordinary
         started = time.monotonic()
 
         def leased() -> T:
             try:
-                with connection.lease(links) as leased_connection:
+                with connection.lease(pool) as leased_connection:
                     return work(leased_connection)
             except libvirt.libvirtError as error:
                 seconds = time.monotonic() - started
@@ -71,3 +116,13 @@ class Caller:
             raise mapped
 
         return leased
+
+
+def _lookup(connection: Any, uuid: str) -> Any:
+    try:
+        return connection.lookupByUUIDString(uuid)
+    except libvirt.libvirtError as error:
+        # "Invalid UUID"
+        if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+            raise
+    raise NoSuchDomain(uuid=uuid)

@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 Listener = Callable[[HypervisorEvent], None]
 
 #: Events that wait for slow listeners at the most. Thousands of machines that stop at once fit.
-MOST_WAITING: Final = 20_000
+MAX_WAITING: Final = 20_000
 
 
 class Dispatcher:
     """Hands events to listeners, in order, on a thread of its own, so that libvirt's loop never waits."""
 
-    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
-        self._most_waiting = most_waiting
+    def __init__(self, max_waiting: int = MAX_WAITING) -> None:
+        self._max_waiting = max_waiting
         self._waiting: queue.SimpleQueue[tuple[HypervisorEvent, tuple[Listener, ...]] | None] = (
             queue.SimpleQueue()
         )
@@ -44,15 +44,15 @@ class Dispatcher:
 
     def announce(self, event: HypervisorEvent) -> None:
         """Queue an event. Never blocks."""
-        if self._lost or self.waiting() >= self._most_waiting:
+        if self._lost or self.waiting() >= self._max_waiting:
             with self._lock:
                 self._lost += 1
             return
-        # Who listens now: one who comes later knows the state that this event led to.
+        # The present listeners: a later one reads the state that this event led to.
         self._waiting.put((event, self._listeners))
 
     def waiting(self) -> int:
-        """How many events wait for the listeners."""
+        """Return how many events wait for the listeners."""
         return self._waiting.qsize()
 
     def start(self) -> None:
@@ -70,14 +70,14 @@ class Dispatcher:
 
     def _run(self) -> None:
         while (entry := self._waiting.get()) is not None:
-            self._tell(*entry)
+            self._notify(*entry)
             if self._lost and self._waiting.empty():
                 with self._lock:
                     lost, self._lost = self._lost, 0
                 log.error("Listeners are too slow: %d events of the hypervisor were dropped", lost)
-                self._tell(EventsLost(lost), self._listeners)
+                self._notify(EventsLost(lost), self._listeners)
 
-    def _tell(self, event: HypervisorEvent, listeners: tuple[Listener, ...]) -> None:
+    def _notify(self, event: HypervisorEvent, listeners: tuple[Listener, ...]) -> None:
         for listener in listeners:
             if listener not in self._listeners:
                 continue
@@ -85,6 +85,21 @@ class Dispatcher:
                 listener(event)
             except Exception:
                 log.exception("A listener failed at %r", event)
+
+
+class Events:
+    """The events of the hypervisor, for those who only listen."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def listen(self, callback: Listener) -> Callable[[], None]:
+        """Call `callback` with each event, in order, until the returned function is called.
+
+        All listeners are called on one thread: a slow one delays the others, never libvirt. What one raises
+        is logged.
+        """
+        return self._dispatcher.listen(callback)
 
 
 class _Entry:

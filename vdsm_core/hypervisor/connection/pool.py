@@ -20,7 +20,7 @@ import libvirt
 log = logging.getLogger(__name__)
 
 
-class _Link:
+class _Pooled:
     __slots__ = ("connection", "generation", "used")
 
     def __init__(self, connection: Any, generation: int) -> None:
@@ -30,72 +30,72 @@ class _Link:
         self.used = 0.0
 
 
-class Links:
-    """The connections for one kind of calls."""
+class ConnectionPool:
+    """Connections for one kind of call."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
         self._lock = threading.Lock()
-        self._idle: list[_Link] = []
+        self._idle: list[_Pooled] = []
         self._generation = 0
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Any]:
-        """A connection for one call. Opens one when all are busy, which may take long: use it in a worker.
+        """Lend a connection for one call. Opens one when all are busy, which may take long: use a worker.
 
         :raises libvirtError: a new connection cannot be opened
         """
-        link = self._take() or self._open()
+        pooled = self._take() or self._open()
         try:
-            yield link.connection
+            yield pooled.connection
         finally:
-            self._give_back(link)
+            self._give_back(pooled)
 
     def retire(self) -> None:
         """Use none of the present connections again: those in use are closed when their calls return."""
         with self._lock:
             self._generation += 1
             idle, self._idle = self._idle, []
-        for link in idle:
-            close(link.connection)
+        for pooled in idle:
+            close(pooled.connection)
 
     def prune(self, seconds: float) -> None:
         """Close the connections that have not been used for so long, save one."""
         limit = time.monotonic() - seconds
         with self._lock:
             # The last one is used first, so the first one is the one that is needed least.
-            unused = [link for link in self._idle[:-1] if link.used < limit]
-            self._idle = [link for link in self._idle if link not in unused]
-        for link in unused:
-            close(link.connection)
+            unused = [pooled for pooled in self._idle[:-1] if pooled.used < limit]
+            self._idle = [pooled for pooled in self._idle if pooled not in unused]
+        for pooled in unused:
+            close(pooled.connection)
 
-    def _take(self) -> _Link | None:
+    def _take(self) -> _Pooled | None:
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                link = self._idle.pop()
-            if alive(link.connection):
-                return link
-            close(link.connection)
+                pooled = self._idle.pop()
+            if alive(pooled.connection):
+                return pooled
+            close(pooled.connection)
 
-    def _open(self) -> _Link:
+    def _open(self) -> _Pooled:
         generation = self._generation
-        return _Link(self._connect(), generation)
+        return _Pooled(self._connect(), generation)
 
-    def _give_back(self, link: _Link) -> None:
+    def _give_back(self, pooled: _Pooled) -> None:
         with self._lock:
             # One that took so long that its like were retired meanwhile has served its last call.
-            keep = link.generation == self._generation
+            keep = pooled.generation == self._generation
             if keep:
-                link.used = time.monotonic()
-                self._idle.append(link)
+                pooled.used = time.monotonic()
+                self._idle.append(pooled)
         if not keep:
-            close(link.connection)
+            close(pooled.connection)
 
 
 def alive(connection: Any) -> bool:
-    """Whether a connection can still be used, as far as is known on this side."""
+    """Return whether a connection can still be used, as far as is known on this side."""
     try:
         return bool(connection.isAlive())
     except libvirt.libvirtError:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import libvirt
@@ -16,14 +16,14 @@ import msgspec
 from vdsm_core.config import HypervisorOptions
 from vdsm_core.errors import HypervisorLost, HypervisorUnavailable, VdsmError
 from vdsm_core.hypervisor import enum_names
-from vdsm_core.hypervisor.connection.pool import Links, alive, close
-from vdsm_core.hypervisor.connection.workers import Calls
-from vdsm_core.hypervisor.domains import events as domain_events
+from vdsm_core.hypervisor.connection.pool import ConnectionPool, alive, close
+from vdsm_core.hypervisor.connection.workers import Workers
 from vdsm_core.hypervisor.error_mapping import is_disconnect, translate
 from vdsm_core.hypervisor.events import ConnectionBack, ConnectionLost, HypervisorEvent
 from vdsm_core.hypervisor.models import ConnectionStatus
 
 log = logging.getLogger(__name__)
+Announce = Callable[[HypervisorEvent], None]
 
 #: Unanswered keepalive probes that break a connection.
 KEEPALIVE_COUNT: Final = 3
@@ -34,7 +34,7 @@ FAREWELL: Final = 1.0
 
 
 def open_libvirt(uri: str) -> Any:
-    """A connection of libvirt's."""
+    """Open a connection of libvirt."""
     return libvirt.open(uri)
 
 
@@ -43,33 +43,42 @@ class _Listening:
     """The connection that events come on."""
 
     connection: Any
-    registered: list[int] = field(default_factory=list)
+    deregister: Callable[[], None] | None = None
     lost_because: str = ""
 
     def close(self) -> None:
         """Leave nothing of it. A broken connection is no error."""
         if self.connection is None:
             return
-        domain_events.deregister(self.connection, self.registered)
+        if self.deregister is not None:
+            self.deregister()
         with contextlib.suppress(libvirt.libvirtError):
             self.connection.unregisterCloseCallback()
         close(self.connection)
 
 
 class Connection:
-    """One connection that only listens and is watched; beside it the `Links` that calls use."""
+    """One connection that only receives events and is watched; beside it the pools that calls use.
+
+    :param connect: opens a connection of libvirt
+    :param announce: gets each event; must not block
+    :param register: registers the event callbacks of a new connection with `announce`, and returns what
+        deregisters them
+    """
 
     def __init__(
         self,
         options: HypervisorOptions,
         connect: Callable[[str], Any],
-        calls: Calls,
-        announce: Callable[[HypervisorEvent], None],
+        workers: Workers,
+        announce: Announce,
+        register: Callable[[Any, Announce], Callable[[], None]],
     ) -> None:
         self._options = options
         self._connect = connect
-        self._calls = calls
+        self._workers = workers
         self._announce = announce
+        self._register = register
         self._status = ConnectionStatus(state="down", since=time.time(), reason="not connected yet")
         self._listening: _Listening | None = None
         self._lock = threading.Lock()
@@ -79,9 +88,9 @@ class Connection:
         self._stopping = False
         self._thread: threading.Thread | None = None
         #: For ordinary calls, for those that must come through whatever happens, for bulk statistics.
-        self.ordinary = Links(self._open)
-        self.urgent = Links(self._open)
-        self.statistics = Links(self._open)
+        self.ordinary = ConnectionPool(self._open)
+        self.urgent = ConnectionPool(self._open)
+        self.statistics = ConnectionPool(self._open)
 
     @property
     def status(self) -> ConnectionStatus:
@@ -109,8 +118,8 @@ class Connection:
         return not self._thread.is_alive()
 
     @contextlib.contextmanager
-    def lease(self, links: Links) -> Iterator[Any]:
-        """A connection for one call. To be used in a worker: it may have to be opened first.
+    def lease(self, pool: ConnectionPool) -> Iterator[Any]:
+        """Lend a connection for one call. Call it in a worker: it may have to be opened first.
 
         :raises HypervisorUnavailable: libvirt is not reached
         :raises libvirtError: what the caller's block raised, or a further connection could not be opened
@@ -118,7 +127,7 @@ class Connection:
         if not self.up:
             raise HypervisorUnavailable(uri=self._options.uri, reason=self._status.reason)
         try:
-            with links.lease() as connection:
+            with pool.lease() as connection:
                 yield connection
         except libvirt.libvirtError as error:
             if is_disconnect(error):
@@ -152,12 +161,12 @@ class Connection:
             self._attempt += 1
             attempt = self._attempt
         try:
-            self._calls.run(
+            self._workers.run(
                 lambda: self._introduce(attempt),
                 operation="connect",
                 target="(connection)",
                 timeout=self._options.call_deadline,
-                overtakes=True,
+                preempts=True,
             )
         except VdsmError as error:
             with self._lock:
@@ -175,7 +184,7 @@ class Connection:
         try:
             listening.connection = self._open()
             self._register_close(listening)
-            listening.registered = domain_events.register(listening.connection, self._announce)
+            listening.deregister = self._register(listening.connection, self._announce)
             status = _status_of(listening.connection)
         except libvirt.libvirtError as error:
             mapped = translate(
@@ -215,8 +224,8 @@ class Connection:
         while not self._stopping:
             self._look.wait(self._options.keepalive)
             self._look.clear()
-            for links in (self.ordinary, self.urgent, self.statistics):
-                links.prune(IDLE_SECONDS)
+            for pool in (self.ordinary, self.urgent, self.statistics):
+                pool.prune(IDLE_SECONDS)
             listening = self._listening
             if self._stopping or listening is None:
                 return
@@ -236,14 +245,14 @@ class Connection:
             listening, self._listening = self._listening, None
 
         def farewell() -> None:
-            for links in (self.ordinary, self.urgent, self.statistics):
-                links.retire()
+            for pool in (self.ordinary, self.urgent, self.statistics):
+                pool.retire()
             if listening is not None:
                 listening.close()
 
         try:
-            self._calls.run(
-                farewell, operation="disconnect", target="(connection)", timeout=FAREWELL, overtakes=True
+            self._workers.run(
+                farewell, operation="disconnect", target="(connection)", timeout=FAREWELL, preempts=True
             )
         except VdsmError as error:
             log.warning("%s", error)

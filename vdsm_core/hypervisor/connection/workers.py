@@ -18,7 +18,7 @@ T = TypeVar("T")
 #: Seconds after which a worker without work ends.
 IDLE_SECONDS: Final = 15.0
 #: Calls under way at once, those that are stuck included.
-MOST_CALLS: Final = 256
+MAX_CALLS: Final = 256
 
 
 class _Call:
@@ -57,15 +57,15 @@ class _Call:
 
 
 class Pending:
-    """A call that was begun, and that nobody waits for all the time."""
+    """A call under way that its caller polls."""
 
-    def __init__(self, call: _Call, calls: Calls) -> None:
+    def __init__(self, call: _Call, workers: Workers) -> None:
         self._call = call
-        self._calls = calls
+        self._workers = workers
         self._ended = False
 
     def wait(self, timeout: float) -> bool:
-        """Wait for its end; tell whether it has ended.
+        """Wait for the end of the call; return whether it has ended.
 
         :param timeout: seconds
         """
@@ -74,12 +74,12 @@ class Pending:
 
     @property
     def error(self) -> Exception | None:
-        """What it raised. Only when it has ended."""
+        """The error that the call raised. Valid once the call has ended."""
         return self._call.error
 
     def give_up(self) -> None:
-        """Do not wait any longer: the call is shown as one that has outlived its deadline."""
-        self._calls.disown(self._call)
+        """Stop waiting: count the call among the overdue ones."""
+        self._workers.disown(self._call)
 
 
 class _Worker:
@@ -94,7 +94,7 @@ class _Worker:
         self.thread: threading.Thread | None = None
 
 
-class Calls:
+class Workers:
     """Runs functions in worker threads and waits for each no longer than its deadline.
 
     A function that does not return in time keeps its thread, and its target is remembered as stuck: further
@@ -117,18 +117,18 @@ class Calls:
         operation: str,
         target: str,
         timeout: float,
-        overtakes: bool = False,
+        preempts: bool = False,
     ) -> T:
-        """What `function` returns or raises.
+        """Return what `function` returns, or raise its error.
 
         :param target: the domain's uuid, or what else the call is about
         :param timeout: seconds
-        :param overtakes: go on although an earlier call on the target is stuck
+        :param preempts: go on although an earlier call on the target is stuck
         :raises HypervisorDeadline: the function did not return in time; it goes on, and nobody waits for it
         :raises NotResponding: an earlier call on the target is stuck
         :raises ResourceExhausted: too many calls are under way
         """
-        if self._stuck and not overtakes:
+        if self._stuck and not preempts:
             self._refuse_stuck(target)
         call = _Call(function, operation, target)
         self._hand_over(call)
@@ -166,7 +166,7 @@ class Calls:
         log.warning("%s on %s has not returned after %.1f s", call.operation, call.target, call.seconds())
 
     def overdue(self) -> list[UnfinishedCall]:
-        """Calls that have outlived their deadline, the oldest first."""
+        """Return the calls that have outlived their deadline, the oldest first."""
         with self._lock:
             calls = [call for stuck in self._stuck.values() for call in stuck]
         calls.sort(key=lambda call: call.started)
@@ -176,7 +176,7 @@ class Calls:
         ]
 
     def overdue_on(self, target: str) -> int:
-        """How many calls on a target have outlived their deadline."""
+        """Return how many calls on a target have outlived their deadline."""
         with self._lock:
             return len(self._stuck.get(target, ()))
 
@@ -221,8 +221,8 @@ class Calls:
     def _new_worker(self) -> _Worker:
         if self._stopped:
             raise ResourceExhausted(reason="the connection to the hypervisor is being closed")
-        if len(self._workers) >= MOST_CALLS:
-            raise ResourceExhausted(reason=f"{MOST_CALLS} calls to the hypervisor are under way")
+        if len(self._workers) >= MAX_CALLS:
+            raise ResourceExhausted(reason=f"{MAX_CALLS} calls to the hypervisor are under way")
         worker = _Worker()
         self._workers.add(worker)
         return worker

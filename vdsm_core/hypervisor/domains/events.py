@@ -3,6 +3,7 @@
 # ruff: noqa: PLR0917  # the callbacks' signatures are libvirt's
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -116,8 +117,8 @@ CONVERTERS: Final[dict[int, Callable[..., HypervisorEvent]]] = {
 }
 
 
-def register(connection: Any, announce: Callable[[HypervisorEvent], None]) -> list[int]:
-    """Have libvirt tell `announce` what happens to domains; return what `deregister` needs.
+def register(connection: Any, announce: Callable[[HypervisorEvent], None]) -> Callable[[], None]:
+    """Register a callback for each kind of domain event; return the function that deregisters them.
 
     Kinds of events that this libvirt does not have are left out.
     """
@@ -130,16 +131,16 @@ def register(connection: Any, announce: Callable[[HypervisorEvent], None]) -> li
             if error.get_error_code() not in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_INVALID_ARG):
                 raise
             log.debug("libvirt does not have events of kind %d: %s", event_id, error)
-    return registered
+    return functools.partial(_deregister, connection, registered)
 
 
-def deregister(connection: Any, registered: list[int]) -> None:
-    """Take back what `register` did. A broken connection is no error."""
+def _deregister(connection: Any, registered: list[int]) -> None:
+    # A broken connection is no error.
     for callback_id in registered:
         try:
             connection.domainEventDeregisterAny(callback_id)
         except libvirt.libvirtError as error:
-            log.debug("Taking back an event callback: %s", error)
+            log.debug("Deregistering an event callback: %s", error)
 
 
 def _callback(

@@ -13,10 +13,10 @@ import msgspec
 
 from vdsm_core.config import HypervisorOptions
 from vdsm_core.errors import HypervisorDeadline, VdsmError
+from vdsm_core.hypervisor.connection.caller import Caller
 from vdsm_core.hypervisor.connection.reconnect import Connection
-from vdsm_core.hypervisor.connection.workers import Calls
+from vdsm_core.hypervisor.connection.workers import Workers
 from vdsm_core.hypervisor.domains.merge import Control, Row, merge, read_control, suspects
-from vdsm_core.hypervisor.error_mapping import translate
 from vdsm_core.hypervisor.models import Sample
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ GROUPS: Final = (
 #: The name under which a bulk call that does not return is reported.
 TARGET: Final = "(statistics)"
 #: Bulk calls that may be stuck at once, each on a connection of its own. libvirtd has 20 workers for all.
-MOST_STUCK: Final = 6
+MAX_STUCK: Final = 6
 #: A machine's values may be this many intervals old before it counts as not responding.
 PATIENCE: Final = 2.5
 
@@ -51,9 +51,12 @@ class Sampler:
     it: it is left behind with its connection, and from then on it is what holds that machine.
     """
 
-    def __init__(self, options: HypervisorOptions, calls: Calls, connection: Connection) -> None:
+    def __init__(
+        self, options: HypervisorOptions, caller: Caller, workers: Workers, connection: Connection
+    ) -> None:
         self._options = options
-        self._calls = calls
+        self._caller = caller
+        self._workers = workers
         self._connection = connection
         self._sample = _NOTHING
         self._failure: VdsmError | None = None
@@ -83,7 +86,7 @@ class Sampler:
         return not self._thread.is_alive()
 
     def sample(self) -> Sample:
-        """The newest sample."""
+        """Return the newest sample."""
         return self._sample
 
     def wake(self) -> None:
@@ -91,7 +94,7 @@ class Sampler:
         self._wanted.set()
 
     def refresh(self, timeout: float) -> Sample:
-        """A sample that was begun after this call.
+        """Return a sample that was begun after this call.
 
         :raises HypervisorDeadline: there was none within `timeout` seconds
         :raises HypervisorUnavailable: libvirt is not reached
@@ -129,7 +132,7 @@ class Sampler:
             taken_at, monotonic = time.time(), time.monotonic()
             asked = suspects(rows, self._sample, self._connection.status.driver)
             control = self._read_control(asked) if asked else {}
-            overdue = {call.object: call for call in self._calls.overdue()}
+            overdue = {call.object: call for call in self._workers.overdue()}
             sample = merge(
                 rows,
                 self._sample,
@@ -152,12 +155,14 @@ class Sampler:
             )
 
     def _read_rows(self) -> list[Row]:
-        if self._calls.overdue_on(TARGET) < MOST_STUCK:
+        if self._workers.overdue_on(TARGET) < MAX_STUCK:
             try:
-                return self._call(self._read_all, self._limit)
+                return self._statistics(self._read_all, self._limit)
             except HypervisorDeadline:
                 log.warning("The QEMU of some machine hangs, or the host is very slow")
-        return self._call(lambda connection: _bulk(connection, CAUTIOUS_GROUPS), self._options.call_deadline)
+        return self._statistics(
+            lambda connection: _bulk(connection, CAUTIOUS_GROUPS), self._options.call_deadline
+        )
 
     def _read_all(self, connection: Any) -> list[Row]:
         started = time.monotonic()
@@ -169,22 +174,13 @@ class Sampler:
 
     def _read_control(self, uuids: list[str]) -> dict[str, Control]:
         try:
-            return self._call(lambda connection: read_control(connection, uuids), self._shortest_limit)
+            return self._statistics(lambda connection: read_control(connection, uuids), self._shortest_limit)
         except HypervisorDeadline:
             return dict.fromkeys(uuids, Control("libvirt does not answer about it", held=True))
 
-    def _call(self, work: Callable[[Any], T], timeout: float) -> T:
-        def leased() -> T:
-            try:
-                with self._connection.lease(self._connection.statistics) as connection:
-                    return work(connection)
-            except libvirt.libvirtError as error:
-                mapped = translate(
-                    error, uri=self._options.uri, operation="statistics", target=TARGET, seconds=timeout
-                )
-            raise mapped
-
-        return self._calls.run(leased, operation="statistics", target=TARGET, timeout=timeout, overtakes=True)
+    def _statistics(self, work: Callable[[Any], T], timeout: float) -> T:
+        pool = self._connection.statistics
+        return self._caller.call(work, "statistics", target=TARGET, timeout=timeout, pool=pool)
 
 
 def _bulk(connection: Any, groups: int) -> list[Row]:

@@ -18,7 +18,7 @@ from vdsm_virt.host.hypervisor import HypervisorFacts
 def capabilities():
     hypervisor = Hypervisor(HypervisorOptions(uri="test:///default"))
     hypervisor.start()
-    source: HypervisorFacts = hypervisor
+    source: HypervisorFacts = hypervisor.node
     try:
         yield HostFacts(source, Tree()).capabilities("127.0.0.1")
     finally:

@@ -66,7 +66,7 @@ class Kinds:
             return self._kind
 
     def _ask(self) -> DomainKind:
-        capabilities = parse(self._hypervisor.capabilities_xml(timeout=_PROBE_DEADLINE))
+        capabilities = parse(self._hypervisor.node.capabilities_xml(timeout=_PROBE_DEADLINE))
         arch = capabilities.findtext("host/cpu/arch") or ""
         guests = [
             guest

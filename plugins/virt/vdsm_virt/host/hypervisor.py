@@ -12,7 +12,7 @@ from vdsm_core.errors import OperationFailed
 
 
 class HypervisorFacts(Protocol):
-    """The part of `vdsm_core.hypervisor.Hypervisor` that this package asks."""
+    """The part of `Hypervisor.node` that this package reads."""
 
     def capabilities_xml(self, *, timeout: float | None = None) -> str: ...
 
@@ -50,13 +50,13 @@ class Virtualization:
         return bool(self.domain_types & {"qemu", "kvm"})
 
 
-def read(hypervisor: HypervisorFacts) -> Virtualization:
-    """Ask the hypervisor.
+def read(node: HypervisorFacts) -> Virtualization:
+    """Read the documents and versions that libvirt reports.
 
-    :raises HypervisorUnavailable: libvirt is not there to be asked
-    :raises HypervisorDeadline: libvirt does not answer
+    :raises HypervisorUnavailable: libvirt is not reached
+    :raises HypervisorDeadline: libvirt did not answer in time
     """
-    capabilities = ElementTree.fromstring(hypervisor.capabilities_xml(timeout=_PROBE_DEADLINE))
+    capabilities = ElementTree.fromstring(node.capabilities_xml(timeout=_PROBE_DEADLINE))
     guests = _own_guests(capabilities)
     counter = capabilities.find("host/cpu/counter[@name='tsc']")
     scaling = counter.get("scaling") if counter is not None else None
@@ -64,11 +64,11 @@ def read(hypervisor: HypervisorFacts) -> Virtualization:
         uuid=capabilities.findtext("host/uuid"),
         domain_types=frozenset(domain.get("type", "") for guest in guests for domain in guest.iter("domain")),
         machines=tuple(dict.fromkeys(m.text for guest in guests for m in guest.iter("machine") if m.text)),
-        cpu_models=_usable_models(hypervisor),
+        cpu_models=_usable_models(node),
         tsc_frequency=counter.get("frequency") if counter is not None else None,
         tsc_scaling=None if scaling is None else scaling == "yes",
-        libvirt=hypervisor.libvirt_version(),
-        emulator=_emulator_version(hypervisor),
+        libvirt=node.libvirt_version(),
+        emulator=_emulator_version(node),
     )
 
 
@@ -81,10 +81,10 @@ def _own_guests(capabilities: Element) -> list[Element]:
     ]
 
 
-def _usable_models(hypervisor: HypervisorFacts) -> tuple[str, ...]:
+def _usable_models(node: HypervisorFacts) -> tuple[str, ...]:
     """CPU models that a guest can be given on this host."""
     try:
-        document = hypervisor.domain_capabilities_xml(timeout=_PROBE_DEADLINE)
+        document = node.domain_capabilities_xml(timeout=_PROBE_DEADLINE)
     except OperationFailed:
         # libvirt's test driver, for one, has no such document.
         return ()
@@ -92,9 +92,9 @@ def _usable_models(hypervisor: HypervisorFacts) -> tuple[str, ...]:
     return tuple(model.text for model in models if model.text)
 
 
-def _emulator_version(hypervisor: HypervisorFacts) -> str | None:
+def _emulator_version(node: HypervisorFacts) -> str | None:
     try:
-        return hypervisor.hypervisor_version()
+        return node.hypervisor_version()
     except OperationFailed:
         # libvirt's QEMU driver without any QEMU installed.
         return None

@@ -100,7 +100,7 @@ class Incoming:
 
     def _refuse_known(self, vm_id: str) -> None:
         try:
-            self._hypervisor.domain(vm_id)
+            self._hypervisor.domains.get(vm_id)
         except NoSuchDomain:
             return
         raise VMExists(member="vmId", value=vm_id)

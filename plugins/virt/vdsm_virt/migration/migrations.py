@@ -121,7 +121,7 @@ class Migrations:
         )
         downtime = whole(params.downtime, "params.downtime", rules.downtime, least=1, most=_MOST_DOWNTIME)
         limit = whole(params.outgoing_limit, "params.outgoingLimit", rules.limit, least=1)
-        self._set(vm_id, how.uri, lambda: self._hypervisor.set_migration_downtime(vm_id, downtime))
+        self._set(vm_id, how.uri, lambda: self._hypervisor.migrations.set_downtime(vm_id, downtime))
         schedule = given(params.convergence_schedule, ConvergenceSchedule())
         self._begin(machine, how, schedule, limit)
 
@@ -148,7 +148,7 @@ class Migrations:
         self._set(
             vm_id,
             outgoing.destination,
-            lambda: self._hypervisor.set_migration_bandwidth(vm_id, bandwidth),
+            lambda: self._hypervisor.migrations.set_bandwidth(vm_id, bandwidth),
         )
 
     def status(self, vm_id: str) -> MigrationStats:
@@ -271,7 +271,7 @@ class Migrations:
         if machine is None or machine.outgoing or machine.incoming or not (machine.active and self._can_tell):
             return
         try:
-            job = self._hypervisor.job(vm_id, timeout=_PATIENCE)
+            job = self._hypervisor.jobs.get(vm_id, timeout=_PATIENCE)
         except NoSuchDomain:
             return
         except OperationUnsupported as error:

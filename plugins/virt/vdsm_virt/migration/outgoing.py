@@ -182,7 +182,7 @@ class Outgoing:
         try:
             for action in self._schedule.init:
                 self._act(action)
-            pending = self._hypervisor.begin_migration(self.vm_id, how)
+            pending = self._hypervisor.migrations.begin(self.vm_id, how)
         except VdsmError as error:
             self._fail(_reason(error))
             return False
@@ -211,7 +211,7 @@ class Outgoing:
         try:
             if self._called_off:
                 self._abort()
-            job = self._hypervisor.job(self.vm_id)
+            job = self._hypervisor.jobs.get(self.vm_id)
         except VdsmError as error:
             log.debug("Machine %s moves, but %s", self.vm_id, error)
             return
@@ -225,7 +225,7 @@ class Outgoing:
         try:
             if self._called_off:
                 self._abort()
-            job = self._hypervisor.job(self.vm_id)
+            job = self._hypervisor.jobs.get(self.vm_id)
         except NoSuchDomain:
             return False
         except VdsmError as error:
@@ -261,13 +261,13 @@ class Outgoing:
         else:
             milliseconds = whole(action.params[0], "convergenceSchedule", 0) if action.params else 0
             log.info("Machine %s may stand still for %d ms when it moves", self.vm_id, milliseconds)
-            self._hypervisor.set_migration_downtime(self.vm_id, milliseconds)
+            self._hypervisor.migrations.set_downtime(self.vm_id, milliseconds)
 
     def _abort(self) -> None:
         if self.state != "running":
             return
         try:
-            self._hypervisor.abort_job(self.vm_id)
+            self._hypervisor.jobs.abort(self.vm_id)
         except OperationInvalid as error:
             # Not begun yet, or about to be over: the next look tries again.
             log.debug("The migration of machine %s cannot be stopped now: %s", self.vm_id, error)
