@@ -7,8 +7,10 @@ nothing.
 from __future__ import annotations
 
 import ast
+import functools
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 MODULE_LINES = 500
 PUBLIC_METHODS = 20
@@ -41,6 +43,35 @@ def wide_classes(source: str) -> Iterator[str]:
             public = [name for name in methods if not name.startswith(("_", "test_"))]
             if len(public) > PUBLIC_METHODS:
                 yield f"{node.name} has {len(public)} public methods, {PUBLIC_METHODS} allowed"
+
+
+def too_wide(class_: type, packages: Collection[str]) -> str | None:
+    """A class has at most 20 public methods, including those inherited from classes of these packages."""
+    owners: dict[str, str] = {}
+    for owner in class_.__mro__:
+        if owner.__module__.partition(".")[0] in packages:
+            for name, value in vars(owner).items():
+                if _is_method(value) and not name.startswith(("_", "test_")):
+                    owners.setdefault(name, owner.__name__)
+    if len(owners) <= PUBLIC_METHODS:
+        return None
+    sources = ", ".join(dict.fromkeys(owners.values()))
+    return f"{class_.__qualname__} has {len(owners)} public methods (of {sources}), {PUBLIC_METHODS} allowed"
+
+
+def _is_method(value: object) -> bool:
+    return inspect.isfunction(value) or isinstance(
+        value, property | classmethod | staticmethod | functools.cached_property
+    )
+
+
+def classes_in(namespace: object) -> Iterator[type]:
+    """Yield the classes that a module defines, nested ones included."""
+    module = namespace.__name__ if inspect.ismodule(namespace) else getattr(namespace, "__module__", None)
+    for value in vars(namespace).values():
+        if inspect.isclass(value) and value.__module__ == module and value is not namespace:
+            yield value
+            yield from classes_in(value)
 
 
 def imported(source: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -29,6 +30,45 @@ def test_wide_classes() -> None:
     """The twenty-first public method is one too many, in a nested class, too."""
     found = list(rules.wide_classes(CLASS + "    async def more(self): ...\n    class Inner: pass\n"))
     assert found == ["Wide has 21 public methods, 20 allowed"]
+
+
+def wide(*counts: int, module: str = "ours.sample") -> type:
+    """Return the last of classes that derive from one another, with this many public methods each."""
+    class_: type = object
+    for depth, count in enumerate(counts):
+        methods: dict[str, object] = {f"verb{depth}_{number}": lambda self: self for number in range(count)}
+        class_ = type(f"Class{depth}", (class_,), {**methods, "__module__": module})
+    return class_
+
+
+@pytest.mark.parametrize("counts", [(20,), (10, 10), (0, 20)])
+def test_too_wide_spares(counts: tuple[int, ...]) -> None:
+    """Twenty public methods, inherited or not, are allowed."""
+    assert rules.too_wide(wide(*counts), {"ours"}) is None
+
+
+def test_too_wide() -> None:
+    """The twenty-first public method is one too many wherever it is inherited from, a property included."""
+    found = rules.too_wide(wide(7, 7, 7), {"ours"})
+    assert found == "Class2 has 21 public methods (of Class2, Class1, Class0), 20 allowed"
+    child = type("Child", (wide(20),), {"more": property(id), "__module__": "ours"})
+    assert rules.too_wide(child, {"ours"}) == "Child has 21 public methods (of Child, Class0), 20 allowed"
+
+
+def test_too_wide_counts_own_classes_only() -> None:
+    """Overrides count once; private methods, tests and methods of a library are not counted."""
+    base = wide(20)
+    override = vars(base)["verb0_1"]
+    members = {"verb0_1": override, "_more": override, "test_more": override, "__module__": "ours"}
+    assert rules.too_wide(type("Child", (base,), members), {"ours"}) is None
+    assert rules.too_wide(wide(21, module="library"), {"ours"}) is None
+
+
+def test_classes_in() -> None:
+    """Nested classes are found, imported ones are not."""
+    module = types.ModuleType("sample")
+    exec("class Outer:\n    class Inner: ...\nfrom decimal import Decimal", vars(module))
+    assert [class_.__qualname__ for class_ in rules.classes_in(module)] == ["Outer", "Outer.Inner"]
 
 
 @pytest.mark.parametrize(

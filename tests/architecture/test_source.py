@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from tests.architecture import rules
 from tests.architecture.tree import Tree
+from vdsm_core.hypervisor import Hypervisor
 
 #: The one package that may import each of these (DESIGN section 2).
 SEAMS = {
@@ -72,6 +73,18 @@ def test_classes_are_narrow(tree: Tree) -> None:
     )
 
 
+def test_classes_are_narrow_with_what_they_inherit(tree: Tree) -> None:
+    """No class that we ship exceeds 20 public methods through base classes of ours."""
+    classes = {
+        class_
+        for path in tree.modules()
+        if path.name != "__main__.py"
+        for class_ in rules.classes_in(importlib.import_module(tree.dotted(path)))
+    }
+    assert Hypervisor in classes
+    assert sorted(what for class_ in classes if (what := rules.too_wide(class_, tree.packages))) == []
+
+
 def test_names_tell(tree: Tree) -> None:
     """No module or package is a drawer."""
     found = (
@@ -86,7 +99,7 @@ def test_public_things_are_documented(tree: Tree) -> None:
         (tree.name(path), what)
         for path in tree.modules("vdsm_core", "vdsm_bridge")
         for what in rules.undocumented(path.read_text("utf-8"))
-        if not documented_by_base(tree.name(path).removesuffix(".py").replace("/", "."), what)
+        if not documented_by_base(tree.dotted(path), what)
     )
     assert told(found) == []
 

@@ -82,6 +82,12 @@ class Tree:
         """A path as messages show it."""
         return str(path.relative_to(self.root))
 
+    def dotted(self, path: Path) -> str:
+        """Return the name under which a module of ours is imported."""
+        (folder,) = (folder for folder in self.packages.values() if path.is_relative_to(folder))
+        parts = path.relative_to(folder.parent).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
 
 def is_source(path: Path) -> bool:
     """Whether this folder is part of the source."""
