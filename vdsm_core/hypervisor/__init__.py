@@ -1,4 +1,4 @@
-"""libvirt: the one place that imports it. Nothing of libvirt's leaves this package."""
+"""The hypervisor seam: the only package that imports libvirt. No libvirt object leaves it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names of the values of libvirt's enumerations.
 
-The words are those of libvirt's own constants (`VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR` is "api-error"), read
-from the installed binding, so that a newer libvirt's values have their names without a change here.
+The names are derived from libvirt's constants (`VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR` is "api-error"), read
+from the installed binding, so that values of a newer libvirt need no change here.
 """
 
 from __future__ import annotations
@@ -80,15 +80,15 @@ CLOSE_REASON: Final = {
 
 
 def word(table: dict[int, str], number: int) -> str:
-    """The word for a number; the number itself when this libvirt's binding has no name for it."""
+    """Return the name of a number; the number itself if the installed binding has no name for it."""
     return table.get(number) or str(number)
 
 
 def reason(state: int, number: int) -> str:
-    """Why a domain is in a state."""
+    """Return why a domain is in a state."""
     return REASONS.get(state, {}).get(number, "unknown")
 
 
 def version(number: int) -> str:
-    """libvirt's 1000000 * x + 1000 * y + z as "x.y.z"."""
+    """Return libvirt's 1000000 * x + 1000 * y + z as "x.y.z"."""
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

@@ -1,4 +1,4 @@
-"""The one place where a `libvirtError` becomes an error of the tree."""
+"""Translate a `libvirtError` to an error of the tree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vdsm_core.hypervisor.errors import (
 DEFINE: Final = "define"
 SET_METADATA: Final = "set_metadata"
 
-# No connection came about, so no call was made.
+# Connecting failed, so no call was made.
 _NEVER_CONNECTED: Final = frozenset(
     {
         libvirt.VIR_ERR_NO_CONNECT,
@@ -86,18 +86,18 @@ _JOB_HOLDER: Final = re.compile(r"held by (?:\w+=)?(\w+)")
 
 
 def is_disconnect(error: Any) -> bool:
-    """Whether the connection itself failed, and with it anything that was under way on it."""
+    """Return whether the connection itself failed, and with it whatever was under way on it."""
     code = error.get_error_code()
     return code in _DISCONNECTED or (code in _TRANSPORT_CODES and error.get_error_domain() in _TRANSPORT)
 
 
 def flags_unsupported(error: Any) -> bool:
-    """Whether a driver refused a flag that it does not know (`virCheckFlags`)."""
+    """Return whether a driver refused an unknown flag (`virCheckFlags`)."""
     return error.get_error_code() == libvirt.VIR_ERR_INVALID_ARG and "unsupported flags" in str(error)
 
 
 def translate(error: Any, *, uri: str, operation: str, target: str, seconds: float) -> VdsmError:
-    """The error of the tree that says what a `libvirtError` says.
+    """Return the error of the tree that corresponds to a `libvirtError`.
 
     :param target: the domain's uuid, or what else the call was about
     :param seconds: how long the call had taken

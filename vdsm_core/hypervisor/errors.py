@@ -1,7 +1,7 @@
-"""What the hypervisor refuses, as errors of the tree in `vdsm_core.errors`.
+"""Errors of the hypervisor, a part of the tree in `vdsm_core.errors`.
 
-The classes that a caller has to tell apart also stand in the branch that says what the caller can do about
-them (`Conflict`, `InvalidRequest`), so that a binding's table by class needs no row for them.
+A class that callers distinguish also derives from the branch that determines their reaction (`Conflict`,
+`InvalidRequest`), so that the tables of the bindings need no row for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from vdsm_core.errors import Conflict, HypervisorError, InvalidRequest, NotFound
 
 
 class NoSuchDomain(NotFound):
-    """libvirt knows no domain of this uuid. Facts: `uuid`."""
+    """libvirt has no domain of this uuid. Facts: `uuid`."""
 
     slug = "no-such-domain"
     code = 1

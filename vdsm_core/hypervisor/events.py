@@ -1,4 +1,4 @@
-"""What happens on the hypervisor, as typed records. None of them holds anything of libvirt's."""
+"""Events of the hypervisor, as typed models. None of them holds a libvirt object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DomainEvent(msgspec.Struct, frozen=True):
 
 
 class DomainLifecycle(DomainEvent, frozen=True):
-    """A domain changed its state. `detail` says why: "booted", "migrated", "ioerror", "from-snapshot", ..."""
+    """A domain changed its state. `detail`: reason, "booted", "migrated", "ioerror", "from-snapshot", ..."""
 
     event: LifecycleEvent
     detail: str
@@ -64,7 +64,7 @@ class GraphicsAddress(msgspec.Struct, frozen=True):
 
 
 class DomainGraphics(DomainEvent, frozen=True):
-    """A viewer came or went. `phase`: "connect", "initialize", "disconnect"."""
+    """A viewer connected or disconnected. `phase`: "connect", "initialize", "disconnect"."""
 
     phase: str
     local: GraphicsAddress
@@ -127,7 +127,7 @@ class DomainDeviceRemovalFailed(DomainEvent, frozen=True):
 
 
 class DomainAgent(DomainEvent, frozen=True):
-    """The guest agent came or went. `state`: "connected", "disconnected"; `reason`: "channel", ..."""
+    """The guest agent changed its state. `state`: "connected", "disconnected"; `reason`: "channel", ..."""
 
     state: str
     reason: str
@@ -190,11 +190,11 @@ class ConnectionLost(msgspec.Struct, frozen=True):
 
 
 class ConnectionBack(msgspec.Struct, frozen=True):
-    """libvirt is reached, for the first time or again, and events flow: compare what you know with it."""
+    """libvirt is reached, for the first time or again, and events flow: compare cached state with it."""
 
 
 class EventsLost(msgspec.Struct, frozen=True):
-    """The listeners were so slow that `count` events had to be dropped: compare what you know."""
+    """The listeners were so slow that `count` events had to be dropped: compare cached state."""
 
     count: int
 

@@ -1,4 +1,4 @@
-"""What the hypervisor reports about itself, its domains and their statistics."""
+"""Models of the hypervisor: its connection, the node, domains, their statistics, jobs and migrations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DomainState(Model, frozen=True, kw_only=True):
     uuid: str
     name: str
     state: DomainStatus
-    #: Why the domain is in this state: "booted", "ioerror", "user", ...; "unknown" when libvirt does not say.
+    #: Reason of the state: "booted", "ioerror", "user", ...; "unknown" if libvirt does not report it.
     reason: str
     active: bool
     persistent: bool
@@ -114,9 +114,9 @@ class Migration(Model, frozen=True, kw_only=True):
 
     #: The other host's libvirt, as this host's libvirt reaches it.
     uri: str
-    #: Where QEMU sends the memory, `tcp://HOST`; empty: where the other libvirt says.
+    #: Where QEMU sends the memory, `tcp://HOST`; empty: the address that the other libvirt chooses.
     memory_uri: str = ""
-    #: Where viewers find the display afterwards; empty: nobody tells them.
+    #: Where viewers find the display afterwards; empty: they are not redirected.
     graphics_uri: str = ""
     #: MiB/s; 0 is as fast as it goes.
     bandwidth: int = 0
@@ -136,14 +136,14 @@ class Migration(Model, frozen=True, kw_only=True):
     zerocopy: bool = False
     #: The kept definition goes, too, and none stays here.
     moves_definition: bool = True
-    #: Both hosts see the same disks, although libvirt cannot know.
+    #: Both hosts see the same disks, although libvirt cannot verify it.
     storage_is_shared: bool = False
 
 
 class DomainJob(Model, frozen=True, kw_only=True):
-    """What libvirt is busy with on a domain."""
+    """The job that libvirt runs on a domain."""
 
-    #: "none": with nothing.
+    #: "none": there is no job.
     state: Literal["none", "running", "completed", "failed", "cancelled"]
     #: "migration-out", "save", "backup", ...
     operation: str

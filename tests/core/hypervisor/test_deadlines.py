@@ -48,7 +48,7 @@ def test_further_calls_are_refused(driver: BlockingDriver, blocking: Hypervisor)
     assert blocking.definitions.xml(TEST_DOMAIN)
 
 
-def test_destroy_overtakes(driver: BlockingDriver, blocking: Hypervisor) -> None:
+def test_destroy_preempts(driver: BlockingDriver, blocking: Hypervisor) -> None:
     """A domain with a stuck call can be destroyed, which makes the stuck call return."""
     driver.block(TEST_DOMAIN)
     with pytest.raises(HypervisorDeadline):

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def _ignore(*_: Any) -> None:
-    """Do nothing: errors come as exceptions, and a timer only has to wake the loop up."""
+    """Do nothing: errors are raised as exceptions, and the timer only wakes the loop."""
 
 
 class EventLoop:

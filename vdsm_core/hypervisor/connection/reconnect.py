@@ -1,4 +1,4 @@
-"""Staying connected: open, watch, notice the loss, open again."""
+"""Keep a connection to libvirt: open it, watch it, open it again after a loss."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Announce = Callable[[HypervisorEvent], None]
 KEEPALIVE_COUNT: Final = 3
 #: Seconds after which a further connection that no call needed is closed.
 IDLE_SECONDS: Final = 30.0
-#: Seconds that taking leave of libvirt may take.
-FAREWELL: Final = 1.0
+#: Seconds that closing the connections may take.
+CLOSE_TIMEOUT: Final = 1.0
 
 
 def open_libvirt(uri: str) -> Any:
@@ -40,14 +40,14 @@ def open_libvirt(uri: str) -> Any:
 
 @dataclass
 class _Listening:
-    """The connection that events come on."""
+    """The connection that receives events."""
 
     connection: Any
     deregister: Callable[[], None] | None = None
     lost_because: str = ""
 
     def close(self) -> None:
-        """Leave nothing of it. A broken connection is no error."""
+        """Deregister its callbacks and close it. A broken connection is no error."""
         if self.connection is None:
             return
         if self.deregister is not None:
@@ -83,11 +83,11 @@ class Connection:
         self._listening: _Listening | None = None
         self._lock = threading.Lock()
         self._attempt = 0
-        self._look = threading.Event()
-        self._tried = threading.Event()
+        self._wake = threading.Event()
+        self._attempted = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        #: For ordinary calls, for those that must come through whatever happens, for bulk statistics.
+        #: For ordinary calls, for calls that preempt others, for bulk statistics.
         self.ordinary = ConnectionPool(self._open)
         self.urgent = ConnectionPool(self._open)
         self.statistics = ConnectionPool(self._open)
@@ -106,14 +106,14 @@ class Connection:
         """Start to connect; return when the first attempt has ended, after `wait` seconds at the latest."""
         self._thread = threading.Thread(target=self._supervise, name="libvirt-supervisor", daemon=True)
         self._thread.start()
-        self._tried.wait(wait)
+        self._attempted.wait(wait)
 
     def stop(self, timeout: float) -> bool:
         """Close everything. Return whether that was done within `timeout` seconds."""
         if self._thread is None:
             return True
         self._stopping = True
-        self._look.set()
+        self._wake.set()
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -122,7 +122,7 @@ class Connection:
         """Lend a connection for one call. Call it in a worker: it may have to be opened first.
 
         :raises HypervisorUnavailable: libvirt is not reached
-        :raises libvirtError: what the caller's block raised, or a further connection could not be opened
+        :raises libvirtError: raised by the caller's block, or a further connection could not be opened
         """
         if not self.up:
             raise HypervisorUnavailable(uri=self._options.uri, reason=self._status.reason)
@@ -131,7 +131,7 @@ class Connection:
                 yield connection
         except libvirt.libvirtError as error:
             if is_disconnect(error):
-                self._look.set()
+                self._wake.set()
             raise
 
     def _open(self) -> Any:
@@ -150,11 +150,11 @@ class Connection:
                 wait = self._options.reconnect_first
                 self._watch()
                 continue
-            self._tried.set()
-            self._look.wait(wait)
-            self._look.clear()
+            self._attempted.set()
+            self._wake.wait(wait)
+            self._wake.clear()
             wait = min(2 * wait, self._options.reconnect_most)
-        self._leave("closed")
+        self._disconnect("closed")
 
     def _establish(self) -> bool:
         with self._lock:
@@ -162,7 +162,7 @@ class Connection:
             attempt = self._attempt
         try:
             self._workers.run(
-                lambda: self._introduce(attempt),
+                lambda: self._open_listening(attempt),
                 operation="connect",
                 target="(connection)",
                 timeout=self._options.call_deadline,
@@ -178,8 +178,8 @@ class Connection:
             return False
         return True
 
-    def _introduce(self, attempt: int) -> None:
-        """Connect, and ask for events before anybody can make any."""
+    def _open_listening(self, attempt: int) -> None:
+        """Open the connection for events, and register callbacks before the first call of anyone."""
         listening = _Listening(connection=None)
         try:
             listening.connection = self._open()
@@ -208,12 +208,12 @@ class Connection:
             return
         log.info("Connected to %s, libvirt %s", self._options.uri, status.libvirt_version)
         self._announce(ConnectionBack())
-        self._tried.set()
+        self._attempted.set()
 
     def _register_close(self, listening: _Listening) -> None:
         def closed(_connection: Any, reason: int, _opaque: Any) -> None:
             listening.lost_because = enum_names.word(enum_names.CLOSE_REASON, reason)
-            self._look.set()
+            self._wake.set()
 
         try:
             listening.connection.registerCloseCallback(closed, None)
@@ -222,8 +222,8 @@ class Connection:
 
     def _watch(self) -> None:
         while not self._stopping:
-            self._look.wait(self._options.keepalive)
-            self._look.clear()
+            self._wake.wait(self._options.keepalive)
+            self._wake.clear()
             for pool in (self.ordinary, self.urgent, self.statistics):
                 pool.prune(IDLE_SECONDS)
             listening = self._listening
@@ -232,11 +232,11 @@ class Connection:
             if listening.lost_because or not alive(listening.connection):
                 reason = listening.lost_because or "the connection is broken"
                 log.warning("Lost %s: %s", self._options.uri, reason)
-                self._leave(reason)
+                self._disconnect(reason)
                 self._announce(ConnectionLost(reason))
                 return
 
-    def _leave(self, reason: str) -> None:
+    def _disconnect(self, reason: str) -> None:
         with self._lock:
             self._attempt += 1
             self._status = msgspec.structs.replace(
@@ -244,7 +244,7 @@ class Connection:
             )
             listening, self._listening = self._listening, None
 
-        def farewell() -> None:
+        def close_all() -> None:
             for pool in (self.ordinary, self.urgent, self.statistics):
                 pool.retire()
             if listening is not None:
@@ -252,7 +252,7 @@ class Connection:
 
         try:
             self._workers.run(
-                farewell, operation="disconnect", target="(connection)", timeout=FAREWELL, preempts=True
+                close_all, operation="disconnect", target="(connection)", timeout=CLOSE_TIMEOUT, preempts=True
             )
         except VdsmError as error:
             log.warning("%s", error)

@@ -22,7 +22,7 @@ MAX_CALLS: Final = 256
 
 
 class _Call:
-    """One call: what to do, and what came of it."""
+    """One call: its function and its outcome."""
 
     __slots__ = (
         "begun",
@@ -124,7 +124,7 @@ class Workers:
         :param target: the domain's uuid, or what else the call is about
         :param timeout: seconds
         :param preempts: go on although an earlier call on the target is stuck
-        :raises HypervisorDeadline: the function did not return in time; it goes on, and nobody waits for it
+        :raises HypervisorDeadline: the function did not return in time; it goes on in the background
         :raises NotResponding: an earlier call on the target is stuck
         :raises ResourceExhausted: too many calls are under way
         """

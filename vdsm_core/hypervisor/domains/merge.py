@@ -1,4 +1,4 @@
-"""Which values of a bulk reading are new, which are the last known ones, and why."""
+"""Merge bulk statistics with the last known values of domains for which libvirt left values out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vdsm_core.hypervisor.models import DomainSample, Sample, UnfinishedCall
 #: uuid, name, active, libvirt's typed parameters.
 Row = tuple[str, str, bool, dict[str, Any]]
 
-# QEMU's driver gives these for every active machine whose monitor it could ask (`qemuDomainGetStatsBalloon`,
-# `qemuDomainGetStatsBlock`), and leaves them out when it would have had to wait. What comes and goes with
-# the guest's balloon driver or with a plugged disk is no sign.
+# The QEMU driver includes these for every active machine whose monitor is free (`qemuDomainGetStatsBalloon`,
+# `qemuDomainGetStatsBlock`) and omits them if it would have to wait. Values that depend on the balloon driver
+# of the guest or on a plugged disk prove nothing.
 _MARKS: Final = re.compile(r"balloon\.rss|block\.\d+\.rd\.reqs")
 _QEMU_MARK: Final = "balloon.rss"
 #: `virConnectGetType` of QEMU's driver.
@@ -23,17 +23,17 @@ _QEMU: Final = "QEMU"
 
 
 class Control(NamedTuple):
-    """What libvirt says about who holds a machine."""
+    """libvirt's report on the monitor of a machine (`virDomainGetControlInfo`)."""
 
     why: str
     #: Whether QEMU is what does not answer; otherwise the machine is only busy, or was for a moment.
     held: bool = False
-    #: For how long, in seconds; None when libvirt does not say.
+    #: For how long, in seconds; None if libvirt does not report it.
     seconds: float | None = None
 
 
 def incomplete(stats: dict[str, Any], before: DomainSample | None, driver: str) -> bool:
-    """Whether libvirt left out what it would have had to wait for."""
+    """Return whether libvirt omitted values that it would have had to wait for."""
     if driver == _QEMU:
         return _QEMU_MARK not in stats
     if before is None or not before.active:
@@ -42,7 +42,7 @@ def incomplete(stats: dict[str, Any], before: DomainSample | None, driver: str) 
 
 
 def suspects(rows: list[Row], before: Sample, driver: str) -> list[str]:
-    """The active machines for which values are missing."""
+    """Return the active machines for which values are missing."""
     known = before.domains
     return [
         uuid for uuid, _name, active, stats in rows if active and incomplete(stats, known.get(uuid), driver)
@@ -50,7 +50,7 @@ def suspects(rows: list[Row], before: Sample, driver: str) -> list[str]:
 
 
 def read_control(connection: Any, uuids: list[str]) -> dict[str, Control]:
-    """What libvirt says about who holds these machines. It answers without asking QEMU."""
+    """Return libvirt's report on the monitors of these machines. libvirt does not need QEMU for it."""
     found = {}
     for uuid in uuids:
         try:
@@ -83,9 +83,9 @@ def merge(
     overdue: dict[str, UnfinishedCall],
     patience: float,
 ) -> Sample:
-    """The sample that these rows make, with the last known values where new ones are missing.
+    """Return the sample that these rows make, with the last known values where new ones are missing.
 
-    :param control: the machines for which values are missing, and what holds them
+    :param control: libvirt's reports on the machines for which values are missing
     :param overdue: calls that have not returned, by uuid
     :param patience: seconds that values may be old before the machine counts as not responding
     """
@@ -114,7 +114,7 @@ def _held(
     overdue: UnfinishedCall | None,
     patience: float,
 ) -> DomainSample:
-    """A machine for which values are missing, or which does not return from a call."""
+    """Return the sample of a machine for which values are missing, or on which a call is overdue."""
     now, kept, why, responding = new.taken_at, new, "", True
     since = before.blocked_since if before is not None else None
     if control is not None:

@@ -60,7 +60,7 @@ class Migrations:
             try:
                 domain.migrateToURI3(migration.uri, _parameters(migration), _flags(migration))
             except libvirt.libvirtError as error:
-                # What the other host's connection suffers looks like a failure of ours.
+                # A failure of the other host's connection looks like one of this connection.
                 if not is_disconnect(error) or not alive(connection):
                     raise
                 code, reason = error.get_error_code(), error.get_error_message()

@@ -22,7 +22,7 @@ from vdsm_core.hypervisor.models import Sample
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Statistics for which libvirt asks no QEMU, so that a call for them returns whatever hangs. (With libvirt
+#: Statistics that libvirt has without QEMU, so that a call for them returns whatever hangs. (With libvirt
 #: 9.0, CPU_TOTAL is not among them: it was seen to hang.)
 CAUTIOUS_GROUPS: Final = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_INTERFACE
 #: Statistics that are read: what a host manager shows. The others cost further monitor commands.
@@ -90,7 +90,7 @@ class Sampler:
         return self._sample
 
     def wake(self) -> None:
-        """Read soon, whatever the interval says."""
+        """Start the next reading now instead of at the end of the interval."""
         self._wanted.set()
 
     def refresh(self, timeout: float) -> Sample:
@@ -130,8 +130,8 @@ class Sampler:
         try:
             rows = self._read_rows()
             taken_at, monotonic = time.time(), time.monotonic()
-            asked = suspects(rows, self._sample, self._connection.status.driver)
-            control = self._read_control(asked) if asked else {}
+            incomplete = suspects(rows, self._sample, self._connection.status.driver)
+            control = self._read_control(incomplete) if incomplete else {}
             overdue = {call.object: call for call in self._workers.overdue()}
             sample = merge(
                 rows,
@@ -167,7 +167,7 @@ class Sampler:
     def _read_all(self, connection: Any) -> list[Row]:
         started = time.monotonic()
         rows = _bulk(connection, GROUPS)
-        # Also when nobody waits for it any more: where it always takes so long, the next call may.
+        # Also of a call that was given up: on a host where it always takes so long, the next one may.
         seconds = min(2 * (time.monotonic() - started), self._options.call_deadline)
         self._limit = max(self._shortest_limit, seconds)
         return rows
