@@ -32,7 +32,7 @@ def test_background(hypervisor: Hypervisor) -> None:
     """Samples become new by themselves."""
     first = hypervisor.stats.sample()
     until(lambda: hypervisor.stats.sample().taken_at > first.taken_at)
-    assert time.time() - hypervisor.stats.sample().taken_at < 1
+    assert time.time() - hypervisor.stats.sample().taken_at < 10
 
 
 def test_refresh_is_after_the_call(hypervisor: Hypervisor) -> None:
