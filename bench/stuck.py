@@ -32,7 +32,7 @@ def run(rounds: int = 3) -> list[Row]:
             host.call("VM.create", vmParams={"vmId": vm_id, "vmName": f"m{number}", "memSize": 16})
         while {vm.status for vm in host.call("Host.getVMList")} != {"Up"}:
             time.sleep(0.02)
-        host.server.runtime.hypervisor.refresh(10.0)
+        host.server.runtime.hypervisor.stats.refresh(10.0)
         for _ in range(rounds):
             normal = {verb: _p99(host, verb, ids[1:]) for verb in _VERBS}
             driver.block(ids[0], statistics=True)
