@@ -23,7 +23,7 @@ from vdsm_bridge.verb import Namespace
 from vdsm_core.config import Config, Options
 from vdsm_core.deprecated import warn_of_attribute
 from vdsm_core.events import EventBus
-from vdsm_core.hooks import Hooks
+from vdsm_core.hooks.manager import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
 from vdsm_core.types import Record

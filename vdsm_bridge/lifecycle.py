@@ -29,6 +29,7 @@ from vdsm_bridge.binding import Binding
 from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.budget import Budget
 from vdsm_bridge.feature import Feature, PluginInfo, PluginState, Runtime
+from vdsm_bridge.hook_plugin import HookPlugin
 from vdsm_bridge.option_types import config_type, without_conflicts
 from vdsm_bridge.verb import Verb, collect
 from vdsm_core import deprecated
@@ -91,9 +92,9 @@ class Plugin:
             return []
 
     def trouble(self) -> str:
-        """What a binding or feature that runs says against its own health; empty if all is well."""
+        """What is wrong with the health of a plugin that runs; empty if all is well."""
         instance = self.instance
-        if self.state != "running" or not isinstance(instance, Binding | Feature):
+        if self.state != "running" or not isinstance(instance, Binding | Feature | HookPlugin):
             return ""
         try:
             health = instance.health()
@@ -461,8 +462,9 @@ def _reason(error: Exception) -> str:
 
 def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> _Started:
     if found.group == HOOKS:
-        runtime.hooks.register(found.name, found.loaded)
-        return found.loaded, []
+        implementations = HookPlugin(runtime.hooks, found.name, found.loaded)
+        implementations.start()
+        return implementations, []
     if found.group == VERBS:
         feature: Feature = found.loaded(runtime, options)
         verbs = [verb for namespace in feature.namespaces() for verb in collect(namespace, found.name)]
@@ -474,9 +476,6 @@ def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) 
 
 
 def _take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
-    if found.group == HOOKS:
-        runtime.hooks.unregister(found.name)
-        return
     end = time.monotonic() + grace
     if found.group == VERBS and (left := runtime.registry.drain(found.name, grace * _FINISHING)):
         log.warning("Plugin %s stops while %d calls of its verbs run", found.name, left)

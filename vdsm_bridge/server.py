@@ -20,7 +20,7 @@ from vdsm_bridge.registry import Registry
 from vdsm_core.audit import AuditFiles, AuditLog, AuditToLog, NoAudit
 from vdsm_core.config import TABLES, Config, check_required
 from vdsm_core.events import EventBus, EventParams, Journal
-from vdsm_core.hooks import Hooks
+from vdsm_core.hooks.manager import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Discovery, Found
 from vdsm_core.state import MEMORY, StateStore
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 _SECONDS_A_DAY = 86_400.0
 #: Options outside of the plugins' tables that a reload applies; all others are named by it and wait.
 APPLIED_AT_RELOAD: Final = frozenset(
-    {"daemon.required", *(f"access.{name}" for name in TABLES["access"].__struct_fields__)}
+    {"daemon.required"}
+    | {f"{table}.{name}" for table in ("access", "hooks") for name in TABLES[table].__struct_fields__}
 )
 
 
@@ -100,7 +101,7 @@ class Server:
             hypervisor=self._hypervisor,
             events=self._events,
             work=self._work,
-            hooks=Hooks(),
+            hooks=Hooks(config.hooks),
             registry=registry,
             plugins=lambda: self._lifecycle.info(health=True),
             root=root,
@@ -145,8 +146,9 @@ class Server:
             raise
 
     def reload(self, config: Config) -> list[str]:
-        """Apply the plugin tables and `[access]` of a changed configuration; what has not changed serves on.
+        """Apply the plugin tables, `[access]` and `[hooks]` of a changed configuration.
 
+        What has not changed serves on.
         Distributions that were installed or removed meanwhile are noticed. Of two reloads at once one waits.
 
         :returns: the options, as `daemon.state_dir`, whose new value waits for the next start
@@ -163,6 +165,7 @@ class Server:
         self._lifecycle.check(config)
         # Before the plugins, which may take their time: a revoked token stops working at once.
         self._access.use(rules)
+        self.runtime.hooks.use(config.hooks)
         self._lifecycle.apply(config, self.runtime, self.bridge)
         waiting = self._waiting_for_a_start(config)
         reason = f"a restart is needed to apply {', '.join(waiting)}" if waiting else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
@@ -118,6 +119,17 @@ class EventOptions(Options, frozen=True):
     most_waiting: Annotated[int, Meta(ge=1, le=10_000)] = 100
 
 
+class HookOptions(Options, frozen=True):
+    """`[hooks]`: the time that plugins' hooks may take."""
+
+    #: Seconds that one plugin's implementation of a hook may take.
+    deadline: Positive = 30.0
+    #: Deadlines of single hooks, by name, instead of `deadline`: `vdsm_before_vm_start = 120.0` (seconds).
+    deadlines: dict[str, Positive] = {}
+    #: Calls of one implementation that run at the same time; further ones wait.
+    max_calls: Annotated[int, Meta(ge=1, le=1_000)] = 32
+
+
 class AuditOptions(Options, frozen=True):
     """`[audit]`: the log of every action: who, from where, on what, with which outcome."""
 
@@ -152,6 +164,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     daemon: DaemonOptions = DaemonOptions()
     hypervisor: HypervisorOptions = HypervisorOptions()
     events: EventOptions = EventOptions()
+    hooks: HookOptions = HookOptions()
     audit: AuditOptions = AuditOptions()
     access: AccessOptions = AccessOptions()
     plugin: dict[str, dict[str, Any]] = {}
@@ -176,6 +189,7 @@ TABLES: Final[dict[str, type[Options]]] = {
     "daemon": DaemonOptions,
     "hypervisor": HypervisorOptions,
     "events": EventOptions,
+    "hooks": HookOptions,
     "audit": AuditOptions,
     "access": AccessOptions,
 }
@@ -221,12 +235,26 @@ def merge(documents: list[tuple[str, dict[str, Any]]]) -> Config:
             reason = f"there is no such table{_meant(key, [*TABLES, 'plugin'])}"
             raise ConfigError(file=origin[key], key=key, reason=reason)
     tables = {key: _typed(merged.get(key, {}), type_, key, origin) for key, type_ in TABLES.items()}
+    _check_hooks(tables["hooks"].deadlines, origin)
     plugins = _typed(merged.get("plugin", {}), dict[str, dict[str, Any]], "plugin", origin)
     for name, table in plugins.items():
         if not isinstance(table.get("enabled", True), bool):
             key = f"plugin.{name}.enabled"
             raise ConfigError(file=origin[key], key=key, reason="expected true or false")
     return Config(**tables, plugin=plugins, origin=origin)
+
+
+def _check_hooks(names: Collection[str], origin: dict[str, str]) -> None:
+    if not names:
+        return
+    from vdsm_core.hooks import specs  # noqa: PLC0415 - clients read options, too, and need no pluggy
+
+    known = list(specs.every())
+    for name in names:
+        if name not in known:
+            key = f"hooks.deadlines.{name}"
+            reason = f"there is no such hook{_meant(name, known)}"
+            raise ConfigError(file=_origin_of(key, origin), key=key, reason=reason)
 
 
 def check_required(config: Config) -> None:

@@ -27,7 +27,9 @@ class Deprecation(NamedTuple):
 
 
 #: What plugins import, `vdsm_bridge.Name`.
-NAMES: Final[dict[str, Deprecation]] = {}
+NAMES: Final[dict[str, Deprecation]] = {
+    "vdsm_core.hookspecs.hookimpl": Deprecation("0.1", "0.3", "import it from vdsm_core.hooks"),
+}
 #: Arguments of what plugins import, `name(argument)`.
 ARGUMENTS: Final[dict[str, Deprecation]] = {
     "action(lane)": Deprecation("0.1", "0.3", "give locks=no_locks instead of lane=False"),

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from vdsm_bridge import installed, reference
-from vdsm_bridge.reference.hooks import specs
 from vdsm_bridge.reference.sources import Sources
 from vdsm_bridge.reference.spelling import comments, fields, records
 from vdsm_bridge.verb import Kind, Verb
@@ -20,6 +19,7 @@ from vdsm_core import types
 from vdsm_core.config import TABLES, Options
 from vdsm_core.errors import NotFound, VdsmError, tree
 from vdsm_core.events import event_types
+from vdsm_core.hooks import specs
 
 ROOT = Path(__file__).parents[2]
 #: What this repository ships; other plugins that happen to be installed are their authors' business.
@@ -146,10 +146,10 @@ def test_units(table: str) -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("name", specs())
+@pytest.mark.parametrize("name", specs.every())
 def test_hook(name: str) -> None:
     """A hook says when it is called, and has its section on the page of hooks."""
-    assert sentence((inspect.getdoc(specs()[name]) or "").partition("\n\n")[0])
+    assert sentence((inspect.getdoc(specs.every()[name].function) or "").partition("\n\n")[0])
     assert f"## {name}\n" in PAGES["hooks.md"]
 
 

@@ -18,7 +18,8 @@ from vdsm_bridge.verb import Namespace, query
 from vdsm_core import config as configuration
 from vdsm_core.config import Options
 from vdsm_core.errors import ConfigError, PluginsMissing
-from vdsm_core.hookspecs import hookimpl
+from vdsm_core.hooks import hookimpl
+from vdsm_core.hooks.specs.vm import vdsm_after_vm_pause
 from vdsm_core.plugins import BINDINGS, HOOKS, VERBS
 
 
@@ -460,10 +461,10 @@ def test_hooks_are_switched_too(make_vdsm_host: Callable[..., TestHost]) -> None
     Watcher.seen.clear()
     host = make_vdsm_host(hooks={"watcher": Watcher(), "misfit": Misfit()})
     hooks = host.server.runtime.hooks
-    hooks.after_vm_pause("a")
+    hooks.run(vdsm_after_vm_pause, "a")
     reload(host, watcher={"enabled": False})
-    hooks.after_vm_pause("b")
+    hooks.run(vdsm_after_vm_pause, "b")
     reload(host)
-    hooks.after_vm_pause("c")
+    hooks.run(vdsm_after_vm_pause, "c")
     assert Watcher.seen == ["a", "c"]
     assert "colour" in one(host, "misfit", HOOKS).error

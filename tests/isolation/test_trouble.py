@@ -46,7 +46,7 @@ class Plugin({kind}):
         {stop}()
 """
 MISFIT = """
-from vdsm_core.hookspecs import hookimpl
+from vdsm_core.hooks import hookimpl
 
 class Plugin:
     @hookimpl

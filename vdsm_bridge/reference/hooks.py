@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Final
+from typing import Any
 
 from vdsm_bridge.installed import Installed
 from vdsm_bridge.reference.markdown import prose
 from vdsm_bridge.reference.sources import Sources
-from vdsm_core import hookspecs
-
-_PREFIX: Final = f"{hookspecs.PROJECT}_"
-
-
-def specs() -> dict[str, Any]:
-    """Every hook by its name, in the order of the manual."""
-    return {name: spec for name, spec in vars(hookspecs).items() if name.startswith(_PREFIX)}
+from vdsm_core.hooks import specs
 
 
 def page(_: Installed, __: Sources) -> str:
     """`hooks.md`."""
-    parts = ["# Hooks\n", f"{prose(hookspecs)}\n"]
-    parts.append("```python\nfrom vdsm_core.hookspecs import hookimpl\n```\n")
-    for name, spec in specs().items():
-        parts.append(
-            f"## {name}\n\n```python\n@hookimpl\ndef {name}{_signature(spec)}\n```\n\n{_described(spec)}\n"
-        )
+    parts = ["# Hooks\n", f"{prose(specs)}\n"]
+    parts.append("```python\nfrom vdsm_core.hooks import hookimpl\n```\n")
+    for name, hook in specs.every().items():
+        code = f"@hookimpl\ndef {name}{_signature(hook.function)}"
+        parts.append(f"## {name}\n\n```python\n{code}\n```\n\n{_described(hook.function)}\n")
     return "\n".join(parts)
 
 

@@ -22,7 +22,8 @@ overrides single keys of an earlier one. An ordinary user's files lie in `~/.con
 (`$XDG_CONFIG_HOME/vdsm`). `vdsmd --config FILE` reads that one instead.
 
 `vdsm-tool config check` tells whether the daemon would accept them, `vdsm-tool config show` what holds.
-SIGHUP applies changed `[plugin.*]` tables; changes of the other tables come into force at the next start.
+SIGHUP applies changed tables `[plugin.*]`, `[access]` and `[hooks]`, and `required` in `[daemon]`;
+changes of the other tables come into force at the next start.
 """
 _SWITCH: Final = ("`enabled`", "true or false", "", "`true`", "Whether the plugin runs.")
 

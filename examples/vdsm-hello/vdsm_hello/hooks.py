@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element, SubElement
 
-from vdsm_core.hookspecs import hookimpl
+from vdsm_core.hooks import hookimpl
 
 plugin_api = 1
 

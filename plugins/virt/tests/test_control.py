@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from vdsm_core.errors import Conflict, InvalidArgument, NotFound, OperationFailed
-from vdsm_core.hookspecs import hookimpl
+from vdsm_core.hooks import hookimpl
 from vdsm_virt.errors import ForeignDefinition, NoSuchVM, VMIsDown
 
 ACTIONS = {

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from vdsm_core.errors import Conflict, InvalidArgument, InvalidRequest, MissingArgument, OperationFailed
-from vdsm_core.hooks import Hooks
-from vdsm_core.hookspecs import hookimpl
+from vdsm_core.hooks import hookimpl
+from vdsm_core.hooks.manager import Hooks
 from vdsm_virt.errors import CannotCreateVM, NoSuchVM, VMExists
 
 ID = "9b6f7d32-0c3f-4a0d-8c7e-0f2f6b1c7f55"

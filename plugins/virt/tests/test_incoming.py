@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from vdsm_core.errors import Conflict, InvalidArgument, InvalidRequest, Unavailable
-from vdsm_core.hookspecs import hookimpl
+from vdsm_core.hooks import hookimpl
 from vdsm_core.hypervisor import DomainLifecycle, EventsLost
 from vdsm_core.types import builtins
 from vdsm_virt.errors import (

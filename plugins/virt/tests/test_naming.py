@@ -9,7 +9,7 @@ from xml.etree.ElementTree import SubElement
 import pytest
 
 from vdsm_core.errors import InvalidArgument
-from vdsm_core.hookspecs import hookimpl
+from vdsm_core.hooks import hookimpl
 from vdsm_core.types import MAX_UNKNOWN, MAX_UNKNOWN_DEPTH, MAX_UNKNOWN_SIZE
 from vdsm_virt.naming import MAX_NAME_BYTES
 from vdsm_virt.plan import MAX_METADATA_BYTES

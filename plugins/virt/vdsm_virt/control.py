@@ -12,7 +12,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from vdsm_core.errors import HypervisorError, InvalidArgument, NotResponding, VdsmError
-from vdsm_core.hooks import Hooks
+from vdsm_core.hooks.manager import Hooks
+from vdsm_core.hooks.specs.vm import (
+    vdsm_after_vm_cont,
+    vdsm_after_vm_destroy,
+    vdsm_after_vm_pause,
+    vdsm_before_vm_cont,
+    vdsm_before_vm_destroy,
+    vdsm_before_vm_pause,
+)
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain, OperationInvalid, ShutdownMode
 from vdsm_core.work.engine import Engine
 from vdsm_core.work.references import exclusive
@@ -71,22 +79,22 @@ class Control:
         machine = self._running(vm_id, "pause")
         if machine.status == "Paused":
             return
-        self._hooks.before_vm_pause(vm_id)
+        self._hooks.run(vdsm_before_vm_pause, vm_id)
         with _as_machine(vm_id, "pause"):
             self._hypervisor.domains.suspend(vm_id)
         self._reach(vm_id, lambda now: now is None or now.status in ("Paused", "Down"))
-        self._hooks.after_vm_pause(vm_id)
+        self._hooks.run(vdsm_after_vm_pause, vm_id)
 
     def cont(self, vm_id: str) -> None:
         """Let the processors run."""
         machine = self._running(vm_id, "continue")
         if machine.status != "Paused":
             return
-        self._hooks.before_vm_cont(vm_id)
+        self._hooks.run(vdsm_before_vm_cont, vm_id)
         with _as_machine(vm_id, "continue"):
             self._hypervisor.domains.resume(vm_id)
         self._reach(vm_id, lambda now: now is None or now.status != "Paused")
-        self._hooks.after_vm_cont(vm_id)
+        self._hooks.run(vdsm_after_vm_cont, vm_id)
 
     def reset(self, vm_id: str) -> None:
         """Press the reset button."""
@@ -148,7 +156,7 @@ class Control:
         if not machine.active and not machine.launching:
             self._remove(machine)
             return
-        self._hooks.before_vm_destroy(vm_id)
+        self._hooks.run(vdsm_before_vm_destroy, vm_id)
         self._inventory.change(vm_id, asked="destroy")
         try:
             self._kill(vm_id, graceful_attempts)
@@ -160,7 +168,7 @@ class Control:
         if self._is_ours(vm_id):
             self._undefine(vm_id)
             self._inventory.forget(vm_id)
-        self._hooks.after_vm_destroy(vm_id)
+        self._hooks.run(vdsm_after_vm_destroy, vm_id)
 
     def _running(self, vm_id: str, action: str) -> Machine:
         machine = self._inventory.get(vm_id)
@@ -255,10 +263,10 @@ class Control:
         if not machine.missing:
             if not self._is_ours(machine.id):
                 raise ForeignDefinition(vm_id=machine.id)
-            self._hooks.before_vm_destroy(machine.id)
+            self._hooks.run(vdsm_before_vm_destroy, machine.id)
             self._undefine(machine.id)
         self._inventory.forget(machine.id)
-        self._hooks.after_vm_destroy(machine.id)
+        self._hooks.run(vdsm_after_vm_destroy, machine.id)
 
     def _is_ours(self, vm_id: str) -> bool:
         machine = self._inventory.find(vm_id)

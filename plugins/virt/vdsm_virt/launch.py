@@ -10,7 +10,9 @@ from xml.etree.ElementTree import Element
 import msgspec
 
 from vdsm_core.errors import InvalidArgument, OperationFailed, VdsmError
-from vdsm_core.hooks import Hooks
+from vdsm_core.hooks.manager import Hooks
+from vdsm_core.hooks.specs.storage import vdsm_prepare_disk
+from vdsm_core.hooks.specs.vm import vdsm_after_vm_start, vdsm_before_vm_start
 from vdsm_core.hypervisor import (
     DomainExists,
     Hypervisor,
@@ -82,7 +84,7 @@ class Launcher:
     def launch(self, plan: Plan) -> None:
         """Start a defined machine. What goes wrong is the machine's end, not an error of this call."""
         try:
-            self._prepare(plan)
+            plan = self._prepare(plan)
             if self._is_doomed(plan.id):
                 return
             self._hypervisor.domains.start(plan.id, paused=plan.paused, timeout=self._timeout)
@@ -90,7 +92,7 @@ class Launcher:
         except VdsmError as error:
             self._fail(plan, str(error))
         except Exception as error:
-            # A hook of somebody else's, most likely: the machine must not wait for ever.
+            # Most likely a third-party hook: the machine must not stay in WaitForLaunch.
             log.exception("The launch of machine %s failed", plan.id)
             self._fail(plan, f"{type(error).__name__}, see the log of the daemon")
 
@@ -115,20 +117,25 @@ class Launcher:
         except (XMLRefused, OperationUnsupported) as error:
             raise CannotCreateVM(reason=error.facts["reason"]) from error
 
-    def _prepare(self, plan: Plan) -> None:
+    def _prepare(self, plan: Plan) -> Plan:
+        """The plan with the document that libvirt is going to run, as the hooks have left it."""
         before = to_text(plan.domain)
         for target, ids in plan.disks.items():
-            path = self._hooks.prepare_disk(plan.id, dict(ids))
+            path = self._hooks.run(vdsm_prepare_disk, plan.id, {**ids})
             if path is None:
                 raise OperationFailed(reason=f"no plugin knows how to prepare disk {target} ({_named(ids)})")
             _set_path(plan.domain, target, path)
-        self._hooks.before_vm_start(plan.id, plan.domain, dict(plan.metadata.custom))
+        domain = self._hooks.run(
+            vdsm_before_vm_start, plan.domain, vm_id=plan.id, custom=dict(plan.metadata.custom)
+        )
         # Both are the machine's identity by now: a hook cannot change them any more.
-        under(plan.domain, "uuid").text = plan.id
-        under(plan.domain, "name").text = plan.name
-        _check_changed(plan.domain)
-        if to_text(plan.domain) != before and not self._is_doomed(plan.id):
-            self._define(plan)
+        under(domain, "uuid").text = plan.id
+        under(domain, "name").text = plan.name
+        _check_changed(domain)
+        prepared = msgspec.structs.replace(plan, domain=domain)
+        if to_text(domain) != before and not self._is_doomed(plan.id):
+            self._define(prepared)
+        return prepared
 
     def _arrive(self, plan: Plan) -> None:
         """It runs: see how, and tell."""
@@ -168,7 +175,9 @@ class Launcher:
         if status == "Down":
             self._records.remember_exit_soon(plan.id)
             return
-        self._hooks.after_vm_start(plan.id, self._running_document(plan), dict(plan.metadata.custom))
+        self._hooks.run(
+            vdsm_after_vm_start, plan.id, self._running_document(plan), dict(plan.metadata.custom)
+        )
 
     def _running_document(self, plan: Plan) -> Element:
         try:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from vdsm_core.errors import InvalidArgument
-from vdsm_core.hooks import Hooks
+from vdsm_core.hooks.manager import Hooks
+from vdsm_core.hooks.specs.storage import vdsm_prepare_disk
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain
 from vdsm_core.work.scheduler import Jobs
 from vdsm_virt.definition import VmDefinition
@@ -126,7 +127,7 @@ class Incoming:
                 continue
             path = device.get("path")
             ids = {name: device[name] for name in _IDS if device.get(name)}
-            prepared = self._hooks.prepare_disk(vm_id, ids) if ids else None
+            prepared = self._hooks.run(vdsm_prepare_disk, vm_id, ids) if ids else None
             if prepared is not None and path and prepared != path:
                 raise CannotCreateVM(reason=f"disk {path} would be at {prepared} on this host")
             if isinstance(path, str) and path.startswith("/") and _is_absent(path):
