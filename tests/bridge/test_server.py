@@ -84,6 +84,7 @@ OTHER: dict[str, Any] = {
     "users": {"joe": "monitor"},
     "groups": {"wheel": "operator"},
     "bus_users": {"joe": "monitor"},
+    "deadlines": {"vdsm_before_vm_start": 60.0},
 }
 
 

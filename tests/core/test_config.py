@@ -25,6 +25,12 @@ BAD = {
     "[daemon]\nrequired = ['a', 1]": ("daemon.required[1]", "expected text, got a whole number"),
     "[daemon]\nlog_level = 'LOUD'": ("daemon.log_level", "'LOUD' is not one of"),
     "[access.users]\njoe = 'king'": ("access.users[...]", "'king' is not one of"),
+    "[hooks]\ndeadline = 0": ("hooks.deadline", "expected a number of more than 0"),
+    "[hooks.deadlines]\nvdsm_before_vm_start = 'x'": ("hooks.deadlines[...]", "expected a number, got text"),
+    "[hooks.deadlines]\nvdsm_before_vm_strat = 1": (
+        "hooks.deadlines.vdsm_before_vm_strat",
+        "there is no such hook; did you mean 'vdsm_before_vm_start'?",
+    ),
     "[deamon]": ("deamon", "there is no such table; did you mean 'daemon'?"),
     "[plugins.rest]": ("plugins", "there is no such table; did you mean 'plugin'?"),
     "x = 1": ("x", "there is no such table"),

@@ -14,8 +14,9 @@ from vdsm_bridge import installed, reference
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.tool import main
 from vdsm_bridge.verb import Namespace, action, collect
-from vdsm_core import deprecated
+from vdsm_core import deprecated, hookspecs
 from vdsm_core.deprecated import ARGUMENTS, ATTRIBUTES, NAMES, OPTIONS, VERBS, Deprecation
+from vdsm_core.hooks import hookimpl
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = {**NAMES, **VERBS, **OPTIONS, **ARGUMENTS, **ATTRIBUTES}
@@ -54,6 +55,18 @@ def test_a_name_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert vdsm_bridge.Feature.__name__ == "Feature"
+
+
+def test_the_former_module_of_hooks() -> None:
+    """What hook plugins imported before works, and warns at their line; nothing else is there."""
+    with pytest.warns(
+        DeprecationWarning, match=r"vdsm_core\.hookspecs\.hookimpl: Deprecated since 0\.1"
+    ) as caught:
+        from vdsm_core.hookspecs import hookimpl as former  # noqa: PLC0415
+    assert caught[0].filename == __file__
+    assert former is hookimpl
+    with pytest.raises(AttributeError, match="has no attribute 'hookspec'"):
+        _ = hookspecs.hookspec
 
 
 def test_a_verb_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
