@@ -14,7 +14,6 @@ any plugin but itself, has no effect.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -22,8 +21,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import pluggy
 
-from vdsm_core.errors import VdsmError
-from vdsm_core.hooks import PROJECT
+from vdsm_core.errors import OperationFailed, VdsmError
+from vdsm_core.hooks import PROJECT, copies
 from vdsm_core.hooks.calls import Implementation
 from vdsm_core.hooks.errors import HookDeadline, HookUnavailable
 
@@ -62,7 +61,7 @@ def check(function: Callable[P, None]) -> Hook[P, None]:
 
     def combine(implementations: Sequence[Implementation], arguments: _Arguments) -> None:
         for implementation in implementations:
-            implementation(copy.deepcopy(arguments))
+            implementation(copies.deep(arguments))
 
     return Hook(function, combine)
 
@@ -73,7 +72,7 @@ def notify(function: Callable[P, None]) -> Hook[P, None]:
     def combine(implementations: Sequence[Implementation], arguments: _Arguments) -> None:
         for implementation in implementations:
             try:
-                implementation(copy.deepcopy(arguments))
+                implementation(copies.deep(arguments))
             except (HookDeadline, HookUnavailable) as error:
                 log.warning("%s", error)
             except VdsmError as error:
@@ -97,10 +96,15 @@ def edit(function: Callable[Concatenate[D, P], None]) -> Hook[Concatenate[D, P],
     def combine(implementations: Sequence[Implementation], arguments: _Arguments) -> object:
         document = next(iter(arguments))
         for implementation in implementations:
-            given = copy.deepcopy(arguments)
+            given = copies.deep(arguments)
             implementation(given)
-            # A copy again: the implementation may have left threads that go on editing its own.
-            arguments = {**arguments, document: copy.deepcopy(given[document])}
+            try:
+                # A copy again: the implementation may have left threads that go on editing its own.
+                arguments = {**arguments, document: copies.deep(given[document])}
+            except ValueError as error:
+                raise OperationFailed(
+                    reason=f"hook {implementation.hook} of plugin '{implementation.plugin}': {error}"
+                ) from None
         return arguments[document]
 
     return Hook(function, combine)
@@ -116,7 +120,7 @@ def first_result(function: Callable[P, R | None]) -> Hook[P, R | None]:
         hanging: VdsmError | None = None
         for implementation in implementations:
             try:
-                result = implementation(copy.deepcopy(arguments))
+                result = implementation(copies.deep(arguments))
             except (HookDeadline, HookUnavailable) as error:
                 hanging = hanging or error
                 continue
