@@ -52,8 +52,9 @@ class Hook(Generic[P, R]):
 
     def call(self, implementations: Sequence[Implementation], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the implementations one after the other, as the hook's decorator says."""
-        arguments = self._signature.bind(*args, **kwargs).arguments
-        return cast("R", self._combine(implementations, arguments))
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return cast("R", self._combine(implementations, bound.arguments))
 
 
 def check(function: Callable[P, None]) -> Hook[P, None]:
