@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from vdsm_bridge.access import Proof
     from vdsm_bridge.addresses import is_loopback
+    from vdsm_bridge.api.declare import Kind, Namespace, Param, TaskRef, Verb, action, query, task
     from vdsm_bridge.binding import Binding, Health
     from vdsm_bridge.bridge import Bridge
     from vdsm_bridge.context import Context, Identity
     from vdsm_bridge.feature import Feature, Runtime
     from vdsm_bridge.peer import owner_uid
     from vdsm_bridge.places import Places
-    from vdsm_bridge.verb import Kind, Namespace, Param, TaskRef, Verb, action, query, task
     from vdsm_bridge.waiting import Waiting
     from vdsm_core.config import Options
     from vdsm_core.work.steps import Progress
@@ -54,22 +54,22 @@ _HOMES: Final = {
     "Feature": "vdsm_bridge.feature",
     "Health": "vdsm_bridge.binding",
     "Identity": "vdsm_bridge.context",
-    "Kind": "vdsm_bridge.verb",
-    "Namespace": "vdsm_bridge.verb",
+    "Kind": "vdsm_bridge.api.declare",
+    "Namespace": "vdsm_bridge.api.declare",
     "Options": "vdsm_core.config",
-    "Param": "vdsm_bridge.verb",
+    "Param": "vdsm_bridge.api.declare",
     "Places": "vdsm_bridge.places",
     "Progress": "vdsm_core.work.steps",
     "Proof": "vdsm_bridge.access",
     "Runtime": "vdsm_bridge.feature",
-    "TaskRef": "vdsm_bridge.verb",
-    "Verb": "vdsm_bridge.verb",
+    "TaskRef": "vdsm_bridge.api.declare",
+    "Verb": "vdsm_bridge.api.declare",
     "Waiting": "vdsm_bridge.waiting",
-    "action": "vdsm_bridge.verb",
+    "action": "vdsm_bridge.api.declare",
     "is_loopback": "vdsm_bridge.addresses",
     "owner_uid": "vdsm_bridge.peer",
-    "query": "vdsm_bridge.verb",
-    "task": "vdsm_bridge.verb",
+    "query": "vdsm_bridge.api.declare",
+    "task": "vdsm_bridge.api.declare",
 }
 
 

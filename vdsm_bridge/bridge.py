@@ -18,12 +18,12 @@ import msgspec
 
 from vdsm_bridge import context as calls
 from vdsm_bridge.access import Access, Proof
+from vdsm_bridge.api.declare import Kind, TaskRef, Verb
+from vdsm_bridge.api.registry import Registry
 from vdsm_bridge.auditing import Auditor, object_of
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.ledger import Answer, Ledger, refused, replay
-from vdsm_bridge.registry import Registry
 from vdsm_bridge.shared import Shared
-from vdsm_bridge.verb import Kind, TaskRef, Verb
 from vdsm_core import types
 from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, UnexpectedError, VdsmError
 from vdsm_core.events import Event, EventBus, Subscription

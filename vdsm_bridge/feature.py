@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from vdsm_bridge.api.declare import Namespace
+from vdsm_bridge.api.registry import Registry
 from vdsm_bridge.binding import Health
-from vdsm_bridge.registry import Registry
-from vdsm_bridge.verb import Namespace
 from vdsm_core.config import Config, Options
 from vdsm_core.deprecated import warn_of_attribute
 from vdsm_core.events import EventBus

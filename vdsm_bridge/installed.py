@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from vdsm_bridge.api.declare import Verb, collect
+from vdsm_bridge.api.registry import Registry
 from vdsm_bridge.option_types import config_type, without_conflicts
-from vdsm_bridge.registry import Registry
 from vdsm_bridge.server import Server
-from vdsm_bridge.verb import Verb, collect
 from vdsm_core import config as configuration
 from vdsm_core import plugins
 from vdsm_core.config import Config, Options

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from vdsm_bridge.api.declare import Namespace, action, query, task
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.feature import Feature
 from vdsm_bridge.testing import TestHost
-from vdsm_bridge.verb import Namespace, action, query, task
 from vdsm_core.errors import (
     Conflict,
     DeadlineExceeded,

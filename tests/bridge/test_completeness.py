@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from vdsm_bridge import installed, reference
+from vdsm_bridge.api.declare import Kind, Verb
 from vdsm_bridge.reference.sources import Sources
 from vdsm_bridge.reference.spelling import comments, fields, records
-from vdsm_bridge.verb import Kind, Verb
 from vdsm_core import types
 from vdsm_core.config import TABLES, Options
 from vdsm_core.errors import NotFound, VdsmError, tree

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from vdsm_bridge import openapi
-from vdsm_bridge.routes import derive
+from vdsm_bridge.api import openapi
+from vdsm_bridge.api.routes import derive
 from vdsm_bridge.testing import TestHost
 from vdsm_core.deprecated import VERBS, Deprecation
 from vdsm_core.errors import InvalidRequest, NotFound, VdsmError

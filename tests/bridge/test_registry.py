@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from vdsm_bridge.registry import Registry, VerbConflict
-from vdsm_bridge.verb import Namespace, Verb, collect, query
+from vdsm_bridge.api.declare import Namespace, Verb, collect, query
+from vdsm_bridge.api.registry import Registry, VerbConflict
 from vdsm_core.errors import NoSuchVerb, Unavailable
 from vdsm_core.types import Record
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from vdsm_bridge.api.declare import Namespace, action, query
 from vdsm_bridge.feature import Feature
 from vdsm_bridge.testing import TestHost
-from vdsm_bridge.verb import Namespace, action, query
 from vdsm_core import config as configuration
 from vdsm_core.config import Options
 from vdsm_core.errors import NoSuchVerb, Unavailable

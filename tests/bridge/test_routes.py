@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from vdsm_bridge.routes import Place, Route, derive, kebab, shape_of
+from vdsm_bridge.api.declare import Namespace, action, collect, query
+from vdsm_bridge.api.routes import Place, Route, derive, kebab, shape_of
 from vdsm_bridge.testing import TestHost
-from vdsm_bridge.verb import Namespace, action, collect, query
 from vdsm_core.types import UUID
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from vdsm_bridge.schema import components, struct_schema, type_schema
+from vdsm_bridge.api.schema import components, struct_schema, type_schema
 from vdsm_bridge.testing import TestHost
 from vdsm_core.types import Open, Request
 

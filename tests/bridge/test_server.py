@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from vdsm_bridge.access import Proof
+from vdsm_bridge.api.declare import Namespace
 from vdsm_bridge.binding import Binding
 from vdsm_bridge.context import Context
 from vdsm_bridge.feature import Feature
 from vdsm_bridge.server import APPLIED_AT_RELOAD
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.tokens import TOKENS, write_tokens
-from vdsm_bridge.verb import Namespace
 from vdsm_core.config import TABLES
 from vdsm_core.errors import ConfigError, Unauthenticated
 

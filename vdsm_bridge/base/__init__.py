@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vdsm_bridge.api.declare import Namespace
 from vdsm_bridge.base.connection import Connection
 from vdsm_bridge.base.events import Events
 from vdsm_bridge.base.host import BaseHost
 from vdsm_bridge.base.task import Task
 from vdsm_bridge.feature import Feature, Runtime
 from vdsm_bridge.happenings import HypervisorConnection
-from vdsm_bridge.verb import Namespace
 
 __all__ = ["Base"]
 

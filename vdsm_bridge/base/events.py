@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from vdsm_bridge.api.declare import Namespace, action, no_locks, query
+from vdsm_bridge.api.schema import struct_schema
 from vdsm_bridge.context import Context, Identity
 from vdsm_bridge.places import Places
-from vdsm_bridge.schema import struct_schema
-from vdsm_bridge.verb import Namespace, action, no_locks, query
 from vdsm_core.config import EventOptions
 from vdsm_core.errors import NotFound, ResourceExhausted
 from vdsm_core.events import Event, EventBus, Subscription, event_types

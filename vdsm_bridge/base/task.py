@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from vdsm_bridge.verb import Namespace, action, query
+from vdsm_bridge.api.declare import Namespace, action, query
 from vdsm_core.types import UUID, Record
 from vdsm_core.work.record import TaskRecord
 from vdsm_core.work.tasks import Tasks

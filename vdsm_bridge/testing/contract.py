@@ -30,6 +30,7 @@ from typing import Any, Final
 
 import pytest
 
+from vdsm_bridge.api.declare import Kind
 from vdsm_bridge.testing.canonical import canonical, shape
 from vdsm_bridge.testing.client import BridgeClient, Client, ContractError
 from vdsm_bridge.testing.event_contract import EventContract
@@ -47,7 +48,6 @@ from vdsm_bridge.testing.harness import (
 )
 from vdsm_bridge.testing.host import TestHost
 from vdsm_bridge.testing.tokens import TOKENS
-from vdsm_bridge.verb import Kind
 from vdsm_core.errors import NoSuchVerb
 
 __all__ = ["DEADLINE", "EVERYTHING", "REQUEST_ID", "SLUG", "TOKEN", "BindingContract"]

@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from vdsm_bridge.api.declare import Namespace, action, query, task
 from vdsm_bridge.context import Context
 from vdsm_bridge.feature import Feature, Runtime
-from vdsm_bridge.verb import Namespace, action, query, task
 from vdsm_core.errors import Conflict, NotFound, VdsmError
 from vdsm_core.events import EventParams
 from vdsm_core.types import (

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from vdsm_bridge import Namespace, action, query
+from vdsm_bridge.api.declare import collect
+from vdsm_bridge.api.routes import Routes, derive
 from vdsm_bridge.errors import InvalidArgument
-from vdsm_bridge.routes import Routes, derive
-from vdsm_bridge.verb import collect
 from vdsm_rest.arguments import NO_BODY, read_query
 from vdsm_rest.router import Node, Router, segments_of
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vdsm_bridge import Feature, Namespace, action, query
+from vdsm_bridge.api.routes import derive
 from vdsm_bridge.errors import ResourceExhausted, Unavailable
-from vdsm_bridge.routes import derive
 from vdsm_bridge.testing.harness import until
 from vdsm_bridge.testing.tokens import TOKENS
 from vdsm_core import config as configuration

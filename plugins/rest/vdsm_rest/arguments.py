@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from vdsm_bridge import types
+from vdsm_bridge.api.routes import Argument, Place, Route
 from vdsm_bridge.errors import InvalidArgument
-from vdsm_bridge.routes import Argument, Place, Route
 from vdsm_bridge.types import TypeMismatch
 from vdsm_rest import query_options
 from vdsm_rest.problems import MalformedRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from vdsm_bridge.openapi import Wire
+from vdsm_bridge.api.openapi import Wire
 from vdsm_rest import events, query_options
 from vdsm_rest.problems import (
     BodyTooLarge,
@@ -164,7 +164,7 @@ _ROOT_SCHEMA: Final = {
     },
 }
 
-#: This binding, as `vdsm_bridge.openapi` needs it.
+#: This binding, as `vdsm_bridge.api.openapi` needs it.
 WIRE: Final = Wire(
     root=ROOT,
     status_of=status_of,

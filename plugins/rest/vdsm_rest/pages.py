@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from vdsm_bridge import openapi, types
-from vdsm_bridge.routes import Route
+from vdsm_bridge import types
+from vdsm_bridge.api import openapi
+from vdsm_bridge.api.routes import Route
 from vdsm_rest import events
 from vdsm_rest.description import WIRE
 from vdsm_rest.router import ROOT

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from vdsm_bridge import Bridge
+from vdsm_bridge.api.routes import BY_NAME
 from vdsm_bridge.errors import NoSuchVerb, VdsmError
-from vdsm_bridge.routes import BY_NAME
 from vdsm_rest import events, handlers
 from vdsm_rest.exchange import reply_errors
 from vdsm_rest.handlers import Handler

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from vdsm_bridge.routes import Route
+from vdsm_bridge.api.routes import Route
 from vdsm_rest.arguments import Plan
 from vdsm_rest.problems import MalformedRequest
 

@@ -7,7 +7,7 @@ import threading
 from typing import Final
 
 from vdsm_bridge import Bridge, Waiting
-from vdsm_bridge.routes import RouteConflict, derive
+from vdsm_bridge.api.routes import RouteConflict, derive
 from vdsm_http import OriginCheck
 from vdsm_rest import events
 from vdsm_rest.options import RestOptions

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vdsm_bridge import Namespace, Verb, action, query
+from vdsm_bridge.api.declare import collect
 from vdsm_bridge.testing import TestHost
-from vdsm_bridge.verb import collect
 from vdsmsh.catalogue import CatalogueCache
 
 from .conftest import Run

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
+from vdsm_bridge.api.declare import Namespace
 from vdsm_bridge.binding import Health
 from vdsm_bridge.feature import Feature, Runtime
-from vdsm_bridge.verb import Namespace
 from vdsm_core.config import Options, Positive
 from vdsm_core.hypervisor import ConnectionBack, HypervisorEvent
 from vdsm_virt.control import Control

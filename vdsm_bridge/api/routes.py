@@ -29,8 +29,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from vdsm_bridge.schema import type_schema
-from vdsm_bridge.verb import Kind, Namespace, Param, Verb
+from vdsm_bridge.api.declare import Kind, Namespace, Param, Verb
+from vdsm_bridge.api.schema import type_schema
 
 Method = Literal["GET", "POST", "DELETE"]
 Shape = Literal["scalar", "array", "object", "any"]

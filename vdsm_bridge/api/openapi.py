@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from vdsm_bridge import schema
-from vdsm_bridge.routes import BY_NAME, Argument, Place, Route
-from vdsm_bridge.verb import Kind, Verb
+from vdsm_bridge.api import schema
+from vdsm_bridge.api.declare import Kind, Verb
+from vdsm_bridge.api.routes import BY_NAME, Argument, Place, Route
 from vdsm_core import deprecated, errors
 from vdsm_core.errors import VdsmError
 from vdsm_core.types import builtins

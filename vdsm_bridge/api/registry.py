@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from vdsm_bridge.schema import components
-from vdsm_bridge.verb import Verb
+from vdsm_bridge.api.declare import Verb
+from vdsm_bridge.api.schema import components
 from vdsm_core.errors import NoSuchVerb, Unavailable, VdsmError
 
 

@@ -1,0 +1,1 @@
+"""Declaring the API: namespaces and verbs, their schema, routes and documents."""
