@@ -9,16 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from vdsm_bridge.access import Proof
-    from vdsm_bridge.addresses import is_loopback
     from vdsm_bridge.api.declare import Kind, Namespace, Param, TaskRef, Verb, action, query, task
     from vdsm_bridge.binding import Binding, Health
-    from vdsm_bridge.bridge import Bridge
-    from vdsm_bridge.context import Context, Identity
+    from vdsm_bridge.call.access import Proof
+    from vdsm_bridge.call.addresses import is_loopback
+    from vdsm_bridge.call.bridge import Bridge
+    from vdsm_bridge.call.context import Context, Identity
+    from vdsm_bridge.call.peer import owner_uid
+    from vdsm_bridge.call.slots import Places
+    from vdsm_bridge.call.wait_slots import Waiting
     from vdsm_bridge.feature import Feature, Runtime
-    from vdsm_bridge.peer import owner_uid
-    from vdsm_bridge.places import Places
-    from vdsm_bridge.waiting import Waiting
     from vdsm_core.config import Options
     from vdsm_core.work.steps import Progress
 
@@ -49,25 +49,25 @@ __all__ = [
 
 _HOMES: Final = {
     "Binding": "vdsm_bridge.binding",
-    "Bridge": "vdsm_bridge.bridge",
-    "Context": "vdsm_bridge.context",
+    "Bridge": "vdsm_bridge.call.bridge",
+    "Context": "vdsm_bridge.call.context",
     "Feature": "vdsm_bridge.feature",
     "Health": "vdsm_bridge.binding",
-    "Identity": "vdsm_bridge.context",
+    "Identity": "vdsm_bridge.call.context",
     "Kind": "vdsm_bridge.api.declare",
     "Namespace": "vdsm_bridge.api.declare",
     "Options": "vdsm_core.config",
     "Param": "vdsm_bridge.api.declare",
-    "Places": "vdsm_bridge.places",
+    "Places": "vdsm_bridge.call.slots",
     "Progress": "vdsm_core.work.steps",
-    "Proof": "vdsm_bridge.access",
+    "Proof": "vdsm_bridge.call.access",
     "Runtime": "vdsm_bridge.feature",
     "TaskRef": "vdsm_bridge.api.declare",
     "Verb": "vdsm_bridge.api.declare",
-    "Waiting": "vdsm_bridge.waiting",
+    "Waiting": "vdsm_bridge.call.wait_slots",
     "action": "vdsm_bridge.api.declare",
-    "is_loopback": "vdsm_bridge.addresses",
-    "owner_uid": "vdsm_bridge.peer",
+    "is_loopback": "vdsm_bridge.call.addresses",
+    "owner_uid": "vdsm_bridge.call.peer",
     "query": "vdsm_bridge.api.declare",
     "task": "vdsm_bridge.api.declare",
 }

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from vdsm_bridge.bridge import Bridge
+from vdsm_bridge.call.bridge import Bridge
 from vdsm_core.config import Options
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from vdsm_bridge.allocator import give_back, share_one_arena
+from vdsm_bridge.call.context import FlowFilter
 from vdsm_bridge.console import add_version
-from vdsm_bridge.context import FlowFilter
 from vdsm_bridge.floods import FloodFilter
 from vdsm_bridge.lifecycle import DaemonStops
 from vdsm_bridge.notify import notify

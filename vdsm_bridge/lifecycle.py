@@ -27,8 +27,8 @@ import msgspec
 from vdsm_bridge.api.declare import Verb, collect
 from vdsm_bridge.attempts import Attempts, can_pass
 from vdsm_bridge.binding import Binding
-from vdsm_bridge.bridge import Bridge
 from vdsm_bridge.budget import Budget
+from vdsm_bridge.call.bridge import Bridge
 from vdsm_bridge.feature import Feature, PluginInfo, PluginState, Runtime
 from vdsm_bridge.hook_plugin import HookPlugin
 from vdsm_bridge.option_types import config_type, without_conflicts

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vdsm_bridge import dropin, installed, plugin_commands, reference
 from vdsm_bridge.base.host import verb_info
+from vdsm_bridge.call.context import ROLES
 from vdsm_bridge.console import (
     DONE,
     FAILED,
@@ -30,7 +31,6 @@ from vdsm_bridge.console import (
     say,
     toml_line,
 )
-from vdsm_bridge.context import ROLES
 from vdsm_bridge.installed import Installed
 from vdsm_core import config as configuration
 from vdsm_core import deprecated, types

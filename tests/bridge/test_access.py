@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from vdsm_bridge.access import Access, Proof
-from vdsm_bridge.context import Identity
+from vdsm_bridge.call.access import Access, Proof
+from vdsm_bridge.call.context import Identity
 from vdsm_bridge.testing.tokens import TOKENS, write_tokens
 from vdsm_core.config import AccessOptions
 from vdsm_core.errors import ConfigError, Unauthenticated

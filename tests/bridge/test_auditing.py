@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vdsm_bridge.context import Context, Identity
+from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.harness import until
 from vdsm_core.errors import RequestIdReused, VdsmError

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.api.declare import Namespace, action, query, task
-from vdsm_bridge.context import Context, Identity
+from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.feature import Feature
 from vdsm_bridge.testing import TestHost
 from vdsm_core.errors import (
@@ -186,7 +186,7 @@ def test_an_action_is_a_line_of_the_log(
     """It says what was done to which object, by whom; what a caller sends cannot break it."""
     caplog.set_level("INFO")
     host.call("Door.knock", doorID=door, identity=Identity("amy", "admin"))
-    said = [r.getMessage() for r in caplog.records if r.name == "vdsm_bridge.bridge"]
+    said = [r.getMessage() for r in caplog.records if r.name == "vdsm_bridge.call.bridge"]
     assert said == [f"Door.knock {shown}".rstrip() + " by amy"]
 
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from vdsm_bridge import context as calls
-from vdsm_bridge.context import Context, FlowFilter, Identity
+from vdsm_bridge.call import context as calls
+from vdsm_bridge.call.context import Context, FlowFilter, Identity
 
 
 @pytest.mark.parametrize(("deadline", "least", "most"), [(None, 7, 7), (-5, 0, 0), (10, 9, 10)])

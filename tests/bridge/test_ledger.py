@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.ledger import Answer, Ledger, refused, replay
+from vdsm_bridge.call.idempotency import Answer, Ledger, refused, replay
 from vdsm_core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -117,7 +117,7 @@ def test_old_answers_are_forgotten_while_the_daemon_runs(
     for request_id in ("old", "running"):
         ledger.begin(request_id, "v", b"{}", 1)
     ledger.end("old", ANSWER)
-    monkeypatch.setattr("vdsm_bridge.ledger._TIDY_EVERY", -1.0)
+    monkeypatch.setattr("vdsm_bridge.call.idempotency._TIDY_EVERY", -1.0)
     ledger.begin("new", "v", b"{}", 1)
     assert {row[0] for row in store.rows("SELECT id FROM requests")} == {"running", "new"}
 

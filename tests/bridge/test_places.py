@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vdsm_bridge import Identity
-from vdsm_bridge.places import Places
+from vdsm_bridge.call.slots import Places
 
 GREEDY = Identity("greedy", "monitor", "token")
 MODEST = Identity("modest", "monitor", "token")

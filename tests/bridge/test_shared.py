@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vdsm_bridge.shared import Shared
+from vdsm_bridge.call.shared import Shared
 
 
 class Thing:

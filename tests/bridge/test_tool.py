@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vdsm_bridge import daemon, tool
-from vdsm_bridge.access import Access, Proof
+from vdsm_bridge.call.access import Access, Proof
 from vdsm_bridge.tool import main
 from vdsm_core.config import AccessOptions
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Meta
 
 from vdsm_bridge.api.declare import Kind, Namespace, TaskRef, action, camel, collect, query, task
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_core.errors import NotFound
 from vdsm_core.work.steps import Progress
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from vdsm_bridge import Feature, Namespace, Progress, action, task
-from vdsm_bridge.context import Context, Identity
+from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.work import Lock, Reference, exclusive, no_locks, shared
 from vdsm_core import config as configuration

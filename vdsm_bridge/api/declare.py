@@ -33,7 +33,7 @@ import msgspec
 
 from vdsm_bridge.api.docstrings import Docstring, parse_docstring
 from vdsm_bridge.api.schema import type_schema
-from vdsm_bridge.context import ROLES, Context, Role
+from vdsm_bridge.call.context import ROLES, Context, Role
 from vdsm_core import types
 from vdsm_core.deprecated import VERBS, described, warn_of_argument
 from vdsm_core.errors import VdsmError, tree

@@ -15,8 +15,8 @@ from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, action, no_locks, query
 from vdsm_bridge.api.schema import struct_schema
-from vdsm_bridge.context import Context, Identity
-from vdsm_bridge.places import Places
+from vdsm_bridge.call.context import Context, Identity
+from vdsm_bridge.call.slots import Places
 from vdsm_core.config import EventOptions
 from vdsm_core.errors import NotFound, ResourceExhausted
 from vdsm_core.events import Event, EventBus, Subscription, event_types

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from vdsm_bridge.access import Proof
-from vdsm_bridge.bridge import Bridge
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.access import Proof
+from vdsm_bridge.call.bridge import Bridge
+from vdsm_bridge.call.context import Context
 from vdsm_core import types
 from vdsm_core.errors import VdsmError
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vdsm_bridge.base import Base
-from vdsm_bridge.context import INTERNAL, Context, Identity
+from vdsm_bridge.call.context import INTERNAL, Context, Identity
 from vdsm_bridge.server import Server
 from vdsm_bridge.testing.sample import Sample
 from vdsm_core import config as configuration

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, action, query, task
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_bridge.feature import Feature, Runtime
 from vdsm_core.errors import Conflict, NotFound, VdsmError
 from vdsm_core.events import EventParams

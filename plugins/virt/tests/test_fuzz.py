@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import soak
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_core.errors import Conflict, InvalidRequest, UnexpectedError, VdsmError
 from vdsm_virt.devices import AnyDevice
 from vdsm_virt.params import KnownVmParams

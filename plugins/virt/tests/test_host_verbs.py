@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_core.types import builtins, convert
 
 #: What VDSM always told: the newest schema's members that are not optional, and those of 3.1.

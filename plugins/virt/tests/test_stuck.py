@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_bridge.testing.blocking import BlockingDriver
 from vdsm_core.errors import QueueDeadline, VdsmError
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, query
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_core.errors import VdsmError
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain
 from vdsm_core.types import UUID

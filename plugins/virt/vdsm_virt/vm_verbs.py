@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, action, query
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_core.errors import OperationFailed
 from vdsm_core.types import UUID, UUID_PATTERN
 from vdsm_core.work.engine import Engine

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vdsm_bridge.context import FlowFilter
+from vdsm_bridge.call.context import FlowFilter
 from vdsm_bridge.testing.tokens import TOKENS
 
 from .conftest import LAMP, Serve, Served
@@ -263,7 +263,7 @@ def test_flow_id(served: Served, caplog: pytest.LogCaptureFixture) -> None:
             seen.append(record.flow)  # type: ignore[attr-defined]
 
     handler = Catch()
-    logger = logging.getLogger("vdsm_bridge.bridge")
+    logger = logging.getLogger("vdsm_bridge.call.bridge")
     caplog.set_level(logging.INFO)
     logger.addHandler(handler)
     try:

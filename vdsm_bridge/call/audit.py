@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from vdsm_bridge.api.declare import Kind, TaskRef, Verb
-from vdsm_bridge.context import Context
+from vdsm_bridge.call.context import Context
 from vdsm_core.audit import AuditLog, AuditRecord
 from vdsm_core.errors import AccessRefused, UnexpectedError, VdsmError
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from vdsm_bridge.context import Identity
+    from vdsm_bridge.call.context import Identity
 
 #: The part of the places that is kept for callers who hold few.
 _RESERVED: Final = 4

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vdsm_bridge.places import Places
+from vdsm_bridge.call.slots import Places
 from vdsm_core.errors import ResourceExhausted
 
 if TYPE_CHECKING:
-    from vdsm_bridge.context import Identity
+    from vdsm_bridge.call.context import Identity
 
 
 class Waiting:

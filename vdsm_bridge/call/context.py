@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from vdsm_bridge.waiting import Waiting
+from vdsm_bridge.call.wait_slots import Waiting
 
 Role = Literal["monitor", "operator", "admin"]
 #: Each role includes those before it.

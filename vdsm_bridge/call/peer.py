@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import Final
 
-from vdsm_bridge.addresses import is_loopback
+from vdsm_bridge.call.addresses import is_loopback
 
 #: A socket address as `getsockname` and `getpeername` give it: IP address, port, and more for IPv6.
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]

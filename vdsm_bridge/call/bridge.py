@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import msgspec
 
-from vdsm_bridge import context as calls
-from vdsm_bridge.access import Access, Proof
 from vdsm_bridge.api.declare import Kind, TaskRef, Verb
 from vdsm_bridge.api.registry import Registry
-from vdsm_bridge.auditing import Auditor, object_of
-from vdsm_bridge.context import Context, Identity
-from vdsm_bridge.ledger import Answer, Ledger, refused, replay
-from vdsm_bridge.shared import Shared
+from vdsm_bridge.call import context as calls
+from vdsm_bridge.call.access import Access, Proof
+from vdsm_bridge.call.audit import Auditor, object_of
+from vdsm_bridge.call.context import Context, Identity
+from vdsm_bridge.call.idempotency import Answer, Ledger, refused, replay
+from vdsm_bridge.call.shared import Shared
 from vdsm_core import types
 from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, UnexpectedError, VdsmError
 from vdsm_core.events import Event, EventBus, Subscription

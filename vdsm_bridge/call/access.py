@@ -13,9 +13,9 @@ from typing import Final, cast
 
 import msgspec
 
-from vdsm_bridge.addresses import is_loopback
 from vdsm_bridge.api.declare import Verb, access_level
-from vdsm_bridge.context import ROLES, Identity, Role
+from vdsm_bridge.call.addresses import is_loopback
+from vdsm_bridge.call.context import ROLES, Identity, Role
 from vdsm_core.config import AccessOptions
 from vdsm_core.errors import ConfigError, Forbidden, Unauthenticated
 
