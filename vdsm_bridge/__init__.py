@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from vdsm_bridge.api.declare import Kind, Namespace, Param, TaskRef, Verb, action, query, task
-    from vdsm_bridge.binding import Binding, Health
     from vdsm_bridge.call.access import Proof
     from vdsm_bridge.call.addresses import is_loopback
     from vdsm_bridge.call.bridge import Bridge
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from vdsm_bridge.call.peer import owner_uid
     from vdsm_bridge.call.slots import Places
     from vdsm_bridge.call.wait_slots import Waiting
-    from vdsm_bridge.feature import Feature, Runtime
+    from vdsm_bridge.plugins.binding import Binding, Health
+    from vdsm_bridge.plugins.feature import Feature, Runtime
     from vdsm_core.config import Options
     from vdsm_core.work.steps import Progress
 
@@ -48,11 +48,11 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "Binding": "vdsm_bridge.binding",
+    "Binding": "vdsm_bridge.plugins.binding",
     "Bridge": "vdsm_bridge.call.bridge",
     "Context": "vdsm_bridge.call.context",
-    "Feature": "vdsm_bridge.feature",
-    "Health": "vdsm_bridge.binding",
+    "Feature": "vdsm_bridge.plugins.feature",
+    "Health": "vdsm_bridge.plugins.binding",
     "Identity": "vdsm_bridge.call.context",
     "Kind": "vdsm_bridge.api.declare",
     "Namespace": "vdsm_bridge.api.declare",
@@ -61,7 +61,7 @@ _HOMES: Final = {
     "Places": "vdsm_bridge.call.slots",
     "Progress": "vdsm_core.work.steps",
     "Proof": "vdsm_bridge.call.access",
-    "Runtime": "vdsm_bridge.feature",
+    "Runtime": "vdsm_bridge.plugins.feature",
     "TaskRef": "vdsm_bridge.api.declare",
     "Verb": "vdsm_bridge.api.declare",
     "Waiting": "vdsm_bridge.call.wait_slots",

@@ -17,8 +17,8 @@ from vdsm_bridge.allocator import give_back, share_one_arena
 from vdsm_bridge.call.context import FlowFilter
 from vdsm_bridge.console import add_version
 from vdsm_bridge.floods import FloodFilter
-from vdsm_bridge.lifecycle import DaemonStops
 from vdsm_bridge.notify import notify
+from vdsm_bridge.plugins.lifecycle import DaemonStops
 from vdsm_bridge.presence import Outcome, Presence
 from vdsm_bridge.server import Server
 from vdsm_core import config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from vdsm_bridge.feature import PluginState
+from vdsm_bridge.plugins.feature import PluginState
 from vdsm_core.events import EventParams
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vdsm_bridge import dropin, installed, presence, skeleton
 from vdsm_bridge.console import DONE, FAILED, NOT_WELL, RESTART, Commands, complain, say, toml_line
-from vdsm_bridge.feature import PluginInfo
 from vdsm_bridge.installed import Installed
+from vdsm_bridge.plugins.feature import PluginInfo
 from vdsm_bridge.presence import NoDaemon, Outcome
 from vdsm_bridge.reference.spelling import comments, describe, fields
 from vdsm_core import config as configuration

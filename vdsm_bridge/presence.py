@@ -19,7 +19,7 @@ from typing import IO, Final
 
 import msgspec
 
-from vdsm_bridge.feature import PluginInfo
+from vdsm_bridge.plugins.feature import PluginInfo
 from vdsm_core.errors import ConfigError, VdsmError
 from vdsm_core.filelock import PATIENCE, STEP, lock_exclusively
 from vdsm_core.types import Record

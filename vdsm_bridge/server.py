@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from vdsm_bridge.api.registry import Registry
-from vdsm_bridge.budget import Budget
 from vdsm_bridge.call.access import Access, read_rules
 from vdsm_bridge.call.audit import Auditor
 from vdsm_bridge.call.bridge import Bridge
 from vdsm_bridge.call.idempotency import Ledger
-from vdsm_bridge.feature import PluginInfo, Runtime
 from vdsm_bridge.happenings import ConfigReloaded, PluginChanged
-from vdsm_bridge.lifecycle import Lifecycle
+from vdsm_bridge.plugins.budget import Budget
+from vdsm_bridge.plugins.feature import PluginInfo, Runtime
+from vdsm_bridge.plugins.lifecycle import Lifecycle
 from vdsm_core.audit import AuditFiles, AuditLog, AuditToLog, NoAudit
 from vdsm_core.config import TABLES, Config, check_required
 from vdsm_core.events import EventBus, EventParams, Journal

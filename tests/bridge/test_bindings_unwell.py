@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from vdsm_bridge.binding import Binding, Health
-from vdsm_bridge.feature import PluginInfo
+from vdsm_bridge.plugins.binding import Binding, Health
+from vdsm_bridge.plugins.feature import PluginInfo
 from vdsm_bridge.testing import TestHost
 
 

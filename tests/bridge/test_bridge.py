@@ -13,7 +13,7 @@ import pytest
 
 from vdsm_bridge.api.declare import Namespace, action, query, task
 from vdsm_bridge.call.context import Context, Identity
-from vdsm_bridge.feature import Feature
+from vdsm_bridge.plugins.feature import Feature
 from vdsm_bridge.testing import TestHost
 from vdsm_core.errors import (
     Conflict,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vdsm_bridge.budget import Budget
+from vdsm_bridge.plugins.budget import Budget
 from vdsm_bridge.testing import Clock
 
 

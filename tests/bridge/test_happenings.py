@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vdsm_bridge import daemon
-from vdsm_bridge.binding import Binding
+from vdsm_bridge.plugins.binding import Binding
 from vdsm_bridge.testing import TestHost
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.api.declare import Namespace, query
-from vdsm_bridge.binding import Binding
-from vdsm_bridge.feature import Feature, PluginInfo
-from vdsm_bridge.lifecycle import DaemonStops
+from vdsm_bridge.plugins.binding import Binding
+from vdsm_bridge.plugins.feature import Feature, PluginInfo
+from vdsm_bridge.plugins.lifecycle import DaemonStops
 from vdsm_bridge.testing import Sample, TestHost, found
 from vdsm_core import config as configuration
 from vdsm_core.config import Options

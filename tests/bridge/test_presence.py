@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from vdsm_bridge import presence
-from vdsm_bridge.feature import PluginInfo
+from vdsm_bridge.plugins.feature import PluginInfo
 from vdsm_bridge.presence import DaemonSilent, NoDaemon, Outcome, Presence
 from vdsm_core.errors import ConfigError
 

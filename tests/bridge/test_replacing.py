@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.api.declare import Namespace, action, query
-from vdsm_bridge.feature import Feature
+from vdsm_bridge.plugins.feature import Feature
 from vdsm_bridge.testing import TestHost
 from vdsm_core import config as configuration
 from vdsm_core.config import Options

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from vdsm_bridge import attempts
 from vdsm_bridge.api.declare import Namespace, query
-from vdsm_bridge.attempts import can_pass
-from vdsm_bridge.binding import Binding, Health
-from vdsm_bridge.feature import Feature, PluginInfo
+from vdsm_bridge.plugins import attempts
+from vdsm_bridge.plugins.attempts import can_pass
+from vdsm_bridge.plugins.binding import Binding, Health
+from vdsm_bridge.plugins.feature import Feature, PluginInfo
 from vdsm_bridge.testing import TestHost
 from vdsm_core import bounded
 from vdsm_core import config as configuration

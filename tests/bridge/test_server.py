@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from vdsm_bridge.api.declare import Namespace
-from vdsm_bridge.binding import Binding
 from vdsm_bridge.call.access import Proof
 from vdsm_bridge.call.context import Context
-from vdsm_bridge.feature import Feature
+from vdsm_bridge.plugins.binding import Binding
+from vdsm_bridge.plugins.feature import Feature
 from vdsm_bridge.server import APPLIED_AT_RELOAD
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.tokens import TOKENS, write_tokens

@@ -10,8 +10,8 @@ from vdsm_bridge.base.connection import Connection
 from vdsm_bridge.base.events import Events
 from vdsm_bridge.base.host import BaseHost
 from vdsm_bridge.base.task import Task
-from vdsm_bridge.feature import Feature, Runtime
 from vdsm_bridge.happenings import HypervisorConnection
+from vdsm_bridge.plugins.feature import Feature, Runtime
 
 __all__ = ["Base"]
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 from vdsm_bridge.api.declare import Namespace, Verb, action, query
 from vdsm_bridge.api.schema import type_schema
 from vdsm_bridge.base.task import TaskDetails, TaskInfo, TaskStatus, details_of, info_of, status_of
-from vdsm_bridge.feature import PluginInfo, Runtime
+from vdsm_bridge.plugins.feature import PluginInfo, Runtime
 from vdsm_core.types import UUID, Record
 from vdsm_core.work.locks import WaitingCall
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace
-from vdsm_bridge.binding import Health
-from vdsm_bridge.feature import Feature, Runtime
+from vdsm_bridge.plugins.binding import Health
+from vdsm_bridge.plugins.feature import Feature, Runtime
 from vdsm_core.config import Options, Positive
 from vdsm_core.hypervisor import ConnectionBack, HypervisorEvent
 from vdsm_virt.control import Control

@@ -19,7 +19,7 @@ import msgspec
 
 from vdsm_bridge.api.declare import Namespace
 from vdsm_bridge.api.registry import Registry
-from vdsm_bridge.binding import Health
+from vdsm_bridge.plugins.binding import Health
 from vdsm_core.config import Config, Options
 from vdsm_core.deprecated import warn_of_attribute
 from vdsm_core.events import EventBus

@@ -1,0 +1,1 @@
+"""Features and bindings: their contracts, and how they are found, started, replaced and stopped."""
