@@ -109,7 +109,7 @@ def _process(target: Callable[..., None], *arguments: Any) -> Iterator[Connectio
 
 
 def _daemon(pipe: Connection) -> None:
-    from vdsm_bridge.daemon import spare_the_heap  # noqa: PLC0415 - only this process needs them
+    from vdsm_bridge.daemon.main import spare_the_heap  # noqa: PLC0415 - only this process needs them
     from vdsm_bridge.testing import TestHost  # noqa: PLC0415
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.measure import Row
 
 _IMPORTS = (
-    "import vdsm_bridge.daemon, vdsm_bridge.base; from vdsm_core.plugins import discover, GROUPS; "
+    "import vdsm_bridge.daemon.main, vdsm_bridge.base; from vdsm_core.plugins import discover, GROUPS; "
     "[discover(g) for g in GROUPS]"
 )
 

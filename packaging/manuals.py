@@ -12,7 +12,8 @@ import roff
 import shells
 from source import ROOT, version
 
-from vdsm_bridge import daemon, installed, tool
+from vdsm_bridge import installed, tool
+from vdsm_bridge.daemon import main as daemon
 from vdsm_bridge.installed import Installed
 from vdsm_bridge.reference import options as reference
 from vdsm_bridge.reference.spelling import comments, describe, fields

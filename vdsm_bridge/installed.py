@@ -8,8 +8,8 @@ import msgspec
 
 from vdsm_bridge.api.declare import Verb, collect
 from vdsm_bridge.api.registry import Registry
+from vdsm_bridge.daemon.composition import Server
 from vdsm_bridge.plugins.option_types import config_type, without_conflicts
-from vdsm_bridge.server import Server
 from vdsm_core import config as configuration
 from vdsm_core import plugins
 from vdsm_core.config import Config, Options

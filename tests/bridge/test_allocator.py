@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc
 
 _REPORT = """
 import ctypes, threading
-from vdsm_bridge.allocator import share_one_arena
+from vdsm_bridge.daemon.allocator import share_one_arena
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
@@ -34,7 +34,7 @@ over.set()
 """
 _RESIDENT = """
 import ctypes
-from vdsm_bridge.allocator import give_back
+from vdsm_bridge.daemon.allocator import give_back
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

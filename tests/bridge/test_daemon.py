@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.daemon import Signals, main
+from vdsm_bridge.daemon.main import Signals, main
 
 CONFIG = """
 [daemon]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vdsm_bridge.floods import FloodFilter
+from vdsm_bridge.daemon.floods import FloodFilter
 
 
 class Collector(logging.Handler):

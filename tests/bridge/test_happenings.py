@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vdsm_bridge import daemon
+from vdsm_bridge.daemon import main as daemon
 from vdsm_bridge.plugins.binding import Binding
 from vdsm_bridge.testing import TestHost
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.notify import notify
+from vdsm_bridge.daemon.sd_notify import notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])

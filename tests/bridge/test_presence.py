@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from vdsm_bridge import presence
+from vdsm_bridge.daemon import status_file as presence
+from vdsm_bridge.daemon.status_file import DaemonSilent, NoDaemon, Outcome, Presence
 from vdsm_bridge.plugins.feature import PluginInfo
-from vdsm_bridge.presence import DaemonSilent, NoDaemon, Outcome, Presence
 from vdsm_core.errors import ConfigError
 
 

@@ -12,9 +12,9 @@ import pytest
 from vdsm_bridge.api.declare import Namespace
 from vdsm_bridge.call.access import Proof
 from vdsm_bridge.call.context import Context
+from vdsm_bridge.daemon.composition import APPLIED_AT_RELOAD
 from vdsm_bridge.plugins.binding import Binding
 from vdsm_bridge.plugins.feature import Feature
-from vdsm_bridge.server import APPLIED_AT_RELOAD
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.tokens import TOKENS, write_tokens
 from vdsm_core.config import TABLES

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge import daemon, tool
+from vdsm_bridge import tool
 from vdsm_bridge.call.access import Access, Proof
+from vdsm_bridge.daemon import main as daemon
 from vdsm_bridge.tool import main
 from vdsm_core.config import AccessOptions
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdsm_bridge import presence
-from vdsm_bridge.presence import Outcome
+from vdsm_bridge.daemon import status_file as presence
+from vdsm_bridge.daemon.status_file import Outcome
 
 CONFIG = """
 [daemon]

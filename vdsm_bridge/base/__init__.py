@@ -10,7 +10,7 @@ from vdsm_bridge.base.connection import Connection
 from vdsm_bridge.base.events import Events
 from vdsm_bridge.base.host import BaseHost
 from vdsm_bridge.base.task import Task
-from vdsm_bridge.happenings import HypervisorConnection
+from vdsm_bridge.daemon.events import HypervisorConnection
 from vdsm_bridge.plugins.feature import Feature, Runtime
 
 __all__ = ["Base"]

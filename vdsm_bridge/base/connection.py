@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from vdsm_bridge.happenings import HypervisorConnection
+from vdsm_bridge.daemon.events import HypervisorConnection
 from vdsm_core.events import EventBus, EventParams
 from vdsm_core.hypervisor import ConnectionBack, ConnectionLost, HypervisorEvent
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from vdsm_bridge.base import Base
 from vdsm_bridge.call.context import INTERNAL, Context, Identity
-from vdsm_bridge.server import Server
+from vdsm_bridge.daemon.composition import Server
 from vdsm_bridge.testing.sample import Sample
 from vdsm_core import config as configuration
 from vdsm_core.plugins import BINDINGS, GROUPS, HOOKS, VERBS, Found, discover

@@ -13,7 +13,7 @@ from vdsm_bridge.call.access import Access, read_rules
 from vdsm_bridge.call.audit import Auditor
 from vdsm_bridge.call.bridge import Bridge
 from vdsm_bridge.call.idempotency import Ledger
-from vdsm_bridge.happenings import ConfigReloaded, PluginChanged
+from vdsm_bridge.daemon.events import ConfigReloaded, PluginChanged
 from vdsm_bridge.plugins.budget import Budget
 from vdsm_bridge.plugins.feature import PluginInfo, Runtime
 from vdsm_bridge.plugins.lifecycle import Lifecycle
