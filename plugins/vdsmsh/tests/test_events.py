@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from vdsm_bridge.asking import AskedEvents
+from vdsm_bridge.client.polling import PolledEvents
 from vdsm_bridge.testing import Clock, TestHost
 from vdsm_bridge.transport import (
     CallOptions,
@@ -330,7 +330,7 @@ def test_no_place_for_a_stream(home: Path, make_vdsm_host: Callable[..., TestHos
     host.call("Lamp.create", lamp={"lampID": HALL, "name": "hall"})
     transport = RestTransport(f"unix://{home}/few.sock", Credentials())
     with transport.events(["sample", "task"], OPTIONS, snapshot=True) as stream:
-        assert isinstance(stream, AskedEvents)
+        assert isinstance(stream, PolledEvents)
         switch(host, True)
         (event,) = stream.next(PATIENCE)
         assert (event.params, stream.place) == ({"lit": True}, event.seq)

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from vdsm_bridge.transport import CallOptions, Event, EventStream, Transport, TransportError
+from vdsm_bridge.client.transport import CallOptions, Event, EventStream, Transport, TransportError
 
 #: Seconds that one question waits: less than the host allows, and less than proxies cut.
 _QUESTION: Final = 25.0
 
 
-class AskedEvents(EventStream):
+class PolledEvents(EventStream):
     """Events by the verbs of `Events`; see `Transport.events`."""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Reaching a host from outside: the contract of transports."""
