@@ -12,11 +12,12 @@ import roff
 import shells
 from source import ROOT, version
 
-from vdsm_bridge import installed, tool
 from vdsm_bridge.daemon import main as daemon
-from vdsm_bridge.installed import Installed
-from vdsm_bridge.reference import options as reference
-from vdsm_bridge.reference.spelling import comments, describe, fields
+from vdsm_bridge.tool import installed
+from vdsm_bridge.tool import main as tool
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.reference import options as reference
+from vdsm_bridge.tool.reference.spelling import comments, describe, fields
 from vdsm_core.config import TABLES, Options
 from vdsmsh import helptext
 from vdsmsh import main as vdsmsh

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge import installed
 from vdsm_bridge.base.host import verb_info
+from vdsm_bridge.tool import installed
 from vdsm_core import types
 from vdsmsh.catalogue import Catalogue
 from vdsmsh.commands import BUILTIN, Commands

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from vdsm_bridge import installed, reference
 from vdsm_bridge.api.declare import Kind, Verb
-from vdsm_bridge.reference.sources import Sources
-from vdsm_bridge.reference.spelling import comments, fields, records
+from vdsm_bridge.tool import installed, reference
+from vdsm_bridge.tool.reference.sources import Sources
+from vdsm_bridge.tool.reference.spelling import comments, fields, records
 from vdsm_core import types
 from vdsm_core.config import TABLES, Options
 from vdsm_core.errors import NotFound, VdsmError, tree

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge import dropin
-from vdsm_bridge.dropin import CannotSwitch
-from vdsm_bridge.installed import Installed, read
 from vdsm_bridge.testing import found
+from vdsm_bridge.tool import dropin
+from vdsm_bridge.tool.dropin import CannotSwitch
+from vdsm_bridge.tool.installed import Installed, read
 from vdsm_core import config as configuration
 from vdsm_core.config import Options
 from vdsm_core.errors import ConfigError

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge import tool
 from vdsm_bridge.call.access import Access, Proof
 from vdsm_bridge.daemon import main as daemon
-from vdsm_bridge.tool import main
+from vdsm_bridge.tool import main as tool
+from vdsm_bridge.tool.main import main
 from vdsm_core.config import AccessOptions
 
 

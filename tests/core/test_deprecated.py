@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import vdsm_bridge
-from vdsm_bridge import installed, reference
 from vdsm_bridge.api.declare import Namespace, action, collect
 from vdsm_bridge.testing import TestHost
-from vdsm_bridge.tool import main
+from vdsm_bridge.tool import installed, reference
+from vdsm_bridge.tool.main import main
 from vdsm_core import deprecated, hookspecs
 from vdsm_core.deprecated import ARGUMENTS, ATTRIBUTES, NAMES, OPTIONS, VERBS, Deprecation
 from vdsm_core.hooks import hookimpl

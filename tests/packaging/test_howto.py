@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.environment import BIN, Environment
-from vdsm_bridge import Feature, installed, skeleton
-from vdsm_bridge.installed import Installed
-from vdsm_bridge.skeleton import CannotBegin
+from vdsm_bridge import Feature
+from vdsm_bridge.tool import installed, skeleton
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.skeleton import CannotBegin
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "write-a-plugin.md"
 BLOCK = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from vdsm_bridge.call.context import FlowFilter
-from vdsm_bridge.console import add_version
 from vdsm_bridge.daemon.allocator import give_back, share_one_arena
 from vdsm_bridge.daemon.composition import Server
 from vdsm_bridge.daemon.floods import FloodFilter
 from vdsm_bridge.daemon.sd_notify import notify
 from vdsm_bridge.daemon.status_file import Outcome, Presence
 from vdsm_bridge.plugins.lifecycle import DaemonStops
+from vdsm_bridge.tool.console import add_version
 from vdsm_core import config
 from vdsm_core.config import Config
 from vdsm_core.errors import ConfigError

@@ -25,13 +25,13 @@ from typing import Any, Final
 import msgspec
 
 from vdsm_bridge.api.declare import Verb, collect
-from vdsm_bridge.attempts import Attempts, can_pass
-from vdsm_bridge.binding import Binding
-from vdsm_bridge.budget import Budget
 from vdsm_bridge.call.bridge import Bridge
-from vdsm_bridge.feature import Feature, PluginInfo, PluginState, Runtime
 from vdsm_bridge.hook_plugin import HookPlugin
-from vdsm_bridge.option_types import config_type, without_conflicts
+from vdsm_bridge.plugins.attempts import Attempts, can_pass
+from vdsm_bridge.plugins.binding import Binding
+from vdsm_bridge.plugins.budget import Budget
+from vdsm_bridge.plugins.feature import Feature, PluginInfo, PluginState, Runtime
+from vdsm_bridge.plugins.option_types import config_type, without_conflicts
 from vdsm_core import deprecated
 from vdsm_core.bounded import bounded
 from vdsm_core.config import Config, Options

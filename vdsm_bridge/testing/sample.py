@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, action, query, task
 from vdsm_bridge.call.context import Context
-from vdsm_bridge.feature import Feature, Runtime
+from vdsm_bridge.plugins.feature import Feature, Runtime
 from vdsm_core.errors import Conflict, NotFound, VdsmError
 from vdsm_core.events import EventParams
 from vdsm_core.types import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from vdsm_bridge.installed import Installed
-from vdsm_bridge.reference.markdown import prose, table
-from vdsm_bridge.reference.sources import Sources
-from vdsm_bridge.reference.spelling import comments, describe, fields, records
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.reference.markdown import prose, table
+from vdsm_bridge.tool.reference.sources import Sources
+from vdsm_bridge.tool.reference.spelling import comments, describe, fields, records
 from vdsm_core.events import event_types
 
 _INTRODUCTION: Final = """\

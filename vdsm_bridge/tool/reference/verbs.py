@@ -11,10 +11,10 @@ from msgspec import inspect
 
 from vdsm_bridge.api.declare import Kind, Param, Verb
 from vdsm_bridge.api.routes import Route, derive
-from vdsm_bridge.installed import Installed
-from vdsm_bridge.reference.markdown import line, table
-from vdsm_bridge.reference.sources import Sources
-from vdsm_bridge.reference.spelling import comments, describe, fields, may_be_absent, records, spell
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.reference.markdown import line, table
+from vdsm_bridge.tool.reference.sources import Sources
+from vdsm_bridge.tool.reference.spelling import comments, describe, fields, may_be_absent, records, spell
 
 _INTRODUCTION: Final = """\
 # Verbs

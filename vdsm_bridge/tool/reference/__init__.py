@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from vdsm_bridge.installed import Installed
-from vdsm_bridge.reference import errors, events, hooks, options, verbs
-from vdsm_bridge.reference.sources import Sources
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.reference import errors, events, hooks, options, verbs
+from vdsm_bridge.tool.reference.sources import Sources
 
 __all__ = ["PAGES", "render", "write"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from vdsm_bridge.installed import Installed
-from vdsm_bridge.reference.markdown import prose
-from vdsm_bridge.reference.sources import Sources
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.reference.markdown import prose
+from vdsm_bridge.tool.reference.sources import Sources
 from vdsm_core.hooks import specs
 
 

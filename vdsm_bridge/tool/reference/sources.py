@@ -7,7 +7,7 @@ import pkgutil
 
 import msgspec
 
-from vdsm_bridge.installed import Installed
+from vdsm_bridge.tool.installed import Installed
 
 _OURS = ("vdsm_core", "vdsm_bridge")
 #: Parts of packages that declare things only for tests.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vdsm_bridge import dropin, installed, skeleton
-from vdsm_bridge.console import DONE, FAILED, NOT_WELL, RESTART, Commands, complain, say, toml_line
 from vdsm_bridge.daemon import status_file as presence
 from vdsm_bridge.daemon.status_file import NoDaemon, Outcome
-from vdsm_bridge.installed import Installed
 from vdsm_bridge.plugins.feature import PluginInfo
-from vdsm_bridge.reference.spelling import comments, describe, fields
+from vdsm_bridge.tool import dropin, installed, skeleton
+from vdsm_bridge.tool.console import DONE, FAILED, NOT_WELL, RESTART, Commands, complain, say, toml_line
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.reference.spelling import comments, describe, fields
 from vdsm_core import config as configuration
 from vdsm_core import types
 from vdsm_core.config import Config, Options

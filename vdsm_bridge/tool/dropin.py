@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vdsm_bridge.call.access import read_rules
-from vdsm_bridge.installed import Installed
+from vdsm_bridge.tool.installed import Installed
 from vdsm_core import config as configuration
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import ConfigError, VdsmError

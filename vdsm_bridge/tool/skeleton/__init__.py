@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from vdsm_bridge.installed import Installed
+from vdsm_bridge.tool.installed import Installed
 from vdsm_core.errors import VdsmError
 from vdsm_core.plugins import PLUGIN_API
 

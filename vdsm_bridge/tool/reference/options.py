@@ -7,10 +7,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from vdsm_bridge.installed import Installed
-from vdsm_bridge.reference.markdown import line, table
-from vdsm_bridge.reference.sources import Sources
-from vdsm_bridge.reference.spelling import comments, describe, fields
+from vdsm_bridge.tool.installed import Installed
+from vdsm_bridge.tool.reference.markdown import line, table
+from vdsm_bridge.tool.reference.sources import Sources
+from vdsm_bridge.tool.reference.spelling import comments, describe, fields
 from vdsm_core.config import TABLES, Options
 from vdsm_core.deprecated import OPTIONS, described
 

@@ -17,10 +17,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vdsm_bridge import dropin, installed, plugin_commands, reference
 from vdsm_bridge.base.host import verb_info
 from vdsm_bridge.call.context import ROLES
-from vdsm_bridge.console import (
+from vdsm_bridge.tool import dropin, installed, plugin_commands, reference
+from vdsm_bridge.tool.console import (
     DONE,
     FAILED,
     NOT_WELL,
@@ -31,7 +31,7 @@ from vdsm_bridge.console import (
     say,
     toml_line,
 )
-from vdsm_bridge.installed import Installed
+from vdsm_bridge.tool.installed import Installed
 from vdsm_core import config as configuration
 from vdsm_core import deprecated, types
 from vdsm_core.config import TABLES, Config
@@ -201,7 +201,3 @@ def _token(options: argparse.Namespace) -> int:
 def _tell_failures(found: Installed) -> None:
     for name, reason in found.failures.items():
         complain(f"plugin {name}: {reason}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

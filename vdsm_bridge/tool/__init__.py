@@ -1,0 +1,1 @@
+"""`vdsm-tool`: look at an installation, check its configuration, switch its plugins, write its reference."""
