@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vdsm_bridge.api.declare import Namespace
-from vdsm_bridge.base.connection import Connection
+from vdsm_bridge.base.connection import Connection, HypervisorConnection
 from vdsm_bridge.base.events import Events
 from vdsm_bridge.base.host import BaseHost
 from vdsm_bridge.base.task import Task
-from vdsm_bridge.daemon.events import HypervisorConnection
 from vdsm_bridge.plugins.feature import Feature, Runtime
 
 __all__ = ["Base"]

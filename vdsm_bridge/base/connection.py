@@ -1,13 +1,22 @@
-"""Tells whether the hypervisor is reached."""
+"""Publish whether the hypervisor is reached."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import ClassVar, Literal
 
-from vdsm_bridge.daemon.events import HypervisorConnection
 from vdsm_core.events import EventBus, EventParams
 from vdsm_core.hypervisor import ConnectionBack, ConnectionLost, HypervisorEvent
+
+
+class HypervisorConnection(EventParams, frozen=True):
+    """The connection to the hypervisor was lost, or is back."""
+
+    component: ClassVar[str] = "host"
+    operation: ClassVar[str] = "hypervisor"
+    state: Literal["lost", "back"]
+    reason: str
 
 
 class Connection:
@@ -34,10 +43,10 @@ class Connection:
         elif isinstance(event, ConnectionBack):
             self._turn(HypervisorConnection(state="back", reason=""))
 
-    def states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
+    def states(self, barrier: Callable[[], None]) -> list[tuple[str, EventParams]]:
         """The present state as the event that would say so; see `EventBus.provide`."""
         with self._lock:
-            mark()
+            barrier()
             return [] if self._state is None else [("", self._state)]
 
     def _turn(self, state: HypervisorConnection) -> None:

@@ -200,8 +200,8 @@ class Server:
         if plugin.state == "running":
             self._work.tasks.plugins_changed()
 
-    def _plugin_states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
-        return [(plugin.name, _plugin_event(plugin)) for plugin in self._lifecycle.at_rest(mark)]
+    def _plugin_states(self, barrier: Callable[[], None]) -> list[tuple[str, EventParams]]:
+        return [(plugin.name, _plugin_event(plugin)) for plugin in self._lifecycle.at_rest(barrier)]
 
     def stop(self) -> None:
         """Take everything down: bindings first, so that no call finds half a host.

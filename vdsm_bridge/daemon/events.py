@@ -1,8 +1,8 @@
-"""The events of the host itself: plugins, configuration, the connection to the hypervisor."""
+"""The events of the daemon itself: its plugins and its configuration."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from vdsm_bridge.plugins.feature import PluginState
 from vdsm_core.events import EventParams
@@ -31,13 +31,4 @@ class ConfigReloaded(EventParams, frozen=True):
     component: ClassVar[str] = "host"
     operation: ClassVar[str] = "config"
     applied: bool
-    reason: str
-
-
-class HypervisorConnection(EventParams, frozen=True):
-    """The connection to the hypervisor was lost, or is back."""
-
-    component: ClassVar[str] = "host"
-    operation: ClassVar[str] = "hypervisor"
-    state: Literal["lost", "back"]
     reason: str

@@ -15,12 +15,12 @@ from typing import Any, Final, Self
 
 from vdsm_bridge.call.context import FlowFilter
 from vdsm_bridge.daemon.allocator import give_back, share_one_arena
+from vdsm_bridge.daemon.arguments import add_place, add_version
 from vdsm_bridge.daemon.composition import Server
 from vdsm_bridge.daemon.floods import FloodFilter
 from vdsm_bridge.daemon.sd_notify import notify
 from vdsm_bridge.daemon.status_file import Outcome, Presence
 from vdsm_bridge.plugins.lifecycle import DaemonStops
-from vdsm_bridge.tool.console import add_version
 from vdsm_core import config
 from vdsm_core.config import Config
 from vdsm_core.errors import ConfigError
@@ -51,12 +51,7 @@ def parser() -> argparse.ArgumentParser:
     """What `vdsmd` may be started with."""
     words = argparse.ArgumentParser(prog="vdsmd", description="The management daemon of one KVM host.")
     add_version(words)
-    words.add_argument(
-        "--config",
-        type=Path,
-        metavar="PLACE",
-        help="read this file instead of the default ones; or this folder's vdsm.toml and conf.d",
-    )
+    add_place(words, default=None)
     return words
 
 

@@ -165,10 +165,10 @@ class Lifecycle:
         """
         return [plugin.info(health=health) for plugin in self._plugins]
 
-    def at_rest(self, mark: Callable[[], None]) -> list[PluginInfo]:
-        """Every plugin with its state, at the moment when `mark` is called, in which none changes."""
+    def at_rest(self, barrier: Callable[[], None]) -> list[PluginInfo]:
+        """Every plugin with its state, at the moment when `barrier` is called, in which none changes."""
         with self._turning:
-            mark()
+            barrier()
             return self.info()
 
     def find(self) -> None:

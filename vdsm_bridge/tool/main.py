@@ -19,14 +19,13 @@ from pathlib import Path
 
 from vdsm_bridge.base.host import verb_info
 from vdsm_bridge.call.context import ROLES
+from vdsm_bridge.daemon.arguments import add_place, add_version
 from vdsm_bridge.tool import dropin, installed, plugin_commands, reference
 from vdsm_bridge.tool.console import (
     DONE,
     FAILED,
     NOT_WELL,
     Commands,
-    add_place,
-    add_version,
     complain,
     say,
     toml_line,
