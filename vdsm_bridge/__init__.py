@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from vdsm_bridge.api.declare import Kind, Namespace, Param, TaskRef, Verb, action, query, task
-    from vdsm_bridge.call.access import Proof
+    from vdsm_bridge.call.access import Credentials
     from vdsm_bridge.call.addresses import is_loopback
     from vdsm_bridge.call.bridge import Bridge
     from vdsm_bridge.call.context import Context, Identity
     from vdsm_bridge.call.peer import owner_uid
-    from vdsm_bridge.call.slots import Places
-    from vdsm_bridge.call.wait_slots import Waiting
+    from vdsm_bridge.call.slots import Slots
+    from vdsm_bridge.call.wait_slots import WaitSlots
     from vdsm_bridge.plugins.binding import Binding, Health
     from vdsm_bridge.plugins.feature import Feature, Runtime
     from vdsm_core.config import Options
@@ -26,6 +26,7 @@ __all__ = [
     "Binding",
     "Bridge",
     "Context",
+    "Credentials",
     "Feature",
     "Health",
     "Identity",
@@ -33,13 +34,12 @@ __all__ = [
     "Namespace",
     "Options",
     "Param",
-    "Places",
     "Progress",
-    "Proof",
     "Runtime",
+    "Slots",
     "TaskRef",
     "Verb",
-    "Waiting",
+    "WaitSlots",
     "action",
     "is_loopback",
     "owner_uid",
@@ -51,6 +51,7 @@ _HOMES: Final = {
     "Binding": "vdsm_bridge.plugins.binding",
     "Bridge": "vdsm_bridge.call.bridge",
     "Context": "vdsm_bridge.call.context",
+    "Credentials": "vdsm_bridge.call.access",
     "Feature": "vdsm_bridge.plugins.feature",
     "Health": "vdsm_bridge.plugins.binding",
     "Identity": "vdsm_bridge.call.context",
@@ -58,24 +59,26 @@ _HOMES: Final = {
     "Namespace": "vdsm_bridge.api.declare",
     "Options": "vdsm_core.config",
     "Param": "vdsm_bridge.api.declare",
-    "Places": "vdsm_bridge.call.slots",
     "Progress": "vdsm_core.work.steps",
-    "Proof": "vdsm_bridge.call.access",
     "Runtime": "vdsm_bridge.plugins.feature",
+    "Slots": "vdsm_bridge.call.slots",
     "TaskRef": "vdsm_bridge.api.declare",
     "Verb": "vdsm_bridge.api.declare",
-    "Waiting": "vdsm_bridge.call.wait_slots",
+    "WaitSlots": "vdsm_bridge.call.wait_slots",
     "action": "vdsm_bridge.api.declare",
     "is_loopback": "vdsm_bridge.call.addresses",
     "owner_uid": "vdsm_bridge.call.peer",
     "query": "vdsm_bridge.api.declare",
     "task": "vdsm_bridge.api.declare",
 }
+#: Names of earlier releases, which `vdsm_core.deprecated` lists.
+_RENAMED: Final = {"Places": "Slots", "Proof": "Credentials", "Waiting": "WaitSlots"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    new = _RENAMED.get(name, name)
+    if new not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Not at the top: a client imports this package, and no part of a host.
     importlib.import_module("vdsm_core.deprecated").warn_of_name(f"{__name__}.{name}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_HOMES[new]), new)

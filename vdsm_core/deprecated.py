@@ -28,6 +28,9 @@ class Deprecation(NamedTuple):
 
 #: What plugins import, `vdsm_bridge.Name`.
 NAMES: Final[dict[str, Deprecation]] = {
+    "vdsm_bridge.Places": Deprecation("0.1", "0.3", "it is called Slots"),
+    "vdsm_bridge.Proof": Deprecation("0.1", "0.3", "it is called Credentials"),
+    "vdsm_bridge.Waiting": Deprecation("0.1", "0.3", "it is called WaitSlots"),
     "vdsm_core.hookspecs.hookimpl": Deprecation("0.1", "0.3", "import it from vdsm_core.hooks"),
 }
 #: Arguments of what plugins import, `name(argument)`.
@@ -67,8 +70,9 @@ HYPERVISOR_CALLS: Final[dict[str, str]] = {
     "listen": "events.listen",
     "calls": "overdue_calls",
 }
-#: Attributes of `Runtime`, and of what hangs on it.
+#: Attributes of what plugins import, of `Runtime`, and of what hangs on it.
 ATTRIBUTES: Final[dict[str, Deprecation]] = {
+    "EventStream.place": Deprecation("0.1", "0.3", "it is called position"),
     "Runtime.hypervisor.domains()": Deprecation("0.1", "0.3", "use Runtime.hypervisor.domains.list_all()"),
     **{
         f"Runtime.hypervisor.{before}": Deprecation("0.1", "0.3", f"use Runtime.hypervisor.{now}")
@@ -76,6 +80,7 @@ ATTRIBUTES: Final[dict[str, Deprecation]] = {
     },
     "Runtime.lanes": Deprecation("0.1", "0.3", "use Runtime.work.locks and Runtime.work.go_on"),
     "Runtime.tasks": Deprecation("0.1", "0.3", "use Runtime.work.tasks"),
+    "WaitSlots.place": Deprecation("0.1", "0.3", "it is called taken"),
 }
 #: Verbs by full name.
 VERBS: Final[dict[str, Deprecation]] = {}

@@ -28,7 +28,7 @@ class Log:
     def __init__(self) -> None:
         self.now = 1000.0
         self.handler = Collector()
-        self.handler.addFilter(FloodFilter(self.handler, most=3, window=60.0, clock=lambda: self.now))
+        self.handler.addFilter(FloodFilter(self.handler, limit=3, window=60.0, clock=lambda: self.now))
         self.logger = logging.Logger("flood")  # noqa: LOG001 - no part of the global tree
         self.logger.addHandler(self.handler)
 

@@ -36,7 +36,7 @@ from vdsm_core.plugins import BINDINGS, VERBS
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(attempts, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(attempts, "MAX_PAUSE", 0.05)
 
 
 class Script:
@@ -226,10 +226,10 @@ def test_a_start_that_comes_late_counts(
     assert (told.state, told.retrying) == ("failed", True)
     assert told.error == "The start of shop did not come to its end within 0.5 s"
     # No more than so many hang at the same time, however often it is tried.
-    until(lambda: script.starts == attempts.MOST_HANGING)
+    until(lambda: script.starts == attempts.MAX_HANGING)
     gate.set()
     until(lambda: one(host).state == "running")
-    until(lambda: len(script.stopped) == attempts.MOST_HANGING - 1)
+    until(lambda: len(script.stopped) == attempts.MAX_HANGING - 1)
     assert host.call("Counter.servedBy") not in script.stopped
     until(lambda: not trying())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.call.access import Access, Proof
+from vdsm_bridge.call.access import Access, Credentials
 from vdsm_bridge.daemon import main as daemon
 from vdsm_bridge.tool import main as tool
 from vdsm_bridge.tool.main import main
@@ -201,7 +201,7 @@ def test_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.chmod(0o600)
     access = Access(AccessOptions(tokens=str(file)))
     access.load()
-    assert access.identify(Proof(token=token)).role == "operator"
+    assert access.identify(Credentials(token=token)).role == "operator"
     main(["token", "joe", "operator"])
     assert token not in capsys.readouterr().out
 

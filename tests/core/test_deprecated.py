@@ -14,6 +14,7 @@ from vdsm_bridge.api.declare import Namespace, action, collect
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.tool import installed, reference
 from vdsm_bridge.tool.main import main
+from vdsm_bridge.transport import Event, EventStream
 from vdsm_core import deprecated, hookspecs
 from vdsm_core.deprecated import ARGUMENTS, ATTRIBUTES, NAMES, OPTIONS, VERBS, Deprecation
 from vdsm_core.hooks import hookimpl
@@ -67,6 +68,52 @@ def test_the_former_module_of_hooks() -> None:
     assert former is hookimpl
     with pytest.raises(AttributeError, match="has no attribute 'hookspec'"):
         _ = hookspecs.hookspec
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("Places", "Slots"), ("Proof", "Credentials"), ("Waiting", "WaitSlots")]
+)
+def test_a_renamed_class(old: str, new: str) -> None:
+    """Imported under its old name it is the same class, and the line that imports it is warned."""
+    with pytest.warns(DeprecationWarning, match=f"vdsm_bridge.{old}: Deprecated since 0.1") as caught:
+        exec(f"from vdsm_bridge import {old} as imported", namespace := {"__name__": "plugin"})
+    assert caught[0].filename == "<string>"
+    assert namespace["imported"] is getattr(vdsm_bridge, new)
+
+
+def test_every_renamed_class_is_listed() -> None:
+    """What is imported under another name warns."""
+    assert {f"vdsm_bridge.{old}" for old in vdsm_bridge._RENAMED} <= NAMES.keys()
+
+
+def test_renamed_attributes() -> None:
+    """The position of a stream and the slot of a waiting call, under their old names, too."""
+
+    class Stream(EventStream):
+        """A stream of a plugin that was written for an earlier release."""
+
+        def next(self, timeout: float) -> list[Event]:
+            """Go on."""
+            self.place = 7
+            return []
+
+        def close(self) -> None:
+            """End."""
+
+    with Stream() as stream:
+        with pytest.warns(DeprecationWarning, match="EventStream.place: Deprecated since 0.1") as caught:
+            stream.next(0)
+        assert caught[0].filename == __file__
+        assert stream.position == 7
+        with pytest.warns(DeprecationWarning, match="it is called position"):
+            assert stream.place == 7
+    slots = vdsm_bridge.WaitSlots(1)
+    with pytest.warns(DeprecationWarning, match="WaitSlots.place: Deprecated since 0.1") as caught:
+        slot = slots.place(lambda: None, vdsm_bridge.Identity("one", "monitor"))
+    assert caught[0].filename == __file__
+    with slot:
+        assert slots.count == 1
+    assert slots.count == 0
 
 
 def test_a_verb_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from vdsm_core.errors import InvalidArgument, NotResponding, QueueDeadline, VdsmError, tree
 
-#: All but the ledger's stand-in for the errors of plugins that are gone.
+#: All but the idempotency store's stand-in for the errors of plugins that are gone.
 OURS = [
     error
     for error in tree()

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdsm_bridge.daemon import status_file as presence
+from vdsm_bridge.daemon import status_file
 from vdsm_bridge.daemon.status_file import Outcome
 
 CONFIG = """
@@ -92,7 +92,7 @@ class Daemon:
 
     def wait_until_told(self) -> None:
         """Wait until it is up."""
-        self.wait_for(lambda: presence.last_outcome(self.run_dir) is not None)
+        self.wait_for(lambda: status_file.last_outcome(self.run_dir) is not None)
 
     def wait_for(self, reached: Callable[[], bool]) -> None:
         """Wait until something has come about."""
@@ -131,7 +131,7 @@ class Daemon:
 
     def reload(self) -> Outcome:
         """Apply the configuration."""
-        return presence.reload(self.run_dir, 90)
+        return status_file.reload(self.run_dir, 90)
 
     def switch(self, name: str, *, on: bool) -> Outcome:
         """Switch a plugin, and apply it."""

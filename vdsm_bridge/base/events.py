@@ -16,7 +16,7 @@ from msgspec import Meta
 from vdsm_bridge.api.declare import Namespace, action, no_locks, query
 from vdsm_bridge.api.schema import struct_schema
 from vdsm_bridge.call.context import Context, Identity
-from vdsm_bridge.call.slots import Places
+from vdsm_bridge.call.slots import Slots
 from vdsm_core.config import EventOptions
 from vdsm_core.errors import NotFound, ResourceExhausted
 from vdsm_core.events import Event, EventBus, Subscription, event_types
@@ -109,8 +109,8 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
-        self._waiting = Places(options.most_waiting)
-        self._places = Places(options.most_subscriptions)
+        self._waiting = Slots(options.most_waiting)
+        self._slots = Slots(options.most_subscriptions)
 
     @action(access="monitor", since="1.0", part="create", locks=no_locks, names={"pattern": "filter"})
     def subscribe(
@@ -128,18 +128,18 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         :raises ResourceExhausted: there are too many subscriptions
         """
         self._expire()
-        floors, states = self._bus.snapshot(pattern) if snapshot else ({}, [])
+        known, states = self._bus.snapshot(pattern) if snapshot else ({}, [])
         if snapshot and after is None:
-            after = min(floors.values(), default=None)
-        if not self._places.take(context.identity):
+            after = min(known.values(), default=None)
+        if not self._slots.take(context.identity):
             raise ResourceExhausted(
-                reason=f"{self._places.taken} subscriptions exist, of at most {self._places.limit}"
+                reason=f"{self._slots.taken} subscriptions exist, of at most {self._slots.limit}"
             )
         try:
-            subscription = self._bus.subscribe(pattern, after, floors)
+            subscription = self._bus.subscribe(pattern, after, known)
             held = _Held(subscription, pattern, context.identity, self._clock())
         except BaseException:
-            self._places.leave(context.identity)
+            self._slots.leave(context.identity)
             raise
         with self._lock:
             self._held[held.id] = held
@@ -242,7 +242,7 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
             stack.callback(self._waiting.leave, context.identity)
             if context.waiting is None:
                 return subscription.next(timeout, most)
-            stack.enter_context(context.waiting.place(subscription.wake, context.identity))
+            stack.enter_context(context.waiting.taken(subscription.wake, context.identity))
             return subscription.next(timeout, most, context.waiting.over)
 
     def _get(self, subscription_id: str) -> _Held:
@@ -263,5 +263,5 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
             with self._lock:
                 mine = self._held.pop(held.id, None)
             if mine is not None:  # of two callers who end it, one gives its place back
-                self._places.leave(held.owner)
+                self._slots.leave(held.owner)
             held.subscription.close()

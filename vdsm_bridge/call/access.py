@@ -1,4 +1,4 @@
-"""Who a caller is, and what it may do. Bindings gather the proof; the decision is made here, once."""
+"""Who a caller is, and what it may do. Bindings gather the credentials; the decision is made here, once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vdsm_core.errors import ConfigError, Forbidden, Unauthenticated
 _TOKEN_LINE: Final = re.compile(rf"({'|'.join(ROLES)})\s+(\S+)\s+([0-9a-fA-F]{{64}})")
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True):
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """What a binding knows of a caller: the peer's user id on a unix socket, an address, a bearer token,
     the name of a user whom the message broker in between has authenticated.
 
@@ -100,7 +100,7 @@ class Access:
         self._rules = rules
         self._revision += 1
 
-    def standing(self, proof: Proof, identity: Identity) -> Callable[[], bool]:
+    def standing(self, credentials: Credentials, identity: Identity) -> Callable[[], bool]:
         """Return a function that tells whether a caller still has the role it was let in with.
 
         For streams, which outlive the request that opened them. Costs a comparison until the rules change.
@@ -112,7 +112,7 @@ class Access:
             revision = self._revision
             if revision != checked:
                 try:
-                    if self.identify(proof).level < identity.level:
+                    if self.identify(credentials).level < identity.level:
                         return False
                 except Unauthenticated:
                     return False
@@ -121,25 +121,25 @@ class Access:
 
         return holds
 
-    def identify(self, proof: Proof) -> Identity:
+    def identify(self, credentials: Credentials) -> Identity:
         """Who the caller is: by its token, else by its unix or bus user, else as an unknown on loopback.
 
-        :raises Unauthenticated: the proof is wrong, or does not suffice
+        :raises Unauthenticated: the credentials are wrong, or do not suffice
         """
         rules = self._rules
-        if proof.token:
-            identity = rules.tokens.get(hashlib.sha256(proof.token.encode()).digest())
+        if credentials.token:
+            identity = rules.tokens.get(hashlib.sha256(credentials.token.encode()).digest())
             if identity is None:
                 raise Unauthenticated(reason="the bearer token is not valid")
-            uid = proof.peer_uid if proof.uid is None else proof.uid
+            uid = credentials.peer_uid if credentials.uid is None else credentials.uid
             return identity if uid is None else msgspec.structs.replace(identity, uid=uid)
-        if proof.uid is not None:
-            return _local_user(rules.options, proof.uid)
-        if proof.bus_user:
-            return _bus_user(rules.options, proof.bus_user)
+        if credentials.uid is not None:
+            return _local_user(rules.options, credentials.uid)
+        if credentials.bus_user:
+            return _bus_user(rules.options, credentials.bus_user)
         role = rules.options.loopback
-        if role != "none" and is_loopback(proof.address):
-            return Identity("loopback", role, "loopback", proof.peer_uid)
+        if role != "none" and is_loopback(credentials.address):
+            return Identity("loopback", role, "loopback", credentials.peer_uid)
         raise Unauthenticated(
             reason="credentials are needed here: a bearer token, or a user with a role on the unix socket"
         )

@@ -1,4 +1,4 @@
-"""What the audit log is told of calls: everything about them but their arguments and results."""
+"""What the audit log records of calls: everything about them but their arguments and results."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from vdsm_core.errors import AccessRefused, UnexpectedError, VdsmError
 _LONGEST: Final = 128
 
 
-class Act:
-    """One call, as the log tells of it.
+class AuditedCall:
+    """One call, as the audit log records it.
 
     `result` is looked at for the id of what was made, and of the task; `task` is the task as which it runs.
     """
@@ -68,32 +68,34 @@ class Auditor:
         self._log = log
 
     @contextmanager
-    def act(self, verb: Verb, values: Mapping[str, Any], context: Context, task: str = "") -> Iterator[Act]:
+    def audited(
+        self, verb: Verb, values: Mapping[str, Any], context: Context, task: str = ""
+    ) -> Iterator[AuditedCall]:
         """Carry an action out within this block.
 
         :param task: the task as which it runs
         """
-        act = Act(verb, values, context, task)
-        self._log.write(act.record("begun"))
+        call = AuditedCall(verb, values, context, task)
+        self._log.write(call.record("begun"))
         outcome: tuple[str, int] = ("done", 0)
         try:
-            yield act
+            yield call
         except BaseException as error:
             outcome = _told(error)
             raise
         finally:
-            self._log.write(act.record(*outcome, seconds=time.monotonic() - act.began))
+            self._log.write(call.record(*outcome, seconds=time.monotonic() - call.began))
 
     def replayed(self, verb: Verb, values: Mapping[str, Any], context: Context) -> None:
         """A request got its first answer again."""
-        self._log.write(Act(verb, values, context).record("replayed"))
+        self._log.write(AuditedCall(verb, values, context).record("replayed"))
 
     def refused(
         self, verb: Verb, context: Context, error: VdsmError, values: Mapping[str, Any] | None = None
     ) -> None:
         """A call was not carried out. Of queries only those that the caller may not make count."""
         if verb.kind is not Kind.QUERY or isinstance(error, AccessRefused):
-            self._log.write(Act(verb, values or {}, context).record(*_told(error)))
+            self._log.write(AuditedCall(verb, values or {}, context).record(*_told(error)))
 
 
 def _told(error: BaseException) -> tuple[str, int]:

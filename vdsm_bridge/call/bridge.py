@@ -19,10 +19,10 @@ import msgspec
 from vdsm_bridge.api.declare import Kind, TaskRef, Verb
 from vdsm_bridge.api.registry import Registry
 from vdsm_bridge.call import context as calls
-from vdsm_bridge.call.access import Access, Proof
+from vdsm_bridge.call.access import Access, Credentials
 from vdsm_bridge.call.audit import Auditor, object_of
 from vdsm_bridge.call.context import Context, Identity
-from vdsm_bridge.call.idempotency import Answer, Ledger, refused, replay
+from vdsm_bridge.call.idempotency import Answer, IdempotencyStore, refused, replay
 from vdsm_bridge.call.shared import Shared
 from vdsm_core import types
 from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, UnexpectedError, VdsmError
@@ -60,7 +60,7 @@ class Bridge:
         access: Access,
         work: Engine,
         events: EventBus,
-        ledger: Ledger,
+        requests: IdempotencyStore,
         auditor: Auditor,
         call_deadline: float,
     ) -> None:
@@ -68,7 +68,7 @@ class Bridge:
         self._access = access
         self._work = work
         self._events = events
-        self._ledger = ledger
+        self._requests = requests
         self._auditor = auditor
         self._call_deadline = call_deadline
         #: What bindings of this daemon use together, as the HTTP bindings their front.
@@ -84,21 +84,21 @@ class Bridge:
         """Changes exactly when the API changes."""
         return self._registry.revision
 
-    def identify(self, proof: Proof) -> Identity:
+    def identify(self, credentials: Credentials) -> Identity:
         """Who a caller is.
 
-        :raises Unauthenticated: the proof is wrong, or does not suffice
+        :raises Unauthenticated: the credentials are wrong, or do not suffice
         """
-        return self._access.identify(proof)
+        return self._access.identify(credentials)
 
     @property
     def access_revision(self) -> int:
         """Changes with the rules of access; what `identify` returned is valid for one revision."""
         return self._access.revision
 
-    def standing(self, proof: Proof, identity: Identity) -> Callable[[], bool]:
+    def standing(self, credentials: Credentials, identity: Identity) -> Callable[[], bool]:
         """Return a function that tells whether a caller still has its role; see `Access.standing`."""
-        return self._access.standing(proof, identity)
+        return self._access.standing(credentials, identity)
 
     def subscribe(self, pattern: str | Sequence[str] = "", after: int | None = None) -> Subscription:
         """Subscribe to events; see `EventBus.subscribe`."""
@@ -106,9 +106,9 @@ class Bridge:
 
     def snapshot(self, pattern: str | Sequence[str] = "") -> tuple[list[Event], Subscription]:
         """The current states behind the events that match, and the subscription to what changes them."""
-        floors, states = self._events.snapshot(pattern)
-        after = min(floors.values(), default=None)
-        return states, self._events.subscribe(pattern, after, floors)
+        known, states = self._events.snapshot(pattern)
+        after = min(known.values(), default=None)
+        return states, self._events.subscribe(pattern, after, known)
 
     def call(
         self,
@@ -187,7 +187,7 @@ class Bridge:
     def _once(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         timeout = context.remaining(self._call_deadline)
         try:
-            first = self._ledger.begin(context.request_id, verb.name, types.to_json(values), timeout)
+            first = self._requests.begin(context.request_id, verb.name, types.to_json(values), timeout)
         except VdsmError as error:
             self._auditor.refused(verb, context, error, values)
             raise
@@ -209,7 +209,7 @@ class Bridge:
             answer = refused(failure)
             raise failure from error
         finally:
-            self._ledger.end(context.request_id, answer)
+            self._requests.end(context.request_id, answer)
         return result
 
     def _carry_out(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
@@ -218,8 +218,8 @@ class Bridge:
             # Ids of plugins' objects may be any text; a line of the log stays one line.
             about = about if about.isprintable() else ascii(about)
             log.info("%s by %s", f"{verb.name} {about}".rstrip(), context.identity.name)
-        with self._auditor.act(verb, values, context) as act:
-            act.result = result = self._in_turn(verb, values, context, condition)
+        with self._auditor.audited(verb, values, context) as call:
+            call.result = result = self._in_turn(verb, values, context, condition)
         return result
 
     def _in_turn(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
@@ -267,9 +267,9 @@ class Bridge:
             try:
                 injected = {verb.context_param: context, verb.progress_param: progress}
                 injected.pop("", None)
-                with self._auditor.act(verb, values, context, progress.task_id) as act:
-                    act.result = verb.function(**values, **injected)
-                return types.to_json(act.result).decode()
+                with self._auditor.audited(verb, values, context, progress.task_id) as call:
+                    call.result = verb.function(**values, **injected)
+                return types.to_json(call.result).decode()
             finally:
                 calls.leave(token)
 

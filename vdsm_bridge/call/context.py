@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from vdsm_bridge.call.wait_slots import Waiting
+from vdsm_bridge.call.wait_slots import WaitSlots
 
 Role = Literal["monitor", "operator", "admin"]
 #: Each role includes those before it.
@@ -17,7 +17,7 @@ ROLES: tuple[Role, ...] = ("monitor", "operator", "admin")
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who calls. `how` names the proof: "peer" (unix socket), "token", "bus" (a broker's user),
+    """Who calls. `how` names the kind of credentials: "peer" (unix socket), "token", "bus" (a broker's user),
     "loopback" or "internal". `uid` is the local user behind the connection where known, for the log only."""
 
     name: str
@@ -52,7 +52,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     flow_id: str = ""
     deadline: float | None = None
     request_id: str = ""
-    waiting: Waiting | None = None
+    waiting: WaitSlots | None = None
 
     def remaining(self, otherwise: float) -> float:
         """Seconds until the deadline, never negative; `otherwise` if there is none."""

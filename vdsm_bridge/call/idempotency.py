@@ -1,4 +1,4 @@
-"""The ledger of request ids: the same request sent again gets the first answer, over any binding, also
+"""The idempotency store: the same request sent again gets the first answer, over any binding, also
 after a restart, and is not carried out twice."""
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Running:
         self.ended = threading.Event()
 
 
-class Ledger:
+class IdempotencyStore:
     """Remembers each request id of actions and tasks with its answer.
 
     :param keep: seconds that an answer is remembered
@@ -190,7 +190,7 @@ class Ledger:
 
 
 def refused(error: VdsmError) -> Answer | None:
-    """What the ledger remembers of an error: nothing if nothing was done, and it may succeed later."""
+    """What the store remembers of an error: nothing if nothing was done, and it may succeed later."""
     if isinstance(error, (Unavailable, DeadlineExceeded)) and not error.in_doubt:
         return None
     return Answer(error=error.slug, code=error.code, facts={**_plain(error.facts), "message": str(error)})

@@ -1,4 +1,4 @@
-"""A bounded number of places of which no caller can take all."""
+"""A bounded number of slots of which no caller can take all."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vdsm_bridge.call.context import Identity
 
-#: The part of the places that is kept for callers who hold few.
+#: The part of the slots that is kept for callers who hold few.
 _RESERVED: Final = 4
 
 
-class Places:
-    """Counts who holds how many places.
+class Slots:
+    """Counts who holds how many slots.
 
     The last quarter is kept for callers who hold less than a quarter of all: one caller leaves room for
     others, whatever its role.
 
-    :param limit: places in all
+    :param limit: slots in all
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,7 +30,7 @@ class Places:
         self._taken = 0
 
     def take(self, identity: Identity) -> bool:
-        """Take a place for a caller. Return False if it may have none."""
+        """Take a slot for a caller. Return False if it may have none."""
         owner = f"{identity.how}:{identity.name}"
         with self._lock:
             if self._taken >= self.limit:
@@ -42,7 +42,7 @@ class Places:
             return True
 
     def leave(self, identity: Identity) -> None:
-        """Give a place of a caller back."""
+        """Give a slot of a caller back."""
         owner = f"{identity.how}:{identity.name}"
         with self._lock:
             self._taken -= 1
@@ -52,5 +52,5 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """How many places are held."""
+        """How many slots are held."""
         return self._taken

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from vdsm_bridge.call.slots import Places
+from vdsm_bridge.call.slots import Slots
+from vdsm_core.deprecated import warn_of_attribute
 from vdsm_core.errors import ResourceExhausted
 
 if TYPE_CHECKING:
     from vdsm_bridge.call.context import Identity
 
 
-class Waiting:
+class WaitSlots:
     """The waiting calls of one binding, which hands it to them in their `Context`.
 
-    :param limit: how many there may be, shared by callers as `Places` says; the rest of the binding's threads
+    :param limit: how many there may be, shared by callers as `Slots` says; the rest of the binding's threads
         is left to other calls
     """
 
     def __init__(self, limit: int) -> None:
-        self._places = Places(limit)
+        self._slots = Slots(limit)
         self._lock = threading.Lock()
         self._wakers: dict[object, Callable[[], None]] = {}
         self._over = False
 
     @contextmanager
-    def place(self, wake: Callable[[], None], identity: Identity) -> Iterator[None]:
+    def taken(self, wake: Callable[[], None], identity: Identity) -> Iterator[None]:
         """Wait within this block.
 
         :param wake: lets the call see that it is `over`
         :raises ResourceExhausted: too many calls wait already, or too many of this caller
         """
-        if not self._places.take(identity):
+        if not self._slots.take(identity):
             raise ResourceExhausted(
-                reason=f"{self._places.taken} calls wait for events on this binding already, "
-                f"of at most {self._places.limit}"
+                reason=f"{self._slots.taken} calls wait for events on this binding already, "
+                f"of at most {self._slots.limit}"
             )
         ticket = object()
         with self._lock:
@@ -47,7 +48,12 @@ class Waiting:
         finally:
             with self._lock:
                 del self._wakers[ticket]
-            self._places.leave(identity)
+            self._slots.leave(identity)
+
+    def place(self, wake: Callable[[], None], identity: Identity) -> AbstractContextManager[None]:
+        """Deprecated: `taken`, as earlier releases named it."""
+        warn_of_attribute("WaitSlots.place")
+        return self.taken(wake, identity)
 
     @property
     def count(self) -> int:

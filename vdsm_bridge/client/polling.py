@@ -64,7 +64,7 @@ class PolledEvents(EventStream):
     def _reach(self, seq: int) -> None:
         # Between the numbers at which the states are true, nobody could go on without them.
         if seq >= self._steady:
-            self.place = seq
+            self.position = seq
 
 
 def _any_of(patterns: Sequence[str]) -> Callable[[str], bool]:

@@ -100,11 +100,22 @@ class Event:
 class EventStream(ABC):
     """Events of a host, as they happen.
 
-    :ivar place: the number after which to go on once the stream is broken; None as long as only a new
+    :ivar position: the number after which to go on once the stream is broken; None as long as only a new
         snapshot would do
     """
 
-    place: int | None = None
+    position: int | None = None
+
+    @property
+    def place(self) -> int | None:
+        """Deprecated: `position`, as earlier releases named it."""
+        importlib.import_module("vdsm_core.deprecated").warn_of_attribute("EventStream.place")
+        return self.position
+
+    @place.setter
+    def place(self, number: int | None) -> None:
+        importlib.import_module("vdsm_core.deprecated").warn_of_attribute("EventStream.place")
+        self.position = number
 
     def __enter__(self) -> Self:
         return self

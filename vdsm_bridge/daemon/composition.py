@@ -12,7 +12,7 @@ from vdsm_bridge.api.registry import Registry
 from vdsm_bridge.call.access import Access, read_rules
 from vdsm_bridge.call.audit import Auditor
 from vdsm_bridge.call.bridge import Bridge
-from vdsm_bridge.call.idempotency import Ledger
+from vdsm_bridge.call.idempotency import IdempotencyStore
 from vdsm_bridge.daemon.events import ConfigReloaded, PluginChanged
 from vdsm_bridge.plugins.budget import Budget
 from vdsm_bridge.plugins.feature import PluginInfo, Runtime
@@ -37,7 +37,7 @@ APPLIED_AT_RELOAD: Final = frozenset(
 )
 
 
-class Server:
+class Host:
     """All parts of one host, put together. `start`, then `stop`; in between, `reload`.
 
     :param discover: how the plugins of an entry-point group are found; without it, by what is installed
@@ -75,7 +75,7 @@ class Server:
             keep=keep,
         )
         self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
-        self._ledger = Ledger(self._state, keep)
+        self._requests = IdempotencyStore(self._state, keep)
         self._audit = _audit_log(config)
         self._access = Access(config.access)
         self._notice_change = plugin_changed
@@ -92,7 +92,7 @@ class Server:
             access=self._access,
             work=self._work,
             events=self._events,
-            ledger=self._ledger,
+            requests=self._requests,
             auditor=Auditor(self._audit),
             call_deadline=daemon.call_deadline,
         )
@@ -131,7 +131,7 @@ class Server:
             self._events.start()
             self._work.start()
             self._events.provide(PluginChanged.component, [PluginChanged.operation], self._plugin_states)
-            self._ledger.start()
+            self._requests.start()
             self._access.load()
             self._lifecycle.find()
             self._lifecycle.check(self.config)

@@ -46,13 +46,13 @@ class FloodFilter(logging.Filter):
         self,
         handler: logging.Handler,
         *,
-        most: int = MAX_LINES,
+        limit: int = MAX_LINES,
         window: float = WINDOW,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._handler = handler
-        self._most = most
+        self._limit = limit
         self._window = window
         self._clock = clock
         self._lock = threading.RLock()
@@ -97,7 +97,7 @@ class FloodFilter(logging.Filter):
                 self._counts[kind] = _Count(now, record)
                 self._next_end = min(self._next_end, now + self._window)
             return True
-        if count.passed < self._most:
+        if count.passed < self._limit:
             count.passed += 1
             return True
         count.suppressed += 1

@@ -16,10 +16,10 @@ from typing import Any, Final, Self
 from vdsm_bridge.call.context import FlowFilter
 from vdsm_bridge.daemon.allocator import give_back, share_one_arena
 from vdsm_bridge.daemon.arguments import add_place, add_version
-from vdsm_bridge.daemon.composition import Server
+from vdsm_bridge.daemon.composition import Host
 from vdsm_bridge.daemon.floods import FloodFilter
 from vdsm_bridge.daemon.sd_notify import notify
-from vdsm_bridge.daemon.status_file import Outcome, Presence
+from vdsm_bridge.daemon.status_file import Outcome, StatusFile
 from vdsm_bridge.plugins.lifecycle import DaemonStops
 from vdsm_core import config
 from vdsm_core.config import Config
@@ -104,32 +104,32 @@ def _serve(loaded: Config, place: Path | None) -> int:
 
 
 def _serve_until(signals: Signals, loaded: Config, place: Path | None) -> int:
-    presence = Presence(loaded.daemon.run_dir)
-    server = Server(loaded, plugin_changed=lambda: _update(presence, server))
+    status = StatusFile(loaded.daemon.run_dir)
+    host = Host(loaded, plugin_changed=lambda: _update(status, host))
     try:
-        presence.claim()
+        status.claim()
     except ConfigError as error:
         log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
         return 1
     # Starts and reloads take their time when a plugin hangs. This thread hears the next signal meanwhile.
     control = ThreadPoolExecutor(1, thread_name_prefix="control")
-    start = control.submit(_start, server, presence, place)
+    start = control.submit(_start, host, status, place)
     start.add_done_callback(lambda _: signals.add(_STARTED))
     work: Future[Any] = start
     while (number := signals.next()) not in {signal.SIGTERM, signal.SIGINT}:
         if number == signal.SIGHUP:
-            work = control.submit(_reload_and_tell, server, presence, place)
+            work = control.submit(_reload_and_report, host, status, place)
         elif number == _STARTED and not start.result():
             control.shutdown()
-            presence.release()
+            status.release()
             return 1
     notify("STOPPING=1")
     log.info("Stopping")
-    server.hurry()
+    host.hurry()
     control.shutdown(wait=False, cancel_futures=True)
     wait([work], loaded.daemon.grace)
-    server.stop()
-    presence.release()
+    host.stop()
+    status.release()
     log.info("Stopped")
     # A thread that hangs in a call to a dead hypervisor must not keep the process alive.
     logging.shutdown()
@@ -137,17 +137,17 @@ def _serve_until(signals: Signals, loaded: Config, place: Path | None) -> int:
     os._exit(0)
 
 
-def _start(server: Server, presence: Presence, place: Path | None) -> bool:
+def _start(host: Host, status: StatusFile, place: Path | None) -> bool:
     """Whether the daemon has come up."""
     began = time.monotonic()
     try:
-        server.start()
+        host.start()
     except (ConfigError, DaemonStops) as error:
         log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
         return False
-    _announce(server)
+    _announce(host)
     spare_the_heap()
-    _tell(presence, server, place, began, "", waiting=[])
+    _report(status, host, place, began, "", waiting=[])
     notify("READY=1")
     give_back()
     return True
@@ -160,20 +160,20 @@ def spare_the_heap() -> None:
     gc.freeze()
 
 
-def _reload_and_tell(server: Server, presence: Presence, place: Path | None) -> None:
+def _reload_and_report(host: Host, status: StatusFile, place: Path | None) -> None:
     began = time.monotonic()
-    reason, waiting = _reload(server, place)
+    reason, waiting = _reload(host, place)
     spare_the_heap()
-    _tell(presence, server, place, began, reason, waiting=waiting)
+    _report(status, host, place, began, reason, waiting=waiting)
 
 
-def _reload(server: Server, place: Path | None) -> tuple[str, list[str]]:
+def _reload(host: Host, place: Path | None) -> tuple[str, list[str]]:
     """Apply the configuration as it is now; why it cannot be, or nothing, and what takes a restart."""
     try:
-        waiting = server.reload(config.load(place))
+        waiting = host.reload(config.load(place))
     except ConfigError as error:
         log.error("The configuration stays as it was: %s", error)  # noqa: TRY400
-        server.reload_refused(str(error))
+        host.reload_refused(str(error))
         return str(error), []
     except DaemonStops as error:
         log.info("The configuration was not applied in full: %s", error)
@@ -181,15 +181,15 @@ def _reload(server: Server, place: Path | None) -> tuple[str, list[str]]:
     except Exception as error:
         # Whatever goes wrong here, machines are still to be managed.
         log.exception("The configuration was not applied in full")
-        server.reload_refused(f"{type(error).__name__}: {error}")
+        host.reload_refused(f"{type(error).__name__}: {error}")
         return f"{type(error).__name__}: {error}", []
     log.info("The configuration was applied")
     return "", waiting
 
 
-def _tell(
-    presence: Presence,
-    server: Server,
+def _report(
+    status: StatusFile,
+    host: Host,
     place: Path | None,
     began: float,
     reason: str,
@@ -201,33 +201,33 @@ def _tell(
         applied=not reason,
         reason=reason,
         config=str(place.absolute()) if place else "",
-        plugins=server.plugins(),
+        plugins=host.plugins(),
         waiting=waiting,
     )
     try:
-        presence.tell(outcome)
+        status.report(outcome)
     except OSError as error:
         log.warning("Cannot write down what came of it: %s", error)
     # One may have changed between the reading above and the writing.
-    _update(presence, server)
+    _update(status, host)
 
 
-def _update(presence: Presence, server: Server) -> None:
+def _update(status: StatusFile, host: Host) -> None:
     try:
-        presence.update(server.plugins)
+        status.update(host.plugins)
     except OSError as error:
         log.warning("Cannot write down how the plugins are: %s", error)
 
 
-def _announce(server: Server) -> None:
-    running = [plugin for plugin in server.plugins() if plugin.state == "running"]
+def _announce(host: Host) -> None:
+    running = [plugin for plugin in host.plugins() if plugin.state == "running"]
     addresses = [address for plugin in running for address in plugin.address]
-    for plugin in server.plugins():
+    for plugin in host.plugins():
         if plugin.state == "failed":
             again = "; it is tried again" if plugin.retrying else ""
             log.error("Plugin %s does not run: %s%s", plugin.name, plugin.error, again)
     if not addresses:
         log.warning("No binding runs: nobody can call this host")
     log.info(
-        "Ready with %d verbs; listening on %s", len(server.bridge.verbs), ", ".join(addresses) or "nothing"
+        "Ready with %d verbs; listening on %s", len(host.bridge.verbs), ", ".join(addresses) or "nothing"
     )

@@ -67,7 +67,7 @@ class Outcome(Record, frozen=True):
     waiting: list[str] = []
 
 
-class Presence:
+class StatusFile:
     """The daemon's side.
 
     :param run_dir: empty: the daemon is not to be found
@@ -76,8 +76,8 @@ class Presence:
     def __init__(self, run_dir: str) -> None:
         self._folder = Path(run_dir) if run_dir else None
         self._lock: IO[str] | None = None
-        self._telling = threading.Lock()
-        self._told: Outcome | None = None
+        self._writing = threading.Lock()
+        self._reported: Outcome | None = None
 
     def claim(self) -> None:
         """Take the folder for this process.
@@ -97,13 +97,13 @@ class Presence:
         self._lock.write(f"{os.getpid()}\n")
         self._lock.flush()
 
-    def tell(self, outcome: Outcome) -> None:
+    def report(self, outcome: Outcome) -> None:
         """Let whoever waits know what came of the start or of a reload.
 
         :raises OSError: it cannot be written
         """
-        with self._telling:
-            self._told = outcome
+        with self._writing:
+            self._reported = outcome
             self._write(outcome)
 
     def update(self, plugins: Callable[[], list[PluginInfo]]) -> None:
@@ -113,10 +113,10 @@ class Presence:
 
         :raises OSError: it cannot be written
         """
-        with self._telling:
-            if self._told is not None:
-                self._told = msgspec.structs.replace(self._told, plugins=plugins())
-                self._write(self._told)
+        with self._writing:
+            if self._reported is not None:
+                self._reported = msgspec.structs.replace(self._reported, plugins=plugins())
+                self._write(self._reported)
 
     def _write(self, outcome: Outcome) -> None:
         if self._folder is not None:
@@ -126,8 +126,8 @@ class Presence:
 
     def release(self) -> None:
         """Be gone."""
-        with self._telling:
-            self._told = None
+        with self._writing:
+            self._reported = None
         if self._folder is not None and self._lock is not None:
             (self._folder / OUTCOME_FILE).unlink(missing_ok=True)
             (self._folder / PID_FILE).unlink(missing_ok=True)

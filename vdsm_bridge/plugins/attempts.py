@@ -1,6 +1,6 @@
 """Starting a plugin over and over: what failed for a reason that can pass is tried again in the background.
 
-The first attempt is waited for. Further ones follow after pauses that double up to `LONGEST_PAUSE`. An
+The first attempt is waited for. Further ones follow after pauses that double up to `MAX_PAUSE`. An
 attempt that does not come to its end in time goes on beside them, and its result counts when it comes.
 """
 
@@ -21,9 +21,9 @@ R = TypeVar("R")
 #: Seconds before the second attempt.
 FIRST_PAUSE: Final = 1.0
 #: Seconds between two attempts at the most.
-LONGEST_PAUSE: Final = 60.0
+MAX_PAUSE: Final = 60.0
 #: Attempts that may hang at the same time; while so many do, no further one is begun.
-MOST_HANGING: Final = 2
+MAX_HANGING: Final = 2
 #: The system's refusals that depend on what else runs at the moment, or on another machine.
 _PASSING: Final = frozenset(
     {
@@ -124,8 +124,8 @@ class Attempts(Generic[R]):
     def _run(self) -> None:
         pause = FIRST_PAUSE
         while not wait([self._over], pause).done:
-            pause = min(2 * pause, LONGEST_PAUSE)
-            if self._hanging < MOST_HANGING:
+            pause = min(2 * pause, MAX_PAUSE)
+            if self._hanging < MAX_HANGING:
                 self._attempt()
 
     def _attempt(self) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from vdsm_bridge.call.access import Proof
+from vdsm_bridge.call.access import Credentials
 from vdsm_bridge.call.bridge import Bridge
 from vdsm_bridge.call.context import Context
 from vdsm_core import types
@@ -89,7 +89,7 @@ class BridgeClient:
         """See `Client.call`."""
         try:
             context = Context(
-                identity=self._bridge.identify(Proof(address="127.0.0.1", token=token)),
+                identity=self._bridge.identify(Credentials(address="127.0.0.1", token=token)),
                 binding=self.binding,
                 address="127.0.0.1",
                 request_id=request_id,

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from vdsm_bridge.base import Base
 from vdsm_bridge.call.context import INTERNAL, Context, Identity
-from vdsm_bridge.daemon.composition import Server
+from vdsm_bridge.daemon.composition import Host
 from vdsm_bridge.testing.sample import Sample
 from vdsm_core import config as configuration
 from vdsm_core.plugins import BINDINGS, GROUPS, HOOKS, VERBS, Found, discover
@@ -67,7 +67,7 @@ class TestHost(AbstractContextManager["TestHost"]):
             "access": {"loopback": "admin"},
             "hypervisor": {"uri": "test:///default", "sample_interval": 0.2},
         }
-        self.server = Server(
+        self.server = Host(
             configuration.merge([("test defaults", document), ("test", config or {})]),
             discover=self._discover,
             connect=connect,

@@ -8,7 +8,7 @@ import msgspec
 
 from vdsm_bridge.api.declare import Verb, collect
 from vdsm_bridge.api.registry import Registry
-from vdsm_bridge.daemon.composition import Server
+from vdsm_bridge.daemon.composition import Host
 from vdsm_bridge.plugins.option_types import config_type, without_conflicts
 from vdsm_core import config as configuration
 from vdsm_core import plugins
@@ -51,7 +51,7 @@ def read(
         for plugin in everything
         if (not wanted or plugin.name in wanted) and config.enabled(plugin.name)
     ]
-    runtime = Server(config).runtime
+    runtime = Host(config).runtime
     registry = Registry()
     failures = {plugin.name: plugin.error for plugin in found if plugin.error}
     for plugin in found:

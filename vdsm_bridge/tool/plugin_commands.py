@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vdsm_bridge.daemon import status_file as presence
+from vdsm_bridge.daemon import status_file
 from vdsm_bridge.daemon.status_file import NoDaemon, Outcome
 from vdsm_bridge.plugins.feature import PluginInfo
 from vdsm_bridge.tool import dropin, installed, skeleton
@@ -125,7 +125,7 @@ def _switched(name: str, config: Config) -> str:
 
 def _running(name: str, config: Config) -> str:
     try:
-        presence.find(config.daemon.run_dir)
+        status_file.find(config.daemon.run_dir)
     except NoDaemon as none:
         return str(none)
     mine = [plugin for plugin in _told(config) if plugin.name == name]
@@ -135,10 +135,10 @@ def _running(name: str, config: Config) -> str:
 def _told(config: Config) -> list[PluginInfo]:
     """What the running daemon has told of its plugins after its start, or its last reload."""
     try:
-        presence.find(config.daemon.run_dir)
+        status_file.find(config.daemon.run_dir)
     except NoDaemon:
         return []
-    outcome = presence.last_outcome(config.daemon.run_dir)
+    outcome = status_file.last_outcome(config.daemon.run_dir)
     return outcome.plugins if outcome else []
 
 
@@ -170,12 +170,12 @@ def _switch(options: argparse.Namespace) -> int:
         why = "the daemon was not told" if options.no_reload else "no daemon runs"
         say(f"This comes into force with the next start or reload: {why}")
         return DONE
-    return _report(presence.reload(config.daemon.run_dir, options.timeout), options.name)
+    return _report(status_file.reload(config.daemon.run_dir, options.timeout), options.name)
 
 
 def _reload(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
-    return _report(presence.reload(config.daemon.run_dir, options.timeout))
+    return _report(status_file.reload(config.daemon.run_dir, options.timeout))
 
 
 def _daemon_of(config: Config, options: argparse.Namespace) -> Outcome | None:
@@ -184,10 +184,10 @@ def _daemon_of(config: Config, options: argparse.Namespace) -> Outcome | None:
     :raises CannotSwitch: it reads another one
     """
     try:
-        presence.find(config.daemon.run_dir)
+        status_file.find(config.daemon.run_dir)
     except NoDaemon:
         return None
-    outcome = presence.last_outcome(config.daemon.run_dir)
+    outcome = status_file.last_outcome(config.daemon.run_dir)
     mine = str(options.config.absolute()) if options.config else ""
     if outcome is not None and outcome.config != mine:
         theirs = f"{outcome.config}; say so with --config" if outcome.config else "its default files"

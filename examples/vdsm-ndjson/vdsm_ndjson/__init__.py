@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from vdsm_bridge import Binding, Bridge, Context, Options, Proof
+from vdsm_bridge import Binding, Bridge, Context, Credentials, Options
 from vdsm_bridge.errors import InvalidRequest, VdsmError
 from vdsm_bridge.types import builtins
 
@@ -77,9 +77,9 @@ class Handler(StreamRequestHandler):
     def context(self, request: Request) -> Context:
         """Who asks: whoever the kernel says holds the other end, or the owner of the token."""
         peer = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        proof = Proof(uid=_UCRED.unpack(peer)[1], token=request.token)
+        credentials = Credentials(uid=_UCRED.unpack(peer)[1], token=request.token)
         return Context(
-            identity=self.server.bridge.identify(proof),
+            identity=self.server.bridge.identify(credentials),
             binding="ndjson",
             request_id=request.request_id,
             deadline=None if request.timeout is None else time.monotonic() + request.timeout,

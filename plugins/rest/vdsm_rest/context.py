@@ -6,7 +6,7 @@ import re
 import time
 from typing import Final
 
-from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
+from vdsm_bridge import Bridge, Context, Credentials, Identity, WaitSlots
 from vdsm_bridge.errors import Unauthenticated
 from vdsm_http import Request
 from vdsm_rest.problems import MalformedRequest
@@ -30,25 +30,25 @@ def identify(bridge: Bridge, request: Request) -> Identity:
     known = connection.get(key)
     if known is not None:
         return known
-    identity = bridge.identify(proof_of(request))
+    identity = bridge.identify(credentials_of(request))
     connection.clear()
     connection[key] = identity
     return identity
 
 
-def proof_of(request: Request) -> Proof:
+def credentials_of(request: Request) -> Credentials:
     """What a request shows of its caller.
 
     :raises Unauthenticated: the credentials are malformed
     """
     header = request.headers.get("authorization", "")
     peer = request.peer
-    return Proof(
+    return Credentials(
         address=peer.address, uid=peer.uid, token=_token(header) if header else "", peer_uid=peer.owner
     )
 
 
-def context(identity: Identity, request: Request, waiting: Waiting) -> Context:
+def context(identity: Identity, request: Request, waiting: WaitSlots) -> Context:
     """The circumstances of the call.
 
     :param waiting: the calls of this binding that wait for something to happen

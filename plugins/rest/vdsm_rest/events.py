@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from vdsm_bridge import Bridge, Identity, Places, types
+from vdsm_bridge import Bridge, Identity, Slots, types
 from vdsm_bridge.errors import InvalidArgument
 from vdsm_bridge.events import Event, Subscription
 from vdsm_bridge.types import TypeMismatch
@@ -176,7 +176,7 @@ class Streams:
         self._bridge = bridge
         self._options = options
         self._lock = threading.Lock()
-        self._places = Places(options.streams)
+        self._slots = Slots(options.streams)
         self._open: set[EventStream] = set()
         self._ended = False
 
@@ -189,12 +189,12 @@ class Streams:
         :raises TooManyStreams: there are as many as may be, or as many as this caller may have
         :raises Unavailable: the states cannot be had now
         """
-        if self._ended or not self._places.take(identity):
-            raise TooManyStreams(open=self._places.taken, most=self._places.limit)
+        if self._ended or not self._slots.take(identity):
+            raise TooManyStreams(open=self._slots.taken, most=self._slots.limit)
         try:
             states, subscription = self._subscribe(asked)
         except BaseException:
-            self._places.leave(identity)
+            self._slots.leave(identity)
             raise
         stream = EventStream(
             states,
@@ -237,7 +237,7 @@ class Streams:
             if stream not in self._open:
                 return
             self._open.remove(stream)
-        self._places.leave(identity)
+        self._slots.leave(identity)
 
 
 def _message(event: Event, *, numbered: bool) -> bytes:

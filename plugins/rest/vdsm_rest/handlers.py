@@ -74,7 +74,7 @@ def event_stream(bridge: Bridge, streams: events.Streams) -> Handler:
         request: ApiRequest = cherrypy.serving.request
         response: ApiResponse = cherrypy.serving.response
         asked = events.wanted(request.message)
-        standing = bridge.standing(context.proof_of(request.message), request.identity)
+        standing = bridge.standing(context.credentials_of(request.message), request.identity)
         response.headers.update(events.HEADERS)
         if request.method == "GET":
             response.events = streams.open(asked, request.identity, standing)

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Final
 
-from vdsm_bridge import Bridge, Waiting
+from vdsm_bridge import Bridge, WaitSlots
 from vdsm_bridge.api.routes import RouteConflict, derive
 from vdsm_http import OriginCheck
 from vdsm_rest import events
@@ -44,7 +44,7 @@ class Service:
         self.bridge = bridge
         self.options = options
         #: Calls that wait for events; the other half of the threads is left to others.
-        self.waiting = Waiting(max(1, options.max_threads // 2))
+        self.waiting = WaitSlots(max(1, options.max_threads // 2))
         self.streams = events.Streams(bridge, options)
         self.origin = OriginCheck(options.hosts)
         self._pages = Pages()

@@ -212,13 +212,13 @@ class Breaking(EventStream):
     def __init__(self, inner: EventStream) -> None:
         self._inner = inner
         self._told = False
-        self.place = inner.place
+        self.position = inner.position
 
     def next(self, timeout: float) -> list[Event]:
         if self._told:
             raise Unreachable("it broke")
         events = self._inner.next(timeout)
-        self.place = self._inner.place
+        self.position = self._inner.position
         self._told = bool(events)
         return events
 
@@ -333,7 +333,7 @@ def test_no_place_for_a_stream(home: Path, make_vdsm_host: Callable[..., TestHos
         assert isinstance(stream, PolledEvents)
         switch(host, True)
         (event,) = stream.next(PATIENCE)
-        assert (event.params, stream.place) == ({"lit": True}, event.seq)
+        assert (event.params, stream.position) == ({"lit": True}, event.seq)
         began = time.monotonic()
         assert stream.next(0.2) == []
         assert 0.2 <= time.monotonic() - began < 2.0

@@ -63,22 +63,24 @@ def _follow(
         if settings.verbosity:
             print(f"vdsmsh: {text}", file=stderr, flush=True)
 
-    place, missing = parsed.after, parsed.count
+    position, missing = parsed.after, parsed.count
     try:
         with Follower(
             session.transport, patterns, settings.reading, tell, after=parsed.after, snapshot=parsed.snapshot
         ) as follower:
-            place, line = follower.place, liner(parsed.format, stdout)
+            position, line = follower.position, liner(parsed.format, stdout)
             for events in _batches(follower, parsed.count, parsed.duration, session.streams.insist):
                 for event in events:
                     print(line(event), file=stdout)
                 stdout.flush()
-                place = follower.place
+                position = follower.position
                 missing = missing and missing - len(events)
     except KeyboardInterrupt:
-        if place is not None:
-            again = shlex.join(["vdsmsh", *session.named, "events", *parsed.patterns, "--after", str(place)])
-            tell(f"the last number was {place}; go on with: {again}")
+        if position is not None:
+            again = shlex.join(
+                ["vdsmsh", *session.named, "events", *parsed.patterns, "--after", str(position)]
+            )
+            tell(f"the last number was {position}; go on with: {again}")
         raise
     if missing:
         raise TimeIsUp(f"{parsed.count - missing} of {parsed.count} events within {parsed.duration:g} s")

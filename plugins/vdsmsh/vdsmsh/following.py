@@ -61,7 +61,7 @@ class Follower:
         self._tell = tell
         self._snapshot = snapshot
         #: The number after which to go on; None as long as only a new snapshot would do.
-        self.place = after
+        self.position = after
         #: How often a connection was made.
         self.connections = 0
         self._stream: EventStream | None = None
@@ -89,11 +89,11 @@ class Follower:
             events = self._stream.next(timeout)
         except (CallRefused, Unreachable) as error:
             # It may have come on without an event for us.
-            self._note_place()
+            self._note_position()
             self._lost(error)
             self._connect_again(end)
             return []
-        self._note_place()
+        self._note_position()
         return events
 
     def close(self) -> None:
@@ -106,11 +106,11 @@ class Follower:
         self._stream = self._transport.events(
             self._patterns,
             self._options,
-            after=self.place,
-            snapshot=self._snapshot and self.place is None,
+            after=self.position,
+            snapshot=self._snapshot and self.position is None,
         )
         self.connections += 1
-        self._note_place()
+        self._note_position()
 
     def _connect_again(self, end: float) -> None:
         while self._due < end:
@@ -131,12 +131,12 @@ class Follower:
         self.close()
         self._pause = _FIRST
         self._due = time.monotonic() + _FIRST
-        where = f" after event {self.place}" if self.place is not None else ""
+        where = f" after event {self.position}" if self.position is not None else ""
         self._tell(f"{error}; trying again{where}")
 
-    def _note_place(self) -> None:
-        if self._stream is not None and self._stream.place is not None:
-            self.place = self._stream.place
+    def _note_position(self) -> None:
+        if self._stream is not None and self._stream.position is not None:
+            self.position = self._stream.position
 
 
 def let_pass(error: TransportError) -> None:

@@ -51,7 +51,7 @@ class ServerSentEvents(EventStream):
                 self._ended = True
                 break
             number, event = message
-            self.place = self.place if number is None else number
+            self.position = self.position if number is None else number
             if event is not None:
                 found.append(event)
         if found:

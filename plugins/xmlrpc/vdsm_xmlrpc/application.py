@@ -8,7 +8,7 @@ import uuid
 from http import HTTPStatus
 from typing import Final
 
-from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
+from vdsm_bridge import Bridge, Context, Credentials, Identity, WaitSlots
 from vdsm_bridge.errors import InvalidArgument, VdsmError
 from vdsm_http import OriginCheck, Refusal, Request, Response
 from vdsm_xmlrpc.dispatcher import Dispatcher, Fault, refusal
@@ -49,7 +49,7 @@ class Application:
         dispatcher: Dispatcher,
         *,
         limits: Limits,
-        waiting: Waiting,
+        waiting: WaitSlots,
         origin: OriginCheck,
     ) -> None:
         self._bridge = bridge
@@ -114,7 +114,7 @@ class Application:
         bearer = token.strip() if scheme.lower() == "bearer" else ""
         peer = request.peer
         return self._bridge.identify(
-            Proof(address=peer.address, uid=peer.uid, token=bearer, peer_uid=peer.owner)
+            Credentials(address=peer.address, uid=peer.uid, token=bearer, peer_uid=peer.owner)
         )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from vdsm_bridge import Binding, Bridge, Health, Options, Waiting
+from vdsm_bridge import Binding, Bridge, Health, Options, WaitSlots
 from vdsm_http import Attachment, Front, OriginCheck, Site, tcp
 from vdsm_http import Limits as HttpLimits
 from vdsm_xmlrpc.application import Application, claims, refuse
@@ -60,7 +60,7 @@ class XmlRpcBinding(Binding):
         super().__init__(bridge, config)
         self._attachment: Attachment | None = None
         #: Calls that wait for events; the other half of the threads is left to others.
-        self.waiting = Waiting(max(1, config.max_threads // 2))
+        self.waiting = WaitSlots(max(1, config.max_threads // 2))
 
     def start(self) -> None:
         """Listen.

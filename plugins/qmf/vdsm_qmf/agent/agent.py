@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-from vdsm_bridge import Bridge, Waiting
+from vdsm_bridge import Bridge, WaitSlots
 from vdsm_bridge.errors import ResourceExhausted, UnexpectedError, VdsmError
 from vdsm_qmf import forms, message, v1
 from vdsm_qmf.agent.callers import Callers
@@ -62,7 +62,7 @@ class Agent:
         self._queries = Queries(bridge, self._schemas, inventory, name)
         self._methods = Methods(bridge, self._schemas, Replay(bridge), name)
         # Half of the threads is left to calls that do not wait for events.
-        self._waiting = Waiting(max(1, options.threads // 2))
+        self._waiting = WaitSlots(max(1, options.threads // 2))
         self._callers = Callers(bridge, self._waiting, anonymous=options.anonymous)
         self._events = EventPump(bridge, self._schemas, self._sender, name)
         self._watch = Watch(

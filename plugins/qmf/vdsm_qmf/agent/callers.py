@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any, Final
 
-from vdsm_bridge import Bridge, Context, Identity, Proof, Waiting
+from vdsm_bridge import Bridge, Context, Credentials, Identity, WaitSlots
 from vdsm_qmf import forms
 from vdsm_qmf.failures import Malformed
 from vdsm_qmf.message import Request
@@ -24,7 +24,7 @@ class Callers:
     :param anonymous: the broker knows nobody, and is on loopback: so are its users
     """
 
-    def __init__(self, bridge: Bridge, waiting: Waiting, *, anonymous: bool) -> None:
+    def __init__(self, bridge: Bridge, waiting: WaitSlots, *, anonymous: bool) -> None:
         self._bridge = bridge
         self._waiting = waiting
         self._anonymous = anonymous
@@ -37,11 +37,11 @@ class Callers:
         """
         token = request.text(forms.TOKEN)
         if token:
-            return self._bridge.identify(Proof(token=token))
+            return self._bridge.identify(Credentials(token=token))
         if self._anonymous:
             # Without authentication a user id is what anybody cares to write.
-            return self._bridge.identify(Proof(address="127.0.0.1"))
-        return self._bridge.identify(Proof(bus_user=request.user_id))
+            return self._bridge.identify(Credentials(address="127.0.0.1"))
+        return self._bridge.identify(Credentials(bus_user=request.user_id))
 
     def context(self, request: Request, received: float) -> Context:
         """The circumstances of the call.

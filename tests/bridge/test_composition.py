@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from vdsm_bridge.api.declare import Namespace
-from vdsm_bridge.call.access import Proof
+from vdsm_bridge.call.access import Credentials
 from vdsm_bridge.call.context import Context
 from vdsm_bridge.daemon.composition import APPLIED_AT_RELOAD
 from vdsm_bridge.plugins.binding import Binding
@@ -115,8 +115,8 @@ def test_reload_applies_access(make_vdsm_host: Callable[..., TestHost], tmp_path
     """A revoked token stops working at once, and what was remembered of its caller holds no longer."""
     tokens = write_tokens(tmp_path)
     host = make_vdsm_host(config={"access": {"tokens": str(tokens)}})
-    bridge, proof = host.bridge, Proof(token=TOKENS["operator"])
-    standing = bridge.standing(proof, bridge.identify(proof))
+    bridge, credentials = host.bridge, Credentials(token=TOKENS["operator"])
+    standing = bridge.standing(credentials, bridge.identify(credentials))
     revision = bridge.access_revision
     assert standing()
     lines = tokens.read_text().splitlines()
@@ -125,12 +125,12 @@ def test_reload_applies_access(make_vdsm_host: Callable[..., TestHost], tmp_path
     assert bridge.access_revision != revision
     assert not standing()
     with pytest.raises(Unauthenticated):
-        bridge.identify(proof)
-    assert bridge.identify(Proof(token=TOKENS["admin"])).role == "admin"
+        bridge.identify(credentials)
+    assert bridge.identify(Credentials(token=TOKENS["admin"])).role == "admin"
     shut = msgspec.structs.replace(host.server.config.access, loopback="none")
     host.server.reload(msgspec.structs.replace(host.server.config, access=shut))
     with pytest.raises(Unauthenticated):
-        bridge.identify(Proof(address="127.0.0.1"))
+        bridge.identify(Credentials(address="127.0.0.1"))
 
 
 def test_reload_with_a_bad_token_file_changes_nothing(
@@ -142,7 +142,7 @@ def test_reload_with_a_bad_token_file_changes_nothing(
     tokens.chmod(0o644)
     with pytest.raises(ConfigError, match="readable by its owner only"):
         host.server.reload(host.server.config)
-    assert host.bridge.identify(Proof(token=TOKENS["operator"])).role == "operator"
+    assert host.bridge.identify(Credentials(token=TOKENS["operator"])).role == "operator"
 
 
 def test_the_state_is_kept_where_the_configuration_says(tmp_path: Path) -> None:

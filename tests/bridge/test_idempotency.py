@@ -1,4 +1,4 @@
-"""The ledger of request ids."""
+"""The idempotency store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.call.idempotency import Answer, Ledger, refused, replay
+from vdsm_bridge.call.idempotency import Answer, IdempotencyStore, refused, replay
 from vdsm_core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -35,11 +35,11 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
     made.close()
 
 
-def start(store: StateStore, keep: float = 100) -> Ledger:
-    """A ledger as a new daemon has it."""
-    ledger = Ledger(store, keep)
-    ledger.start()
-    return ledger
+def start(store: StateStore, keep: float = 100) -> IdempotencyStore:
+    """A store as a new daemon has it."""
+    requests = IdempotencyStore(store, keep)
+    requests.start()
+    return requests
 
 
 ANSWER = Answer(result='{"a":1}')
@@ -47,10 +47,10 @@ ANSWER = Answer(result='{"a":1}')
 
 def test_the_first_answer_is_kept(store: StateStore) -> None:
     """Also by the daemon after this one."""
-    ledger = start(store)
-    assert ledger.begin("r", "Lamp.create", b"{}", 1) is None
-    ledger.end("r", ANSWER)
-    assert ledger.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    requests = start(store)
+    assert requests.begin("r", "Lamp.create", b"{}", 1) is None
+    requests.end("r", ANSWER)
+    assert requests.begin("r", "Lamp.create", b"{}", 1) == ANSWER
     assert start(store).begin("r", "Lamp.create", b"{}", 1) == ANSWER
 
 
@@ -58,40 +58,40 @@ def test_the_first_answer_is_kept(store: StateStore) -> None:
 @pytest.mark.parametrize("running", [True, False])
 def test_another_request_is_refused(store: StateStore, verb: str, arguments: bytes, running: bool) -> None:
     """A request id belongs to one verb and one set of arguments, from the beginning on."""
-    ledger = start(store)
-    ledger.begin("r", "Lamp.create", b"{}", 1)
+    requests = start(store)
+    requests.begin("r", "Lamp.create", b"{}", 1)
     if not running:
-        ledger.end("r", ANSWER)
+        requests.end("r", ANSWER)
     with pytest.raises(RequestIdReused, match=r"already used for another request \(Lamp.create\)"):
-        ledger.begin("r", verb, arguments, 1)
+        requests.begin("r", verb, arguments, 1)
 
 
 def test_a_second_call_joins_the_first(store: StateStore) -> None:
     """It waits, and gets the same answer."""
-    ledger = start(store)
-    ledger.begin("r", "v", b"{}", 1)
+    requests = start(store)
+    requests.begin("r", "v", b"{}", 1)
     answers: list[Answer | None] = []
-    second = threading.Thread(target=lambda: answers.append(ledger.begin("r", "v", b"{}", 10)))
+    second = threading.Thread(target=lambda: answers.append(requests.begin("r", "v", b"{}", 10)))
     second.start()
-    ledger.end("r", ANSWER)
+    requests.end("r", ANSWER)
     second.join()
     assert answers == [ANSWER]
 
 
 def test_a_second_call_waits_no_longer_than_it_may(store: StateStore) -> None:
     """Then it is told that the first one still runs."""
-    ledger = start(store)
-    ledger.begin("r", "v", b"{}", 1)
+    requests = start(store)
+    requests.begin("r", "v", b"{}", 1)
     with pytest.raises(DeadlineExceeded, match="the first call with request id 'r' still runs"):
-        ledger.begin("r", "v", b"{}", 0.01)
+        requests.begin("r", "v", b"{}", 0.01)
 
 
 def test_what_changed_nothing_may_be_sent_again(store: StateStore) -> None:
     """A request that ended without an answer leaves its id free, for the one that waits, too."""
-    ledger = start(store)
-    ledger.begin("r", "v", b"{}", 1)
-    ledger.end("r", None)
-    assert ledger.begin("r", "v", b"{}", 1) is None
+    requests = start(store)
+    requests.begin("r", "v", b"{}", 1)
+    requests.end("r", None)
+    assert requests.begin("r", "v", b"{}", 1) is None
 
 
 def test_the_end_of_the_daemon_leaves_the_outcome_unknown(store: StateStore) -> None:
@@ -103,9 +103,9 @@ def test_the_end_of_the_daemon_leaves_the_outcome_unknown(store: StateStore) -> 
 
 def test_old_answers_are_forgotten(store: StateStore) -> None:
     """At the start, once they are older than they are kept."""
-    ledger = start(store)
-    ledger.begin("r", "v", b"{}", 1)
-    ledger.end("r", ANSWER)
+    requests = start(store)
+    requests.begin("r", "v", b"{}", 1)
+    requests.end("r", ANSWER)
     assert start(store, keep=-1).begin("r", "v", b"{}", 1) is None
 
 
@@ -113,24 +113,24 @@ def test_old_answers_are_forgotten_while_the_daemon_runs(
     store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each hour or so; a request that is being carried out keeps its row, however long it takes."""
-    ledger = start(store, keep=0)
+    requests = start(store, keep=0)
     for request_id in ("old", "running"):
-        ledger.begin(request_id, "v", b"{}", 1)
-    ledger.end("old", ANSWER)
+        requests.begin(request_id, "v", b"{}", 1)
+    requests.end("old", ANSWER)
     monkeypatch.setattr("vdsm_bridge.call.idempotency._TIDY_EVERY", -1.0)
-    ledger.begin("new", "v", b"{}", 1)
+    requests.begin("new", "v", b"{}", 1)
     assert {row[0] for row in store.rows("SELECT id FROM requests")} == {"running", "new"}
 
 
 def test_a_store_that_fails_leaves_nobody_waiting(store: StateStore) -> None:
     """The failure reaches the caller; who waits for the same request goes on, too."""
-    ledger = start(store)
-    ledger.begin("r", "v", b"{}", 1)
+    requests = start(store)
+    requests.begin("r", "v", b"{}", 1)
     store.write("DROP TABLE requests")
     with pytest.raises(sqlite3.Error):
-        ledger.end("r", ANSWER)
+        requests.end("r", ANSWER)
     with pytest.raises(sqlite3.Error):
-        ledger.begin("r", "v", b"{}", 5)
+        requests.begin("r", "v", b"{}", 5)
 
 
 @pytest.mark.parametrize("error", [Unavailable(reason="x"), DeadlineExceeded(reason="x")])
@@ -174,15 +174,15 @@ def test_an_id_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     lost = StateStore(str(folder / "state.sqlite"))
     lost.open()
-    ledger = start(lost)
+    requests = start(lost)
     shutil.rmtree(folder)
     folder.touch()
     with pytest.raises(StateUnavailable):
-        ledger.begin("r", "Lamp.create", b"{}", 1)
+        requests.begin("r", "Lamp.create", b"{}", 1)
     folder.unlink()
-    assert ledger.begin("r", "Lamp.create", b"{}", 1) is None
-    ledger.end("r", ANSWER)
-    assert ledger.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    assert requests.begin("r", "Lamp.create", b"{}", 1) is None
+    requests.end("r", ANSWER)
+    assert requests.begin("r", "Lamp.create", b"{}", 1) == ANSWER
     lost.close()
 
 
@@ -191,14 +191,14 @@ def test_an_answer_that_cannot_be_stored_is_kept_in_memory(tmp_path: Path) -> No
     folder = tmp_path / "folder"
     lost = StateStore(str(folder / "state.sqlite"))
     lost.open()
-    ledger = start(lost)
-    ledger.begin("r", "Lamp.create", b"{}", 1)
+    requests = start(lost)
+    requests.begin("r", "Lamp.create", b"{}", 1)
     shutil.rmtree(folder)
     folder.touch()
-    ledger.end("r", ANSWER)
-    assert ledger.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    requests.end("r", ANSWER)
+    assert requests.begin("r", "Lamp.create", b"{}", 1) == ANSWER
     folder.unlink()
-    ledger.begin("another", "Lamp.create", b"{}", 1)
+    requests.begin("another", "Lamp.create", b"{}", 1)
     assert start(lost).begin("r", "Lamp.create", b"{}", 1) == ANSWER
     lost.close()
 
