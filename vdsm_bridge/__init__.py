@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vdsm_bridge.plugins.binding import Binding, Health
     from vdsm_bridge.plugins.feature import Feature, Runtime
     from vdsm_core.config import Options
+    from vdsm_core.incident import report_incident
     from vdsm_core.work.steps import Progress
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "is_loopback",
     "owner_uid",
     "query",
+    "report_incident",
     "task",
 ]
 
@@ -69,6 +71,7 @@ _HOMES: Final = {
     "is_loopback": "vdsm_bridge.call.addresses",
     "owner_uid": "vdsm_bridge.call.peer",
     "query": "vdsm_bridge.api.declare",
+    "report_incident": "vdsm_core.incident",
     "task": "vdsm_bridge.api.declare",
 }
 #: Names of earlier releases, which `vdsm_core.deprecated` lists.

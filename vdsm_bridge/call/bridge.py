@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -25,8 +24,9 @@ from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.call.idempotency import Answer, IdempotencyStore, refused, replay
 from vdsm_bridge.call.shared import Shared
 from vdsm_core import types
-from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, UnexpectedError, VdsmError
+from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, VdsmError
 from vdsm_core.events import Event, EventBus, Subscription
+from vdsm_core.incident import report_incident
 from vdsm_core.types import TypeMismatch
 from vdsm_core.work.engine import Engine
 from vdsm_core.work.locks import Hold, LongWork
@@ -159,7 +159,7 @@ class Bridge:
             raise
         except Exception as error:
             # A bug of one verb, or a state store that fails, ends this call only.
-            raise _incident(verb, error) from error
+            raise report_incident(log, verb.name) from error
         finally:
             calls.leave(token)
 
@@ -205,7 +205,7 @@ class Bridge:
             raise
         except Exception as error:
             # The request was carried out, whatever became of its result: not again.
-            failure = _incident(verb, error)
+            failure = report_incident(log, verb.name)
             answer = refused(failure)
             raise failure from error
         finally:
@@ -310,13 +310,6 @@ def _caller_of(record: TaskRecord) -> Context:
         return Context()  # a task of a release that did not keep it
     kept = msgspec.json.decode(record.caller, type=_Caller)
     return Context(identity=kept.identity, binding=kept.binding, address=kept.address, flow_id=kept.flow_id)
-
-
-def _incident(verb: Verb, error: Exception) -> UnexpectedError:
-    """The caller gets an id; the traceback stands in the log, under the same id."""
-    incident = uuid.uuid4().hex[:12]
-    log.error("%s failed unexpectedly, incident %s", verb.name, incident, exc_info=error)
-    return UnexpectedError(verb=verb.name, incident=incident)
 
 
 def _argument_error(mismatch: TypeMismatch) -> VdsmError:

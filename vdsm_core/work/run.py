@@ -5,12 +5,12 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-import uuid
 from typing import Any, Final, Literal
 
 import msgspec
 
-from vdsm_core.errors import StateUnavailable, TaskInterrupted, UnexpectedError, VdsmError
+from vdsm_core.errors import StateUnavailable, TaskInterrupted, VdsmError
+from vdsm_core.incident import report_incident
 from vdsm_core.work.locks import Hold
 from vdsm_core.work.record import DONE, TaskAborted, TaskRecord
 from vdsm_core.work.steps import Plan, Progress, Step
@@ -99,10 +99,9 @@ class Run:
             return self._stopped(self._table.get(self.task_id))
         except VdsmError as error:
             return self._turn_back("failed", error)
-        except Exception:
-            incident = uuid.uuid4().hex[:12]
-            log.exception("Task %s failed unexpectedly, incident %s", self.task_id, incident)
-            return self._turn_back("failed", UnexpectedError(verb=record.verb, incident=incident))
+        except Exception:  # noqa: BLE001 - logged as an incident
+            failure = report_incident(log, record.verb, f"Task {self.task_id}")
+            return self._turn_back("failed", failure)
         memory = msgspec.json.encode(progress.memory).decode()
         if record.step + 1 == len(self.plan.steps):
             self._end("finished", DONE, progress=100, result=result or "null", memory=memory)

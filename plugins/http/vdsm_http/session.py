@@ -7,12 +7,12 @@ import enum
 import logging
 import socket
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from vdsm_bridge import report_incident
 from vdsm_http import replies
 from vdsm_http.capacity import party
 from vdsm_http.channel import Channel
@@ -277,12 +277,10 @@ class Session:
         """Run a request and send its reply."""
         try:
             self._reply(request, site, site.handler(request))
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - logged as an incident
             # A handler answers its own bugs; this is the last fence.
-            incident = uuid.uuid4().hex[:12]
-            log.exception("Site %s failed, incident %s", site.name, incident)
-            reason = f"The request failed; the log has incident {incident}"
-            self._decline(site, request, HTTPStatus.INTERNAL_SERVER_ERROR, reason)
+            error = report_incident(log, "The request", f"A request of the site {site.name}")
+            self._decline(site, request, HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
     def turn_away(self, site: Site, request: Request) -> None:
         """Reply that a request that waited for its turn will not have it. In the loop."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
-import uuid
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
 import cherrypy
 
-from vdsm_bridge import Context, Identity
-from vdsm_bridge.errors import UnexpectedError, VdsmError
+from vdsm_bridge import Context, Identity, report_incident
+from vdsm_bridge.errors import VdsmError
 from vdsm_http import Request
 from vdsm_rest import problems
 from vdsm_rest.arguments import NO_BODY, Query
@@ -69,9 +67,7 @@ def reply_errors(function: Callable[P, R]) -> Callable[P, R]:
 
 def unexpected() -> None:
     """Reply to a bug of ours: it ends this request only, and the caller gets an id instead of a traceback."""
-    incident = uuid.uuid4().hex[:12]
-    log.error("A request failed unexpectedly, incident %s", incident, exc_info=sys.exception())
-    ErrorReply(UnexpectedError(verb="The request", incident=incident)).set_response()
+    ErrorReply(report_incident(log, "The request")).set_response()
 
 
 class ApiRequest(_Request):  # type: ignore[misc]  # as above

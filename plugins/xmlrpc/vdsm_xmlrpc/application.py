@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from http import HTTPStatus
 from typing import Final
 
-from vdsm_bridge import Bridge, Context, Credentials, Identity, WaitSlots
+from vdsm_bridge import Bridge, Context, Credentials, Identity, WaitSlots, report_incident
 from vdsm_bridge.errors import InvalidArgument, VdsmError
 from vdsm_http import OriginCheck, Refusal, Request, Response
 from vdsm_xmlrpc.dispatcher import Dispatcher, Fault, refusal
@@ -91,11 +90,10 @@ class Application:
             return fault_response(error.code, error.message)
         except VdsmError as error:
             return response(refusal(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged as an incident
             # The last fence: a bug of this binding costs one request, and its client gets nothing but an id.
-            incident = uuid.uuid4().hex[:12]
-            log.exception("A request of %s failed unexpectedly, incident %s", address, incident)
-            return fault_response(16, f"The request failed unexpectedly; the log has incident {incident}")
+            bug = report_incident(log, "The request", f"A request of {address}")
+            return fault_response(bug.code, str(bug))
 
     def _context(self, request: Request) -> Context:
         headers = request.headers

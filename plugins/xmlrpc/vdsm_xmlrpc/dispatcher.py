@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from vdsm_bridge import Bridge, Context
-from vdsm_bridge.errors import NoSuchVerb, UnexpectedError, VdsmError
+from vdsm_bridge import Bridge, Context, report_incident
+from vdsm_bridge.errors import NoSuchVerb, VdsmError
 from vdsm_xmlrpc import introspection
 from vdsm_xmlrpc.envelope import NOT_XMLRPC, UNKNOWN_METHOD, envelope, fault, status, success
 from vdsm_xmlrpc.marshal import Marshaller
@@ -76,11 +75,9 @@ class Dispatcher:
         result = self._bridge.call(verb.name, invocation.arguments, context, text=True)
         try:
             return envelope(success(method.message), method.reply(verb, result))
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged as an incident
             # A verb that returns what its type does not promise has a bug like any other.
-            incident = uuid.uuid4().hex[:12]
-            log.exception("The result of %s cannot be encoded, incident %s", verb.name, incident)
-            raise UnexpectedError(verb=verb.name, incident=incident) from None
+            raise report_incident(log, verb.name, f"Encoding the result of {verb.name}") from None
 
     def _find(self, name: str) -> Method:
         method = self._methods.current().get(name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-from vdsm_bridge import Bridge, WaitSlots
-from vdsm_bridge.errors import ResourceExhausted, UnexpectedError, VdsmError
+from vdsm_bridge import Bridge, WaitSlots, report_incident
+from vdsm_bridge.errors import ResourceExhausted, VdsmError
 from vdsm_qmf import forms, message, v1
 from vdsm_qmf.agent.callers import Callers
 from vdsm_qmf.agent.eventpump import EventPump
@@ -201,11 +200,9 @@ class Agent:
             work()
         except VdsmError as error:
             self._sender.refuse(request, error, **self._revision)
-        except Exception:
-            incident = uuid.uuid4().hex[:12]
-            log.exception("A request from the bus failed unexpectedly, incident %s", incident)
-            what = request.opcode or "The request"
-            self._sender.refuse(request, UnexpectedError(verb=what, incident=incident), **self._revision)
+        except Exception:  # noqa: BLE001 - logged as an incident
+            bug = report_incident(log, request.opcode or "The request", "A request from the bus")
+            self._sender.refuse(request, bug, **self._revision)
 
     @property
     def _revision(self) -> dict[str, Any]:

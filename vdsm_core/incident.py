@@ -1,0 +1,28 @@
+"""Errors that no code foresaw: the log gets the traceback under an id, and the caller gets only that id."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import uuid
+
+from vdsm_core.errors import UnexpectedError
+
+
+def report_incident(log: logging.Logger, verb: str, subject: str = "") -> UnexpectedError:
+    """Log the exception that is being handled, under a new id, and return the error to reply with.
+
+    :param log: the logger of the calling module; the line names the place of the call
+    :param verb: what the caller asked for: the full name of a verb, or "The request"
+    :param subject: what the log says has failed, where that tells more than `verb` does
+    """
+    incident = uuid.uuid4().hex[:12]
+    # The place counts: floods of log lines are told apart by it.
+    log.error(
+        "%s failed unexpectedly, incident %s",
+        subject or verb,
+        incident,
+        exc_info=sys.exception(),
+        stacklevel=2,
+    )
+    return UnexpectedError(verb=verb, incident=incident)
