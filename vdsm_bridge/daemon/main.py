@@ -21,6 +21,7 @@ from vdsm_bridge.daemon.floods import FloodFilter
 from vdsm_bridge.daemon.sd_notify import notify
 from vdsm_bridge.daemon.status_file import Outcome, StatusFile
 from vdsm_bridge.plugins.lifecycle import DaemonStops
+from vdsm_bridge.plugins.reasons import reason_of
 from vdsm_core import config
 from vdsm_core.config import Config
 from vdsm_core.errors import ConfigError
@@ -181,8 +182,8 @@ def _reload(host: Host, place: Path | None) -> tuple[str, list[str]]:
     except Exception as error:
         # Whatever goes wrong here, machines are still to be managed.
         log.exception("The configuration was not applied in full")
-        host.reload_refused(f"{type(error).__name__}: {error}")
-        return f"{type(error).__name__}: {error}", []
+        host.reload_refused(reason_of(error))
+        return reason_of(error), []
     log.info("The configuration was applied")
     return "", waiting
 

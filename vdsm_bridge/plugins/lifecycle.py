@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from vdsm_bridge.api.declare import Verb, collect
+from vdsm_bridge.api.declare import Verb
 from vdsm_bridge.call.bridge import Bridge
-from vdsm_bridge.hook_plugin import HookPlugin
 from vdsm_bridge.plugins.attempts import Attempts, can_pass
 from vdsm_bridge.plugins.binding import Binding
 from vdsm_bridge.plugins.budget import Budget
 from vdsm_bridge.plugins.feature import Feature, PluginInfo, PluginState, Runtime
+from vdsm_bridge.plugins.hook_plugin import HookPlugin
+from vdsm_bridge.plugins.kinds import Started, bring_up, take_down
 from vdsm_bridge.plugins.option_types import config_type, without_conflicts
+from vdsm_bridge.plugins.reasons import is_sentence, reason_of
 from vdsm_core import deprecated
 from vdsm_core.bounded import bounded
 from vdsm_core.config import Config, Options
@@ -43,10 +44,6 @@ log = logging.getLogger(__name__)
 _ORDER = (HOOKS, VERBS, BINDINGS)
 #: What a plugin is known by: group, name, target and distribution.
 _Place = tuple[str, str, str, str]
-#: What was started, and the verbs that it offers.
-_Started = tuple[Any, list[Verb]]
-#: The part of its time to stop that a feature gives to the calls that run.
-_FINISHING: Final = 0.5
 
 
 class DaemonStops(VdsmError):
@@ -70,7 +67,7 @@ class Plugin:
         self.former: Options | None = None
         self.instance: Any = None
         #: The present attempts to start it, until it runs or fails for good.
-        self.attempts: Attempts[_Started] | None = None
+        self.attempts: Attempts[Started] | None = None
         #: It has failed, and is tried again in the background.
         self.retrying = False
 
@@ -322,7 +319,7 @@ class Lifecycle:
         found = plugin.found
         attempts = plugin.attempts = Attempts(
             f"start of {found.name}",
-            lambda: _bring_up(found, options, runtime, bridge),
+            lambda: bring_up(found, options, runtime, bridge),
             self._start_timeout,
             done=lambda started: self._came_up(plugin, attempts, options, started, runtime),
             failed=lambda error: self._failed_again(plugin, attempts, error),
@@ -331,13 +328,13 @@ class Lifecycle:
             self._serve(plugin, options, attempts.first(self._hurry), runtime)
         except Exception as error:
             # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
-            reason = _reason(error)
+            reason = reason_of(error)
             # What the plugin says itself needs no traceback; anything else is a bug, and does.
-            trace = None if _tells(error) else error
+            trace = None if is_sentence(error) else error
             log.error("Plugin %s (%s) did not start: %s", found.name, found.group, reason, exc_info=trace)  # noqa: TRY400
             self._did_not_start(plugin, error, runtime, bridge)
 
-    def _serve(self, plugin: Plugin, options: Options, started: _Started, runtime: Runtime) -> None:
+    def _serve(self, plugin: Plugin, options: Options, started: Started, runtime: Runtime) -> None:
         instance, verbs = started
         self._offer(plugin.found, instance, verbs, runtime)
         plugin.options, plugin.instance, plugin.unclean, plugin.former = options, instance, "", None
@@ -347,7 +344,7 @@ class Lifecycle:
         log.info("Plugin %s runs%s", plugin.found.name, f" on {where}" if where else "")
 
     def _did_not_start(self, plugin: Plugin, error: Exception, runtime: Runtime, bridge: Bridge) -> None:
-        reason, attempts = _reason(error), plugin.attempts
+        reason, attempts = reason_of(error), plugin.attempts
         former, plugin.former = plugin.former, None
         if former is not None and not self._hurry.done():
             self._start(plugin, former, runtime, bridge)
@@ -371,9 +368,9 @@ class Lifecycle:
     def _came_up(
         self,
         plugin: Plugin,
-        attempts: Attempts[_Started],
+        attempts: Attempts[Started],
         options: Options,
-        started: _Started,
+        started: Started,
         runtime: Runtime,
     ) -> None:
         """Take over what an attempt that nobody waited for has started; undo it if it is not wanted now."""
@@ -385,20 +382,20 @@ class Lifecycle:
                     self._failed_again(plugin, attempts, error)
                 return
         try:
-            _take_down(plugin.found, started[0], runtime, self._grace)
+            take_down(plugin.found, started[0], runtime, self._grace)
         except Exception:
             # As for every stop: what cannot be undone is reported and left alone.
             log.exception("The late start of plugin %s could not be undone", plugin.found.name)
 
-    def _failed_again(self, plugin: Plugin, attempts: Attempts[_Started], error: Exception) -> None:
+    def _failed_again(self, plugin: Plugin, attempts: Attempts[Started], error: Exception) -> None:
         with self.changing:
             if attempts.over:
                 return
             retrying = can_pass(error)
             if not retrying:
                 attempts.end()
-            log.warning("Plugin %s did not start this time either: %s", plugin.found.name, _reason(error))
-            self._turn(plugin, "failed", _reason(error), retrying=retrying)
+            log.warning("Plugin %s did not start this time either: %s", plugin.found.name, reason_of(error))
+            self._turn(plugin, "failed", reason_of(error), retrying=retrying)
 
     def _offer(self, found: Found, instance: Any, verbs: Sequence[Verb], runtime: Runtime) -> None:
         if found.group != VERBS:
@@ -423,7 +420,7 @@ class Lifecycle:
             self._end(found, plugin.instance, runtime, grace)
         except Exception as error:
             # As above: what cannot stop is reported and left alone.
-            reason = _reason(error)
+            reason = reason_of(error)
             log.exception("Plugin %s (%s) did not stop cleanly", found.name, found.group)
         plugin.options, plugin.instance, plugin.unclean = None, None, reason
         self._turn(plugin, "stopped", reason)
@@ -437,7 +434,7 @@ class Lifecycle:
     def _end(self, found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
         bounded(
             f"stop of {found.name}",
-            lambda: _take_down(found, instance, runtime, grace),
+            lambda: take_down(found, instance, runtime, grace),
             # Who uses all of the grace still has to close what it holds.
             grace * 1.25,
             late=lambda _: self._ended_after_all(_place(found)),
@@ -449,34 +446,3 @@ class Lifecycle:
                 still, plugin.unclean = plugin.unclean, ""
                 if plugin.error == still:
                     self._turn(plugin, plugin.state, "")
-
-
-def _tells(error: Exception) -> bool:
-    """Whether an error is a sentence for people: ours, or the system's in words of the plugin."""
-    return isinstance(error, VdsmError) or (isinstance(error, OSError) and error.errno is None)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if _tells(error) else f"{type(error).__name__}: {error}"
-
-
-def _bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> _Started:
-    if found.group == HOOKS:
-        implementations = HookPlugin(runtime.hooks, found.name, found.loaded)
-        implementations.start()
-        return implementations, []
-    if found.group == VERBS:
-        feature: Feature = found.loaded(runtime, options)
-        verbs = [verb for namespace in feature.namespaces() for verb in collect(namespace, found.name)]
-        feature.start()
-        return feature, verbs
-    binding: Binding = found.loaded(bridge, options)
-    binding.start()
-    return binding, []
-
-
-def _take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
-    end = time.monotonic() + grace
-    if found.group == VERBS and (left := runtime.registry.drain(found.name, grace * _FINISHING)):
-        log.warning("Plugin %s stops while %d calls of its verbs run", found.name, left)
-    instance.stop(max(0.0, end - time.monotonic()))

@@ -10,10 +10,10 @@ from vdsm_bridge.api.declare import Verb, collect
 from vdsm_bridge.api.registry import Registry
 from vdsm_bridge.daemon.composition import Host
 from vdsm_bridge.plugins.option_types import config_type, without_conflicts
+from vdsm_bridge.plugins.reasons import reason_of
 from vdsm_core import config as configuration
 from vdsm_core import plugins
 from vdsm_core.config import Config, Options
-from vdsm_core.errors import VdsmError
 from vdsm_core.plugins import GROUPS, VERBS, Found
 
 
@@ -62,8 +62,7 @@ def read(
             verbs = [verb for namespace in feature.namespaces() for verb in collect(namespace, plugin.name)]
             registry.add(verbs, plugin.source)
         except Exception as error:  # noqa: BLE001 - reported with the plugin's name, whatever it is
-            said = str(error) if isinstance(error, VdsmError) else f"{type(error).__name__}: {error}"
-            failures[plugin.name] = said
+            failures[plugin.name] = reason_of(error)
     types = {plugin.name: config_type(plugin, found) for plugin in found if plugin.loaded is not None}
     return Installed(
         plugins=tuple(found),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vdsm_bridge.binding import Health
+from vdsm_bridge.plugins.binding import Health
 from vdsm_core.hooks.manager import Hooks
 
 
