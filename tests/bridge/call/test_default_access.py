@@ -13,7 +13,7 @@ from vdsm_bridge.testing import TestHost
 from vdsm_core import config as configuration
 from vdsm_core.config import AccessOptions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_packaged_default_is_shut() -> None:
