@@ -26,7 +26,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """What a binding knows of a caller: the peer's user id on a unix socket, an address, a bearer token,
     the name of a user whom the message broker in between has authenticated.
 
-    `peer_uid` is the owner of the peer's socket on loopback TCP (`vdsm_bridge.peer.owner_uid`). It is
+    `peer_uid` is the owner of the peer's socket on loopback TCP (`vdsm_bridge.owner_uid`). It is
     written to the audit log and grants nothing.
     """
 
