@@ -11,9 +11,8 @@ from __future__ import annotations
 import xmlrpc.client
 
 from bench.measure import Row, pair, table
-from vdsm_virt.device_stats import DiskStats, NicStats
-from vdsm_virt.domain.reading import DisplayInfo
-from vdsm_virt.stats import BalloonInfo, MemoryStats, VmStats
+from vdsm_virt.api.device_stats import DiskStats, NicStats
+from vdsm_virt.api.stats import BalloonInfo, DisplayInfo, MemoryStats, VmStats
 from vdsm_xmlrpc.envelope import envelope, response, status
 from vdsm_xmlrpc.marshal import Marshaller
 

@@ -153,15 +153,15 @@ WALL_CLOCK = {
     "plugins/qmf/vdsm_qmf/agent/identity.py": "epoch of the agent, part of its name on the bus",
     "plugins/qmf/vdsm_qmf/console/stream.py": "when an event happened, shown",
     "plugins/vdsmsh/vdsmsh/eventlines.py": "when an event happened, shown",
-    "plugins/virt/vdsm_virt/stats.py": "age of timestamps that libvirt or the inventory has",
-    "plugins/virt/vdsm_virt/launch.py": "since when a machine has its status, shown",
-    "plugins/virt/vdsm_virt/plan.py": "when a machine was created, kept with it",
-    "plugins/virt/vdsm_virt/inventory.py": "since when a machine has its status, shown",
-    "plugins/virt/vdsm_virt/transitions.py": "since when a machine has its status, shown",
-    "plugins/virt/vdsm_virt/watcher.py": "since when a machine has its status, shown",
+    "plugins/virt/vdsm_virt/stats/statistics.py": "age of timestamps that libvirt or the inventory has",
+    "plugins/virt/vdsm_virt/create/launch.py": "since when a machine has its status, shown",
+    "plugins/virt/vdsm_virt/create/launch_plan.py": "when a machine was created, kept with it",
+    "plugins/virt/vdsm_virt/machine/inventory.py": "since when a machine has its status, shown",
+    "plugins/virt/vdsm_virt/machine/transitions.py": "since when a machine has its status, shown",
+    "plugins/virt/vdsm_virt/machine/watcher.py": "since when a machine has its status, shown",
     "plugins/virt/vdsm_virt/host/stats.py": "the time of the host, shown",
     "plugins/virt/vdsm_virt/host/sampler.py": "when a sample was taken, shown",
-    "plugins/virt/vdsm_virt/migration/incoming.py": "since when a machine is expected, shown",
+    "plugins/virt/vdsm_virt/create/incoming.py": "since when a machine is expected, shown",
 }
 _CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 

@@ -86,7 +86,7 @@ def test_a_delayed_shutdown_comes_later(vms):
 
 def test_a_delayed_shutdown_of_a_machine_that_is_gone(vms, caplog):
     """Somebody destroyed it meanwhile: that is nothing to warn of."""
-    caplog.set_level("INFO", "vdsm_virt.control")
+    caplog.set_level("INFO", "vdsm_virt.machine.control")
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id, delay=1)
     vms.call("VM.destroy", vmID=vm_id)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vdsm_core.hypervisor import DomainJob
-from vdsm_virt.migration.convergence import Convergence
-from vdsm_virt.migration.params import ConvergenceAction, ConvergenceItem, ConvergenceSchedule
+from vdsm_virt.api.migration import ConvergenceAction, ConvergenceItem, ConvergenceSchedule
+from vdsm_virt.jobs.migration.convergence import Convergence
 
 
 def job(remaining, iteration, total=1000):

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from vdsm_core import types
-from vdsm_virt import params as param_types
-from vdsm_virt.devices import AnyDevice
-from vdsm_virt.domain import document
-from vdsm_virt.domain.kind import DomainKind
-from vdsm_virt.params import KnownVmParams, VmParams
+from vdsm_virt.api import params as param_types
+from vdsm_virt.api.devices import AnyDevice
+from vdsm_virt.api.params import KnownVmParams, VmParams
+from vdsm_virt.domain.accelerator import DomainKind
+from vdsm_virt.domain.write import document
 
 ID = "9b6f7d32-0c3f-4a0d-8c7e-0f2f6b1c7f55"
 TEST = DomainKind(arch="i686", accelerated="test", emulated="test")

@@ -12,8 +12,8 @@ from vdsm_bridge.testing.blocking import BlockingDriver
 from vdsm_core import hypervisor as hv
 from vdsm_core.events import event_types
 from vdsm_core.hypervisor.domains.events import CONVERTERS
-from vdsm_virt import happenings
-from vdsm_virt.events import Reconciled, VmEvent, VmGone, VmMigrationFailed, VmStatusChanged
+from vdsm_virt.api.events import Reconciled, VmEvent, VmGone, VmMigrationFailed, VmStatusChanged
+from vdsm_virt.machine import translate
 
 ID = "6695eb01-f6a4-8304-79aa-97f2502e193f"
 LOCAL = {"family": 0, "node": "127.0.0.1", "service": "5900"}
@@ -189,7 +189,7 @@ def test_every_kind_is_tested():
     told = {operation for _, _, expected in KINDS for operation, _ in expected}
     ours = {cls.operation for cls in event_types(VmEvent)}
     assert ours - told == {VmStatusChanged.operation, VmGone.operation, VmMigrationFailed.operation}
-    assert set(happenings._CONVERTERS) <= set(typing.get_args(hv.HypervisorEvent))
+    assert set(translate._CONVERTERS) <= set(typing.get_args(hv.HypervisorEvent))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_every_kind_is_tested():
 )
 def test_a_job_that_is_no_migration_done(stats, operations):
     """Only a migration that succeeded is at 100 percent; what libvirt does not tell is left out."""
-    told = happenings.events_of(convert("JOB_COMPLETED", stats))
+    told = translate.events_of(convert("JOB_COMPLETED", stats))
     assert [event.operation for event in told] == operations
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests import soak
 from vdsm_bridge.call.context import Context
 from vdsm_core.errors import Conflict, InvalidRequest, UnexpectedError, VdsmError
-from vdsm_virt.devices import AnyDevice
-from vdsm_virt.params import KnownVmParams
+from vdsm_virt.api.devices import AnyDevice
+from vdsm_virt.api.params import KnownVmParams
 
 pytestmark = pytest.mark.soak
 

@@ -11,13 +11,7 @@ from vdsm_core.errors import Conflict, InvalidArgument, InvalidRequest, Unavaila
 from vdsm_core.hooks import hookimpl
 from vdsm_core.hypervisor import DomainLifecycle, EventsLost
 from vdsm_core.types import builtins
-from vdsm_virt.errors import (
-    CannotCreateVM,
-    MigrationInProgress,
-    MigrationLimitExceeded,
-    NoSuchVM,
-    VMExists,
-)
+from vdsm_virt.errors import CannotCreateVM, MigrationInProgress, MigrationLimitExceeded, NoSuchVM, VMExists
 
 EXPECTED = "Migration Destination"
 

@@ -10,10 +10,10 @@ import pytest
 from vdsm_core.events import EventBus, Journal
 from vdsm_core.state import MEMORY
 from vdsm_core.types import builtins
-from vdsm_virt.definition import VmStatus
+from vdsm_virt.api.definition import VmStatus
 from vdsm_virt.errors import NoSuchVM, Recovering, VMExists
-from vdsm_virt.inventory import Inventory
-from vdsm_virt.machine import STATUS, TRANSITIONS, Exit, Machine, Reason
+from vdsm_virt.machine.inventory import Inventory
+from vdsm_virt.machine.machine import STATUS, TRANSITIONS, Exit, Machine, Reason
 
 
 @pytest.fixture

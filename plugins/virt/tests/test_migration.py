@@ -12,7 +12,7 @@ import pytest
 from vdsm_bridge.testing import TestHost
 from vdsm_core.errors import Conflict
 from vdsm_core.hypervisor import DomainLifecycle, DomainMigrationIteration, DomainState, EventsLost
-from vdsm_virt import Virt, transitions
+from vdsm_virt import Virt
 from vdsm_virt.errors import (
     AlreadyMigrating,
     MigrationCancelFailed,
@@ -23,7 +23,8 @@ from vdsm_virt.errors import (
     NotMigratable,
     VMIsDown,
 )
-from vdsm_virt.machine import MIGRATED, Machine
+from vdsm_virt.machine import transitions
+from vdsm_virt.machine.machine import MIGRATED, Machine
 
 REFUSED = libvirt.VIR_ERR_OPERATION_FAILED
 

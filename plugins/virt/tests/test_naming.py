@@ -11,8 +11,8 @@ import pytest
 from vdsm_core.errors import InvalidArgument
 from vdsm_core.hooks import hookimpl
 from vdsm_core.types import MAX_UNKNOWN, MAX_UNKNOWN_DEPTH, MAX_UNKNOWN_SIZE
-from vdsm_virt.naming import MAX_NAME_BYTES
-from vdsm_virt.plan import MAX_METADATA_BYTES
+from vdsm_virt.create.launch_plan import MAX_METADATA_BYTES
+from vdsm_virt.machine.naming import MAX_NAME_BYTES
 
 DOCUMENT = """<domain type='test'><name>{name}</name><memory unit='MiB'>64</memory>
 <os><type>hvm</type></os>{more}</domain>"""

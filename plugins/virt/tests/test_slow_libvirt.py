@@ -10,8 +10,9 @@ import pytest
 
 from vdsm_bridge.testing import TestHost
 from vdsm_core.hypervisor import open_libvirt
-from vdsm_virt import Virt, feature, listing
+from vdsm_virt import Virt, feature
 from vdsm_virt.errors import NoSuchVM, Recovering
+from vdsm_virt.machine import listing
 
 XML = """<domain type='test'><name>{name}</name><uuid>{id}</uuid><memory>65536</memory>
 <os><type>hvm</type></os></domain>"""

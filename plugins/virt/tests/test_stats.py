@@ -6,8 +6,8 @@ import pytest
 
 from vdsm_core.hypervisor import DomainSample, Sample
 from vdsm_core.types import builtins
-from vdsm_virt import stats as module
-from vdsm_virt.machine import Machine
+from vdsm_virt.machine.machine import Machine
+from vdsm_virt.stats import statistics as module
 
 ID = "9b6f7d32-0c3f-4a0d-8c7e-0f2f6b1c7f55"
 #: As QEMU's driver gives them for a guest with a disk, an image below it, and a NIC.

@@ -5,32 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final
-
-from msgspec import Meta
+from typing import Any, Final
 
 from vdsm_bridge.api.declare import Namespace
 from vdsm_bridge.plugins.binding import Health
 from vdsm_bridge.plugins.feature import Feature, Runtime
-from vdsm_core.config import Options, Positive
 from vdsm_core.hypervisor import ConnectionBack, HypervisorEvent
-from vdsm_virt.control import Control
-from vdsm_virt.domain.kind import Accelerator, Kinds
-from vdsm_virt.events import VmGone, VmStatusChanged
-from vdsm_virt.host import HostFacts, HostSampler, Tree, kvm
+from vdsm_virt.api.events import VmGone, VmStatusChanged
+from vdsm_virt.create.incoming import Incoming
+from vdsm_virt.create.launch import Launcher
+from vdsm_virt.domain.accelerator import AcceleratorProbe
+from vdsm_virt.host import HostFacts, HostSampler, Tree
 from vdsm_virt.host.capabilities import Promises
-from vdsm_virt.host_verbs import Host
-from vdsm_virt.inventory import Inventory
-from vdsm_virt.launch import Launcher
-from vdsm_virt.listing import Listing
-from vdsm_virt.migration import Incoming, Migrations
-from vdsm_virt.migration.migrations import MigrationRules
-from vdsm_virt.records import Records
-from vdsm_virt.references import ALL
-from vdsm_virt.scalars import patterned
-from vdsm_virt.stats import Statistics
-from vdsm_virt.vm_verbs import VM
-from vdsm_virt.watcher import Watcher
+from vdsm_virt.host.system import kvm
+from vdsm_virt.jobs.migration.migrations import MigrationRules, Migrations
+from vdsm_virt.machine.control import Control
+from vdsm_virt.machine.inventory import Inventory
+from vdsm_virt.machine.listing import Listing
+from vdsm_virt.machine.mirror import Mirror
+from vdsm_virt.machine.references import ALL
+from vdsm_virt.machine.watcher import Watcher
+from vdsm_virt.options import VirtOptions
+from vdsm_virt.stats.statistics import Statistics
+from vdsm_virt.verbs.host import Host
+from vdsm_virt.verbs.vm import VM
 
 log = logging.getLogger(__name__)
 
@@ -38,61 +36,6 @@ log = logging.getLogger(__name__)
 _FIRST_LOOK: Final = 1.0
 #: Seconds that the stop waits for a comparison that runs.
 _LAST_LOOK: Final = 1.0
-
-MiBOption = Annotated[int, Meta(ge=0, le=67_108_864, extra_json_schema={"x-unit": "MiB"})]
-AtLeastOne = Annotated[int, Meta(ge=1, le=1_000)]
-AbsoluteFolder = Annotated[str, Meta(pattern="^/")]
-MigrationURI = Annotated[
-    str,
-    patterned(
-        r"^qemu\+(tls|tcp|ssh)://[^?#]*\{host\}[^?#]*$",
-        "a URI of libvirt's such as qemu+tls://{host}/system",
-        most=400,
-    ),
-]
-
-
-class VirtOptions(Options, frozen=True):
-    """`[plugin.virt]`."""
-
-    #: Whether machines use KVM: "auto" where it works, "kvm" always, "tcg" never.
-    accelerator: Accelerator = "auto"
-    #: Seconds that libvirt may take to start a machine.
-    launch_timeout: Positive = 300.0
-    #: Seconds that a guest has to end or to reboot when it is asked; then it counts as up again.
-    shutdown_timeout: Positive = 300.0
-    #: Seconds between two samples of the host's load.
-    host_sample_interval: Positive = 15.0
-    #: File systems whose free space `Host.getStats` reports.
-    watched_paths: tuple[str, ...] = ("/tmp", "/var/log")  # noqa: S108 - watched, not written
-    #: MiB that the host keeps for itself.
-    host_reserve: MiBOption = 256
-    #: MiB that it keeps beyond that.
-    extra_reserve: MiBOption = 65
-    #: MiB that a machine costs beyond its own memory.
-    guest_overhead: MiBOption = 65
-    #: URI of another host's libvirt, for `VM.migrate` with a mere host; {host} is its name or address.
-    migration_uri: MigrationURI = "qemu+tls://{host}/system"
-    #: Machines that leave this host at the same time; further ones wait.
-    max_outgoing_migrations: AtLeastOne = 2
-    #: Machines on their way to this host at the same time.
-    max_incoming_migrations: AtLeastOne = 2
-    #: Seconds that a place is kept for a machine which `VM.migrationCreate` announces.
-    incoming_timeout: Positive = 600.0
-    #: Milliseconds that a guest may stand still when it moves.
-    migration_downtime: Annotated[int, Meta(ge=1, le=3_600_000, extra_json_schema={"x-unit": "ms"})] = 500
-    #: MiB/s that one migration may use; 0 is no limit.
-    migration_max_bandwidth: Annotated[
-        int, Meta(ge=0, le=1_000_000, extra_json_schema={"x-unit": "MiB/s"})
-    ] = 0
-    #: Seconds without progress after which a migration is called off.
-    migration_progress_timeout: Positive = 150.0
-    #: Seconds that a migration may take in all.
-    migration_timeout: Positive = 21_600.0
-    #: Folders with disks that every host sees, as on a cluster file system that libvirt does not know.
-    shared_folders: tuple[AbsoluteFolder, ...] = ()
-    #: Interfaces, by shell patterns, that stand in for real NICs where there are none.
-    fake_nics: tuple[str, ...] = ()
 
 
 class Virt(Feature):
@@ -107,13 +50,13 @@ class Virt(Feature):
         self._jobs = runtime.work.jobs("virt")
         self._listing = Listing(hypervisor, runtime.config.hypervisor.call_deadline)
         self._inventory = Inventory(runtime.events, self._listing.awaited)
-        self._records = Records(hypervisor, self._inventory, self._jobs, runtime.root)
+        self._mirror = Mirror(hypervisor, self._inventory, self._jobs, runtime.root)
         self._watcher = Watcher(
             hypervisor=hypervisor,
             listing=self._listing,
             inventory=self._inventory,
             jobs=self._jobs,
-            records=self._records,
+            mirror=self._mirror,
             events=runtime.events,
             compared=lambda: self._migrations.look(),
         )
@@ -121,7 +64,7 @@ class Virt(Feature):
             hypervisor=hypervisor,
             inventory=self._inventory,
             watcher=self._watcher,
-            records=self._records,
+            mirror=self._mirror,
             jobs=self._jobs,
             events=runtime.events,
             rules=MigrationRules(
@@ -135,7 +78,7 @@ class Virt(Feature):
             ),
         )
         self._statistics = Statistics(hypervisor, self._inventory)
-        self._kinds = Kinds(hypervisor, config.accelerator, lambda: kvm.usable(tree))
+        self._accelerator = AcceleratorProbe(hypervisor, config.accelerator, lambda: kvm.usable(tree))
         promises = Promises(
             host_reserve=config.host_reserve,
             extra_reserve=config.extra_reserve,
@@ -159,28 +102,28 @@ class Virt(Feature):
             sampler=self._sampler,
             hypervisor=runtime.hypervisor,
             inventory=self._inventory,
-            records=self._records,
+            mirror=self._mirror,
             statistics=self._statistics,
             guest_overhead=config.guest_overhead,
         )
         vm = VM(
             inventory=self._inventory,
-            records=self._records,
+            mirror=self._mirror,
             launcher=Launcher(
-                runtime.hypervisor, self._inventory, self._records, runtime.hooks, config.launch_timeout
+                runtime.hypervisor, self._inventory, self._mirror, runtime.hooks, config.launch_timeout
             ),
             control=Control(
                 hypervisor=runtime.hypervisor,
                 inventory=self._inventory,
                 watcher=self._watcher,
-                records=self._records,
+                mirror=self._mirror,
                 jobs=self._jobs,
                 work=runtime.work,
                 hooks=runtime.hooks,
                 shutdown_timeout=config.shutdown_timeout,
             ),
             statistics=self._statistics,
-            kinds=self._kinds,
+            accelerator=self._accelerator,
             migrations=self._migrations,
             incoming=Incoming(
                 runtime.hypervisor,
@@ -249,7 +192,7 @@ class Virt(Feature):
 
     def _handle(self, event: HypervisorEvent) -> None:
         if isinstance(event, ConnectionBack):
-            self._kinds.forget()
+            self._accelerator.forget()
             # In the background: asked for the first time, libvirt starts each emulator, for seconds.
             self._facts.refresh_soon()
         self._watcher.handle(event)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdsm_virt.host import cpu
+from vdsm_virt.host.hardware import cpu
 
 CPUS = "sys/devices/system/cpu"
 

@@ -6,8 +6,8 @@ import pytest
 from msgspec import UNSET
 
 from vdsm_core.types import builtins
-from vdsm_virt.host import dmi
-from vdsm_virt.host.identity import host_uuid
+from vdsm_virt.host.hardware import dmi
+from vdsm_virt.host.system.identity import host_uuid
 
 LIBVIRT = "11111111-2222-3333-4444-555555555555"
 FIRMWARE = "AAAAAAAA-BBBB-CCCC-DDDD-EEEEEEEEEEEE"

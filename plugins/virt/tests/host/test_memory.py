@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from vdsm_virt.host import memory, numa
+from vdsm_virt.host.hardware import memory, numa
 
 MEMINFO = (
     "MemTotal:       1000000 kB\nMemFree:         100000 kB\nMemAvailable:    250000 kB\n"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_virt.host import routes
-from vdsm_virt.host.addresses import Address, kernel_addresses
-from vdsm_virt.host.links import Kind, Link, Links
-from vdsm_virt.host.network import Network
+from vdsm_virt.host.network import routes
+from vdsm_virt.host.network.addresses import Address, kernel_addresses
+from vdsm_virt.host.network.links import Kind, Link, Links
+from vdsm_virt.host.network.network import Network
 
 NET = "sys/class/net"
 HEADING = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"

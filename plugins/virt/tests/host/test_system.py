@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from vdsm_core.types import builtins
-from vdsm_virt.host import hba, hypervisor, kernel, kvm, software
-from vdsm_virt.host.emulator_user import may_open
+from vdsm_virt.host.hardware import hba
+from vdsm_virt.host.system import hypervisor, kernel, kvm, software
+from vdsm_virt.host.system.emulator_user import may_open
 from vdsm_virt.host.tree import Tree
 
 

@@ -11,7 +11,7 @@ from vdsm_core.config import HypervisorOptions
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.types import builtins, convert
 from vdsm_virt.host import HostFacts, HostSampler, Machines, Tree
-from vdsm_virt.host.hypervisor import HypervisorFacts
+from vdsm_virt.host.system.hypervisor import HypervisorFacts
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ Everything is read from the kernel below a root directory and from libvirt; a fa
 out of the record.
 """
 
-from .capabilities import Capabilities, HostFacts, Promises
-from .dmi import HardwareInformation
-from .sampler import HostSampler
-from .stats import HostStats, Machines
-from .tree import Tree
+from vdsm_virt.host.capabilities import Capabilities, HostFacts, Promises
+from vdsm_virt.host.hardware.dmi import HardwareInformation
+from vdsm_virt.host.sampler import HostSampler
+from vdsm_virt.host.stats import HostStats, Machines
+from vdsm_virt.host.tree import Tree
 
 __all__ = [
     "Capabilities",

@@ -13,18 +13,26 @@ from msgspec import UNSET, UnsetType
 
 from vdsm_core.errors import VdsmError
 from vdsm_core.types import Record, Text2f, TextBool, TextInt, TextMiB, TextUint, TitleBool
-
-from . import cpu, dmi, hba, hypervisor, kernel, kvm, memory, numa, software
-from .addresses import kernel_addresses
-from .cpu import CpuInfo
-from .hba import HbaInventory
-from .hypervisor import HypervisorFacts, Virtualization
-from .identity import host_uuid
-from .links import Links
-from .network import AddressSource, Inventory, NetInfoBond, NetInfoBridge, NetInfoNic, NetInfoVlan, Network
-from .numa import NumaNode
-from .software import OsVersion, SoftwarePackageInfo
-from .tree import Tree
+from vdsm_virt.host.hardware import cpu, dmi, hba, memory, numa
+from vdsm_virt.host.hardware.cpu import CpuInfo
+from vdsm_virt.host.hardware.hba import HbaInventory
+from vdsm_virt.host.hardware.numa import NumaNode
+from vdsm_virt.host.network.addresses import kernel_addresses
+from vdsm_virt.host.network.links import Links
+from vdsm_virt.host.network.network import (
+    AddressSource,
+    Inventory,
+    NetInfoBond,
+    NetInfoBridge,
+    NetInfoNic,
+    NetInfoVlan,
+    Network,
+)
+from vdsm_virt.host.system import hypervisor, kernel, kvm, software
+from vdsm_virt.host.system.hypervisor import HypervisorFacts, Virtualization
+from vdsm_virt.host.system.identity import host_uuid
+from vdsm_virt.host.system.software import OsVersion, SoftwarePackageInfo
+from vdsm_virt.host.tree import Tree
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

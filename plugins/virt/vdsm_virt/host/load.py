@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from .tree import Tree
+from vdsm_virt.host.tree import Tree
 
 #: Ticks per second of the times in `/proc`.
 TICKS: Final = os.sysconf("SC_CLK_TCK")

@@ -10,11 +10,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from . import kernel, load, memory, numa
-from .cpu import node_of, online
-from .links import Kind, Links, hardware_address, speed, state
-from .stats import Daemon, HostStats, Machines, Nic, Sample, host_stats
-from .tree import Tree
+from vdsm_virt.host import load
+from vdsm_virt.host.hardware import memory, numa
+from vdsm_virt.host.hardware.cpu import node_of, online
+from vdsm_virt.host.network.links import Kind, Links, hardware_address, speed, state
+from vdsm_virt.host.stats import Daemon, HostStats, Machines, Nic, Sample, host_stats
+from vdsm_virt.host.system import kernel
+from vdsm_virt.host.tree import Tree
 
 log = logging.getLogger(__name__)
 

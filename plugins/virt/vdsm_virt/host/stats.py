@@ -20,10 +20,9 @@ from vdsm_core.types import (
     TextUint,
     TitleBool,
 )
-
-from .load import TICKS, CpuTime, ProcessTime, Traffic, cpu_percent
-from .memory import Ksm, Memory
-from .numa import NumaNodeMemoryStats
+from vdsm_virt.host.hardware.memory import Ksm, Memory
+from vdsm_virt.host.hardware.numa import NumaNodeMemoryStats
+from vdsm_virt.host.load import TICKS, CpuTime, ProcessTime, Traffic, cpu_percent
 
 #: Mbit/s that VDSM takes for a link that does not know its speed, to have a rate in percent.
 _ASSUMED_SPEED: Final = 1000

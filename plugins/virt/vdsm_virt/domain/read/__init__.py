@@ -1,0 +1,1 @@
+"""VDSM's definition of a machine, from its domain XML."""

@@ -1,0 +1,1 @@
+"""Processors, memory, NUMA nodes, storage adapters and the firmware's tables."""

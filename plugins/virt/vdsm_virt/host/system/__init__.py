@@ -1,0 +1,1 @@
+"""The kernel, the operating system, libvirt and QEMU as they are installed."""

@@ -1,0 +1,1 @@
+"""Work that libvirt carries on by itself."""

@@ -1,0 +1,1 @@
+"""Live migration: machines that leave this host."""

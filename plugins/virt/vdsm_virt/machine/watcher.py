@@ -1,0 +1,347 @@
+"""Keeps the inventory as libvirt has it: by its events, and by comparison when events were missed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Literal
+
+from vdsm_core.errors import VdsmError
+from vdsm_core.events import EventBus
+from vdsm_core.hypervisor import (
+    ConnectionBack,
+    DomainDeviceAdded,
+    DomainDeviceRemoved,
+    DomainDiskChange,
+    DomainEvent,
+    DomainIOError,
+    DomainLifecycle,
+    DomainReboot,
+    DomainState,
+    DomainTrayChange,
+    EventsLost,
+    Hypervisor,
+    HypervisorEvent,
+    LifecycleEvent,
+    NoSuchDomain,
+)
+from vdsm_core.work.scheduler import Jobs
+from vdsm_virt.api.definition import VmStatus
+from vdsm_virt.api.events import Reconciled
+from vdsm_virt.errors import VMExists
+from vdsm_virt.machine import transitions
+from vdsm_virt.machine.inventory import Inventory
+from vdsm_virt.machine.listing import Listing
+from vdsm_virt.machine.machine import MIGRATED, STATUS, Machine, exit_found
+from vdsm_virt.machine.mirror import Mirror
+from vdsm_virt.machine.references import ALL
+from vdsm_virt.machine.references import Machine as MachineReference
+from vdsm_virt.machine.translate import events_of
+
+log = logging.getLogger(__name__)
+
+#: libvirt's word for a disk error in VDSM's.
+_IO_ERRORS: Final = {"enospc": "ENOSPC", "eperm": "EPERM", "eio": "EIO", "eother": "EOTHER"}
+#: Seconds until the next comparison, where an event is about to solve what the last one could not.
+_AGAIN: Final = 5.0
+#: Times that a state is read anew because events came meanwhile.
+_MOST_READINGS: Final = 5
+_NEW_XML: Final = (DomainDeviceAdded, DomainDeviceRemoved, DomainDiskChange, DomainTrayChange)
+
+Cause = Literal["connection back", "events lost"]
+
+
+class Watcher:
+    """Feeds the inventory.
+
+    :param jobs: run the comparisons, which take as long as libvirt does, and what follows events
+    :param compared: called when all machines have been read
+    """
+
+    def __init__(
+        self,
+        *,
+        hypervisor: Hypervisor,
+        listing: Listing,
+        inventory: Inventory,
+        jobs: Jobs,
+        mirror: Mirror,
+        events: EventBus,
+        compared: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._listing = listing
+        self._inventory = inventory
+        self._jobs = jobs
+        self._mirror = mirror
+        self._events = events
+        self._compared = compared
+        # Comparisons and events come from different threads.
+        self._lock = threading.Lock()
+        # Held for a whole comparison. The one above is free while libvirt is asked.
+        self._comparing = threading.Lock()
+        #: The domains that events were about since libvirt was asked: what it answers of them may be older.
+        self._touched: set[str] | None = None
+        #: Counts the events about states: what was read before one is not taken over after it.
+        self._heard = 0
+        self._lifecycle: dict[LifecycleEvent, Callable[[DomainLifecycle], None]] = {
+            "defined": self._defined,
+            "undefined": self._undefined,
+            "started": self._started,
+            "suspended": self._suspended,
+            "pmsuspended": self._suspended,
+            "resumed": self._resumed,
+            "stopped": self._stopped,
+            "shutdown": self._shutdown,
+            "crashed": self._crashed,
+        }
+
+    def handle(self, event: HypervisorEvent) -> None:
+        """Take one event of the hypervisor's."""
+        if isinstance(event, ConnectionBack | EventsLost):
+            self.compare_soon("events lost" if isinstance(event, EventsLost) else "connection back")
+            return
+        with self._lock:
+            if isinstance(event, DomainEvent):
+                self._tell(event)
+            if isinstance(event, DomainLifecycle):
+                self._heard += 1
+                if self._touched is not None:
+                    self._touched.add(event.uuid)
+                self._lifecycle[event.event](event)
+            elif isinstance(event, DomainReboot):
+                self._inventory.update(event.uuid, transitions.rebooted)
+            elif isinstance(event, DomainIOError):
+                code = _IO_ERRORS.get(event.reason, "EOTHER")
+                self._inventory.update(event.uuid, lambda machine: transitions.io_error(machine, code))
+            elif isinstance(event, _NEW_XML):
+                self._outdated(event.uuid)
+
+    def compare_soon(self, cause: Cause | None = None, after: float = 0.0) -> None:
+        """Compare in the background.
+
+        :param after: seconds
+        """
+        self._jobs.plan(
+            f"comparing with libvirt, {cause}",
+            lambda: self.compare(cause),
+            of=ALL,
+            after=after,
+            second="not needed",
+        )
+
+    def compare(self, cause: Cause | None = None) -> None:
+        """Read all domains and take over what is different; again later if libvirt does not answer.
+
+        :param cause: why events were missed, to be told with what is different; None if nobody missed any
+        """
+        try:
+            with self._comparing:
+                found = self._compare_all(cause)
+                if cause is not None:
+                    self._events.publish(found)
+            self._compared()
+        except VdsmError as error:
+            log.warning("Cannot compare the machines with libvirt's: %s", error)
+            if self._hypervisor.connected:
+                self.compare_soon(cause, self._listing.pause)
+
+    def settle(self, vm_id: str) -> None:
+        """Read the state of one machine, for when its event does not come.
+
+        :raises VdsmError: libvirt does not tell
+        """
+        self._settle(vm_id)
+
+    def _settle(self, vm_id: str) -> bool:
+        for _ in range(_MOST_READINGS):
+            heard = self._heard
+            domain = self._hypervisor.domains.get(vm_id)
+            with self._lock:
+                if heard == self._heard:
+                    return self._compare_one(domain)
+        # In such a storm of events, they have to wait for once.
+        with self._lock:
+            return self._compare_one(self._hypervisor.domains.get(vm_id))
+
+    def _tell(self, event: DomainEvent) -> None:
+        machine = self._inventory.find(event.uuid)
+        postcopy = machine is not None and machine.pause_code == "POSTCOPY"
+        for told in events_of(event, postcopy=postcopy):
+            self._events.publish(told, event.uuid)
+
+    def _compare_all(self, cause: Cause | None) -> Reconciled:
+        with self._lock:
+            before = frozenset(machine.id for machine in self._inventory.all())
+            touched = self._touched = set()
+        try:
+            domains = {domain.uuid: domain for domain in self._listing.read()}
+        except VdsmError:
+            self._touched = None
+            raise
+        with self._lock:
+            self._touched = None
+            changed = [
+                domain.uuid
+                for domain in domains.values()
+                if domain.uuid not in touched and self._compare_one(domain)
+            ]
+            changed += self._drop(before - domains.keys() - touched)
+        changed += [vm_id for vm_id in sorted(touched) if self._settle_if_there(vm_id)]
+        self._inventory.complete()
+        return Reconciled(
+            cause=cause or "connection back",
+            added=[vm_id for vm_id in changed if vm_id not in before],
+            changed=[vm_id for vm_id in changed if vm_id in before and self._inventory.find(vm_id)],
+            gone=[vm_id for vm_id in changed if vm_id in before and not self._inventory.find(vm_id)],
+        )
+
+    def _drop(self, ids: Iterable[str]) -> list[str]:
+        """Give up the machines of these ids, which libvirt does not list; the ids of those that were here."""
+        dropped = []
+        for machine in map(self._inventory.find, sorted(ids)):
+            if machine is not None and not machine.launching and not machine.missing:
+                self._gone(machine)
+                dropped.append(machine.id)
+        return dropped
+
+    def _settle_if_there(self, vm_id: str) -> bool:
+        try:
+            return self._settle(vm_id)
+        except NoSuchDomain:
+            return False  # the event says so itself
+
+    def _compare_one(self, domain: DomainState) -> bool:
+        """Take over one domain; whether that changed anything."""
+        known = self._inventory.find(domain.uuid)
+        if known is None:
+            self._new(domain)
+            return True
+        if known.launching:
+            return False
+        after = self._inventory.update(domain.uuid, lambda machine: transitions.found(machine, domain))
+        if after is not None and after.status == "Down" != known.status:
+            self._mirror.remember_exit_soon(domain.uuid)
+        if after is not None and after.stale:
+            self._mirror.refresh_soon(domain.uuid)
+        return after is not known
+
+    def _new(self, domain: DomainState) -> None:
+        comes = not domain.persistent and (domain.state, domain.reason) == ("paused", "migration")
+        status: VmStatus = "Migration Destination" if comes else STATUS[domain.state]
+        machine = Machine(
+            id=domain.uuid,
+            name=domain.name,
+            status=status,
+            since=time.time(),
+            pause_code=transitions.pause_code(domain.reason) if status == "Paused" else "",
+            exit=exit_found(domain.reason) if status == "Down" else None,
+            exit_guessed=True,
+            active=domain.active,
+            persistent=domain.persistent,
+            incoming=time.time() if comes else 0.0,
+        )
+        try:
+            self._inventory.add(machine)
+        except VMExists:
+            # The name's former owner was renamed or undefined, and that event is still to come.
+            self.compare_soon(after=_AGAIN)
+            return
+        self._mirror.refresh_soon(domain.uuid)
+
+    def _gone(self, machine: Machine) -> None:
+        if machine.ours and machine.active:
+            self._inventory.update(machine.id, transitions.vanished)
+        elif machine.ours and machine.exit == MIGRATED:
+            # Libvirt was lost before it told what is left here: how the machine ended is still to be told.
+            self._inventory.update(machine.id, transitions.left_nothing)
+        else:
+            self._inventory.forget(machine.id)
+
+    def _outdated(self, vm_id: str) -> None:
+        if self._inventory.update(vm_id, transitions.new_xml) is not None:
+            self._mirror.refresh_soon(vm_id)
+
+    def _ask(self, event: DomainLifecycle) -> None:
+        """An event of a machine that is not known: read what there is."""
+
+        # Also if it is known by then: what made it known may have been read before this event.
+        self._jobs.plan(
+            "looking", lambda: self.settle(event.uuid), of=MachineReference(event.uuid), second="not needed"
+        )
+
+    def _defined(self, event: DomainLifecycle) -> None:
+        machine = self._inventory.find(event.uuid)
+        if machine is None:
+            self._ask(event)
+        elif not machine.launching:
+            self._inventory.change(event.uuid, persistent=True, name=event.name)
+            self._outdated(event.uuid)
+
+    def _undefined(self, event: DomainLifecycle) -> None:
+        machine = self._inventory.find(event.uuid)
+        if machine is None or machine.launching or event.detail == "renamed":
+            return
+        if machine.active:
+            self._inventory.change(event.uuid, persistent=False)
+        else:
+            self._inventory.forget(event.uuid)
+
+    def _started(self, event: DomainLifecycle) -> None:
+        comes = event.detail == "migrated"
+        machine = self._inventory.update(event.uuid, transitions.comes if comes else transitions.started)
+        if machine is None:
+            self._ask(event)
+        elif not machine.launching:
+            self._outdated(event.uuid)
+
+    def _suspended(self, event: DomainLifecycle) -> None:
+        code = transitions.pause_code(event.detail)
+        leaves = event.detail == "migrated"
+        change = transitions.leaves if leaves else lambda machine: transitions.suspended(machine, code)
+        if self._inventory.update(event.uuid, change) is None:
+            self._ask(event)
+
+    def _resumed(self, event: DomainLifecycle) -> None:
+        if self._inventory.update(event.uuid, transitions.resumed) is None:
+            self._ask(event)
+
+    def _shutdown(self, event: DomainLifecycle) -> None:
+        self._inventory.update(event.uuid, transitions.shutting_down)
+
+    def _stopped(self, event: DomainLifecycle) -> None:
+        machine = self._inventory.update(event.uuid, lambda known: transitions.stopped(known, event.detail))
+        if machine is None or machine.launching:
+            return
+        if event.detail == "migrated":
+            self._jobs.plan(
+                "looking for what is left",
+                lambda: self._left(event.uuid),
+                of=MachineReference(event.uuid),
+                second="not needed",
+            )
+            return
+        if machine.ours:
+            self._mirror.remember_exit_soon(event.uuid)
+        elif not machine.persistent:
+            self._inventory.forget(event.uuid)
+            return
+        self._outdated(event.uuid)
+
+    def _left(self, vm_id: str) -> None:
+        """See whether a machine that has moved has left its definition here."""
+        try:
+            self._hypervisor.domains.get(vm_id)
+        except NoSuchDomain:
+            machine = self._inventory.update(vm_id, transitions.left_nothing)
+            if machine is not None and machine.missing and not machine.ours:
+                self._inventory.forget(vm_id)
+        else:
+            self._outdated(vm_id)
+            self._mirror.remember_exit_soon(vm_id)
+
+    def _crashed(self, event: DomainLifecycle) -> None:
+        # What libvirt does about it comes as an event of its own.
+        log.warning("The guest of machine %s panicked (%s)", event.uuid, event.detail)
