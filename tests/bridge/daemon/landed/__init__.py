@@ -1,0 +1,1 @@
+"""A state directory of the landed release."""
