@@ -1,13 +1,16 @@
-"""SQLite files of the daemon: created private, recognized as damaged or gone, set aside."""
+"""SQLite files of the daemon: created private, recognized as damaged, gone or too new, set aside."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from vdsm_core.errors import ConfigError
 
 MEMORY: Final = ":memory:"
 #: What SQLite keeps beside a file in WAL mode.
@@ -52,6 +55,45 @@ def make_private(path: str) -> None:
     for companion in COMPANIONS:
         with suppress(FileNotFoundError):
             Path(path + companion).chmod(_MODE)
+
+
+def refuse_newer(path: str, versions: str, known: Mapping[str, int]) -> None:
+    """Refuse a file that a newer release wrote, before anything in it or beside it is changed.
+
+    A file that is absent, damaged or not readable passes: that is found out when it is opened.
+
+    :param versions: a query for names of parts and their versions
+    :param known: part -> the newest version that this release can use; other parts are ignored
+    :raises ConfigError: a part has a higher version
+    """
+    for part, version in _peek(path, versions):
+        check_version(path, part, version, known.get(part))
+
+
+def check_version(path: str, part: str, version: Any, known: int | None) -> None:
+    """Refuse a part of a file that a newer release wrote.
+
+    :raises ConfigError: `version` is higher than `known`
+    """
+    if isinstance(version, int) and known is not None and version > known:
+        reason = (
+            f"'{part}' in this file was written by a newer release (version {version}, this release knows "
+            f"{known}): install that release again, or move the file away, which forgets what is in it"
+        )
+        raise ConfigError(file=path, key="daemon.state_dir", reason=reason)
+
+
+def _peek(path: str, sql: str) -> list[tuple[Any, ...]]:
+    """Return what a query finds without changing the file; nothing if it cannot be read."""
+    if path == MEMORY or not Path(path).is_file():
+        return []
+    # A reader of a file in WAL mode creates its companions; one that says that nobody writes does not.
+    mode = "mode=ro" if os.path.lexists(f"{path}-wal") else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?{mode}", uri=True)) as connection:
+            return connection.execute(sql).fetchall()
+    except sqlite3.Error:
+        return []
 
 
 def identity(path: str) -> Identity | None:

@@ -8,6 +8,9 @@ Management must come up and stay up whatever happens to the file. A damaged file
 name, and a new one is begun: tasks and request ids of before are forgotten, machines are not touched. A file
 that was removed or replaced while the daemon runs is noticed before the next write, and written anew from the
 open one. A disk that is full, read-only or broken is `StateUnavailable`, and the change is not made.
+
+A file that a newer release wrote is the exception: what its tables mean is not known, and to begin anew would
+forget tasks that the newer release can go on with. It is refused at the start, unchanged.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 MEMORY: Final = database.MEMORY
 _T = TypeVar("_T")
 _SCHEMA: Final = "SELECT type, name, sql FROM sqlite_master"
+_VERSIONS: Final = "SELECT part, done FROM migrations"
 _MIGRATIONS: Final = "CREATE TABLE IF NOT EXISTS migrations (part TEXT PRIMARY KEY, done INTEGER)"
 
 
@@ -46,13 +50,22 @@ class StateStore:
         self._identity: database.Identity | None = None
         self._parts: dict[str, list[str]] = {}
 
+    def declare(self, part: str, steps: Sequence[str]) -> None:
+        """Say before `open` what `migrate` will be given, so that a newer file is refused as a whole.
+
+        A part's version is the number of its steps. A change that an older release would misread needs one.
+        """
+        self._parts[part] = list(steps)
+
     def open(self) -> None:
         """Open the file, creating it (mode 0600) and its folder (mode 0700) where absent: it names callers.
 
         A damaged file is set aside, and a new one begun.
 
-        :raises ConfigError: the folder or file cannot be used
+        :raises ConfigError: the folder or file cannot be used, or a newer release wrote a declared part
         """
+        known = {part: len(steps) for part, steps in self._parts.items()}
+        database.refuse_newer(self._path, _VERSIONS, known)
         try:
             try:
                 self._connect()
@@ -75,6 +88,7 @@ class StateStore:
 
         A file whose tables are not those that the steps create is set aside as damaged.
 
+        :raises ConfigError: a newer release has run more steps; nothing has changed
         :raises StateUnavailable: the disk refuses
         """
         expected = _schema_after(steps)
@@ -180,10 +194,9 @@ class StateStore:
             _check_schema(connection, "migrations", _schema_after([_MIGRATIONS]))
             row = connection.execute("SELECT done FROM migrations WHERE part = ?", (part,)).fetchone()
             done = row[0] if row else 0
+            database.check_version(self._path, part, done, len(steps))
             _run_steps(connection, part, steps, done)
-            # A newer release may have gone further: its tables are its business.
-            if done <= len(steps):
-                _check_schema(connection, part, expected)
+            _check_schema(connection, part, expected)
             connection.execute("INSERT OR REPLACE INTO migrations VALUES (?, ?)", (part, len(steps)))
             connection.execute("COMMIT")
         except BaseException:

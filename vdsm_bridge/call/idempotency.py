@@ -33,6 +33,13 @@ MAX_ANSWERS: Final = 200_000
 _MAX_UNSTORED: Final = 10_000
 #: Seconds between two looks for answers that are too old.
 _TIDY_EVERY: Final = 3600.0
+_TABLES: Final = (
+    (
+        "CREATE TABLE requests (id TEXT PRIMARY KEY, verb TEXT NOT NULL, "
+        "fingerprint TEXT NOT NULL, begun REAL NOT NULL, answer BLOB)"
+    ),
+    "CREATE INDEX requests_begun ON requests (begun)",
+)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +79,7 @@ class IdempotencyStore:
 
     def __init__(self, state: StateStore, keep: float) -> None:
         self._state = state
+        state.declare("requests", _TABLES)
         self._keep = keep
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
@@ -82,16 +90,7 @@ class IdempotencyStore:
 
     def start(self) -> None:
         """Make the table where absent, and forget what is too old; it is looked for every hour."""
-        self._state.migrate(
-            "requests",
-            [
-                (
-                    "CREATE TABLE requests (id TEXT PRIMARY KEY, verb TEXT NOT NULL, "
-                    "fingerprint TEXT NOT NULL, begun REAL NOT NULL, answer BLOB)"
-                ),
-                "CREATE INDEX requests_begun ON requests (begun)",
-            ],
-        )
+        self._state.migrate("requests", _TABLES)
         self._started = time.time()
         self._forget_old()
 

@@ -2,20 +2,19 @@
 
 It is a SQLite file of its own, in WAL mode with `synchronous=NORMAL`: a batch of events is one transaction,
 written to the operating system when `append` returns, and forced to the disk by `sync`. So a killed daemon
-loses nothing that was appended; a power cut loses at most what came after the last `sync`. A disk that takes
-its time to be forced holds up nobody who appends or reads: `sync` is for a thread of its own.
+loses nothing that was appended; a power cut loses at most what came after the last `sync`. A slow disk holds
+up nobody who appends or reads: `sync` is for a thread of its own.
 
 Numbers are reserved in blocks, and a reservation is forced to the disk before a number of the block is used.
 After a power cut the numbers go on behind the reservation, since a subscriber may have seen any before it.
 A small file beside the journal vouches that whatever subscribers have seen is in it: it holds the kernel's
 boot id, so that it counts for nothing after a power cut, and is removed, which works on a full disk, too,
-as soon as an event could not be written. A daemon that was killed on a good day has lost nothing, and skips
-nothing.
+as soon as an event could not be written. A daemon that was killed otherwise has lost and skips nothing.
 
 Numbers never repeat either when the file is damaged or gone. The end of the reserved block also stands in a
 file of its own (`events.sqlite-reserved`), written before a number of the block is used; a new journal goes
 on behind it. Where that is missing, too, numbers jump to the milliseconds since 1970, which no host reaches
-by counting. A damaged journal is set aside under a dated name; its events are a gap to whoever resumes.
+by counting. A damaged journal is set aside; its events are a gap to whoever resumes. A newer one is refused.
 """
 
 from __future__ import annotations
@@ -33,10 +32,9 @@ from typing import Final
 import msgspec
 
 from vdsm_core import database
-from vdsm_core.database import Damaged
+from vdsm_core.database import MEMORY, Damaged
 from vdsm_core.errors import ConfigError
 from vdsm_core.events.vocabulary import Event
-from vdsm_core.state import MEMORY
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +51,9 @@ CREATE TABLE IF NOT EXISTS numbers (
     one INTEGER PRIMARY KEY CHECK (one = 1), reserved INTEGER, last INTEGER
 );
 INSERT OR IGNORE INTO numbers (one, reserved, last) VALUES (1, 0, 0);
+PRAGMA user_version = 1;
 """
+_VERSIONS: Final = "SELECT 'events', user_version FROM pragma_user_version"
 _COLUMNS: Final = {"events": "seq time id params", "numbers": "one reserved last"}
 #: Beyond that, JSON readers lose digits: such a number in a file is damage.
 _MAX_NUMBER: Final = 2**53 - 1
@@ -71,7 +71,7 @@ _SIZE: Final = f"length(params) + length(id) + {_OVERHEAD}"
 
 
 def boot_id() -> str:
-    """What the kernel calls this run of the machine; empty where it does not say."""
+    """Return the kernel's id of this run of the machine; empty where there is none."""
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:
@@ -113,8 +113,9 @@ class Journal:
 
         A damaged file is set aside, and a new one begun.
 
-        :raises ConfigError: the file or its folder cannot be used
+        :raises ConfigError: the file or its folder cannot be used, or a newer release wrote the file
         """
+        database.refuse_newer(self._path, _VERSIONS, {"events": 1})
         try:
             try:
                 self._open_file(resume=True)
@@ -361,8 +362,7 @@ class Journal:
             self._voucher().chmod(0o600)
             self._vouched = True
         except OSError as error:
-            # Costs nothing but a block of numbers at the next start.
-            log.warning("%s cannot be written: %s", self._voucher(), error)
+            log.warning("%s cannot be written (costs a block of numbers): %s", self._voucher(), error)
 
     def _unvouch(self) -> None:
         if self._path != MEMORY:
@@ -410,8 +410,8 @@ class Journal:
 
     def _drop_oldest(self, at_least: int) -> None:
         freed = last = 0
+        sql = f"SELECT seq, {_SIZE} FROM events ORDER BY seq"  # noqa: S608 - constants only
         with self._writing() as connection:
-            sql = f"SELECT seq, {_SIZE} FROM events ORDER BY seq"  # noqa: S608 - constants only
             for seq, size in connection.execute(sql):
                 last, freed = seq, freed + size
                 if freed >= at_least:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two events about the progress of one task; a change of its state is reported at once.
 PROGRESS_INTERVAL: Final = 0.2
+#: A change of `TaskRecord` that an older release would misread adds a step here.
+_TABLES: Final = ("CREATE TABLE tasks (id TEXT PRIMARY KEY, record BLOB NOT NULL)",)
 _KEEP: Final = "INSERT OR REPLACE INTO tasks VALUES (?, ?)"
 _REPORT: Final = "report of progress"
 _NOTHING: Final = (0.0, None)
@@ -54,6 +56,7 @@ class TaskTable:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = state
+        state.declare("tasks", _TABLES)
         self._events = events
         self._scheduler = scheduler
         self._limit = limit
@@ -74,7 +77,7 @@ class TaskTable:
     def open(self) -> list[TaskRecord]:
         """Read what the store knows. Return it, oldest first."""
         self._events.provide(TaskStatusEvent.component, [TaskStatusEvent.operation], self._statuses)
-        self._state.migrate("tasks", ["CREATE TABLE tasks (id TEXT PRIMARY KEY, record BLOB NOT NULL)"])
+        self._state.migrate("tasks", _TABLES)
         for (blob,) in self._state.rows("SELECT record FROM tasks ORDER BY rowid"):
             try:
                 record = msgspec.json.decode(blob, type=TaskRecord)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.bridge.daemon.landed.kiln import Kilns
 from vdsm_bridge.testing.host import TestHost
-from vdsm_core.errors import InvalidArgument, RequestIdReused
+from vdsm_core.errors import ConfigError, InvalidArgument, RequestIdReused
 from vdsm_core.events import journal
 from vdsm_core.events.vocabulary import GAP_ID
 
@@ -105,3 +105,25 @@ def test_events_go_on_without_a_gap(host: TestHost) -> None:
     assert GAP_ID not in {event.id for event in events}
     assert events[3].id == f"|task|status|{FINISHED}"
     assert events[LAST - 1].params["progress"] == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "sql"),
+    [
+        ("state.sqlite", "tasks", "UPDATE migrations SET done = done + 1 WHERE part = 'tasks'"),
+        ("state.sqlite", "requests", "UPDATE migrations SET done = done + 1 WHERE part = 'requests'"),
+        ("events.sqlite", "events", "PRAGMA user_version = 2"),
+    ],
+)
+def test_state_of_a_newer_release_keeps_the_host_from_starting(
+    folder: Path, name: str, part: str, sql: str
+) -> None:
+    """The host says which file and part it cannot use, and leaves the state and the journal as they are."""
+    with closing(sqlite3.connect(folder / name)) as connection, connection:
+        connection.execute(sql)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    host = TestHost(verbs={"kiln": Kilns}, config={"daemon": {"state_dir": str(folder)}})
+    with pytest.raises(ConfigError, match=rf"{name}: .*'{part}' in this file was written by a newer release"):
+        host.server.start()
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {key: after[key] for key in before} == before

@@ -56,6 +56,9 @@ class Disk:
         self._chance = chance
         self._refuses = refuses
 
+    def declare(self, _part: str, _steps: object) -> None:
+        """There is nothing to refuse."""
+
     def migrate(self, _part: str, _steps: object) -> None:
         """Need no tables."""
 
