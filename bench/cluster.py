@@ -24,6 +24,7 @@ from typing import Any
 
 from bench.measure import Row
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.console import Cluster, HostChange
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
@@ -177,9 +178,7 @@ class _Figures:
         self.lost = victim.count
         begun = time.monotonic()
         victim.kill()
-        end = begun + 4 * HEARTBEAT
-        while len(self._gone) < self.lost and time.monotonic() < end:
-            time.sleep(0.05)
+        until(lambda: len(self._gone) >= self.lost, 4 * HEARTBEAT, every=0.05)
         assert len(self._gone) == self.lost == self.hosts - len(cluster.living())
         self.lost_after = max(self._gone) - begun
 

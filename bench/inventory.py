@@ -15,6 +15,7 @@ from bench.load import Load, generate, http_get, http_post
 from bench.measure import Row, per_call
 from vdsm_bridge import Context
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 
 SIZES = (10, 100, 1_000, 10_000)
 _DOMAIN = """<domain type='test'><name>bench-{number}</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory>
@@ -39,16 +40,15 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[Row]:
                 xml = _DOMAIN.format(number=made, uuid=uuid.UUID(int=made))
                 connection.createXML(xml, 0)
                 made += 1
-            host.server.runtime.hypervisor.stats.refresh(30.0)
-            _wait_for(host, size)
+            until(lambda size=size: _listed(host) >= size, 120.0)
             rows += _measure(host, ports, connection, size)
     connection.close()
     return rows
 
 
-def _wait_for(host: TestHost, size: int) -> None:
-    while len(host.call("Host.getVMList")) < size:
-        host.server.runtime.hypervisor.stats.refresh(30.0)
+def _listed(host: TestHost) -> int:
+    host.server.runtime.hypervisor.stats.refresh(30.0)
+    return len(host.call("Host.getVMList"))
 
 
 def _measure(host: TestHost, ports: dict[str, int], connection: libvirt.virConnect, size: int) -> list[Row]:

@@ -12,6 +12,7 @@ from bench.measure import Row
 from vdsm_bridge.errors import VdsmError
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 
 _MACHINES = 50
 _VERBS = ("Host.getVMList", "Host.getAllVmStats", "VM.getStats", "VM.getInfo", "VM.pause", "VM.cont")
@@ -30,16 +31,14 @@ def run(rounds: int = 3) -> list[Row]:
     ):
         for number, vm_id in enumerate(ids):
             host.call("VM.create", vmParams={"vmId": vm_id, "vmName": f"m{number}", "memSize": 16})
-        while {vm.status for vm in host.call("Host.getVMList")} != {"Up"}:
-            time.sleep(0.02)
+        until(lambda: {vm.status for vm in host.call("Host.getVMList")} == {"Up"}, 60.0, every=0.02)
         host.server.runtime.hypervisor.stats.refresh(10.0)
         for _ in range(rounds):
             normal = {verb: _p99(host, verb, ids[1:]) for verb in _VERBS}
             driver.block(ids[0], statistics=True)
             caller = threading.Thread(target=_pause, args=(host, ids[0]))
             caller.start()
-            while not driver.waiting():
-                time.sleep(0.01)
+            until(driver.waiting)
             for verb in _VERBS:
                 found = _p99(host, verb, ids[1:]), normal[verb]
                 best[verb] = min(best.get(verb, found), found, key=lambda pair: pair[0] / pair[1])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-import time
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core.hypervisor.connection.workers import Workers
 
 pytest.importorskip("vdsm_rest")
@@ -77,10 +77,7 @@ def test_the_trip_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestHost(installed=True, config=config) as host:
         rest = next(plugin for plugin in host.server.plugins() if plugin.name == "rest")
         host.call("VM.create", vmParams={"vmId": VM, "vmName": "trip", "memSize": 64})
-        end = time.monotonic() + 20
-        while host.call("VM.getStats", vmID=VM)[0].status != "Up":
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        until(lambda: host.call("VM.getStats", vmID=VM)[0].status == "Up")
         assert pause(int(rest.address[0].rpartition(":")[2])) == http.client.NO_CONTENT
     (trip,) = trips
     rooms = [room for room, _ in groupby(trip, key=lambda step: step[0])]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core.config import HookOptions
 from vdsm_core.hooks import hookimpl
 from vdsm_core.hooks.errors import HookDeadline, HookUnavailable
@@ -77,10 +77,7 @@ def test_a_hook_that_hangs_is_named(make_vdsm_host: Callable[..., TestHost], slo
     hooks.run(vdsm_after_vm_pause, "v")
     assert quick.seen == ["v"]
     slow.go_on.set()
-    end = time.monotonic() + 30
-    while errors(host)["slow"]:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not errors(host)["slow"], 30.0)
     assert slow.calls == 1
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.bounded import GivenUp, StartStopTimeout, _computed, _computed_in_ticks, bounded
 
 
@@ -23,13 +24,8 @@ def release() -> Iterator[threading.Event]:
 
 
 def gone(name: str) -> bool:
-    """Whether the thread of some work comes to its end."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        if name not in {thread.name for thread in threading.enumerate()}:
-            return True
-        time.sleep(0.01)
-    return False
+    """Whether no thread of some work is left."""
+    return name not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_result_is_handed_over() -> None:
@@ -56,7 +52,7 @@ def test_what_waits_is_left_alone(release: threading.Event) -> None:
         bounded("nap", lambda: str(release.wait(10)), 0.1, late=results.set_result)
     release.set()
     assert results.result(10) == "True"
-    assert gone("nap")
+    until(lambda: gone("nap"))
 
 
 def spin() -> None:
@@ -70,7 +66,7 @@ def test_what_computes_without_an_end_is_interrupted(caplog: pytest.LogCaptureFi
     """It does not take its part of the interpreter from everybody else for ever."""
     with pytest.raises(StartStopTimeout):
         bounded("spin", spin, 0.5)
-    assert gone("spin")
+    until(lambda: gone("spin"))
     assert "The spin computed without an end; it was interrupted" in caplog.text
 
 
@@ -88,7 +84,7 @@ def test_also_where_others_compute() -> None:
     try:
         with pytest.raises(StartStopTimeout):
             bounded("spin", spin, 0.5)
-        assert gone("spin")
+        until(lambda: gone("spin"))
     finally:
         over.set()
         for other in others:
@@ -113,7 +109,7 @@ def test_what_has_computed_and_waits_now_is_left_alone(
     assert not caught.value.interrupted
     release.set()
     assert results.result(10) == "True"
-    assert gone("work")
+    until(lambda: gone("work"))
     assert "interrupted" not in caplog.text
 
 
@@ -137,10 +133,7 @@ def test_what_a_thread_has_computed(statistics: bool) -> None:
     assert 0.15 < read(thread) < 1.0
     over.set()
     thread.join()
-    end = time.monotonic() + 10
-    while read(thread) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert read(thread) == 0.0
+    until(lambda: read(thread) == 0.0)
 
 
 def test_the_waiting_can_be_ended(release: threading.Event) -> None:
@@ -152,4 +145,4 @@ def test_the_waiting_can_be_ended(release: threading.Event) -> None:
         bounded("nap", lambda: release.wait(10), 10, hurry=hurry)
     timer.join()
     release.set()
-    assert gone("nap")
+    until(lambda: gone("nap"))

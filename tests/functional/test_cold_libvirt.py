@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,7 @@ import pytest
 from tests.functional.conftest import absent
 from tests.functional.daemon import Daemon, Refused
 from tests.functional.lab import LabHost, Unusable
-
-
-def _eventually(condition: Callable[[], object], within: float = 60.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come to hold"
-        time.sleep(0.1)
+from vdsm_bridge.testing.polling import until
 
 
 def _listed(daemon: Daemon) -> object:
@@ -41,9 +33,9 @@ def test_machines_are_listed_before_the_emulators_are_known(tmp_path: Path) -> N
         host.start(question="list")
         assert not examined()
         with Daemon(tmp_path, host.uri) as daemon:
-            _eventually(lambda: _listed(daemon))
+            until(lambda: _listed(daemon), 60.0, every=0.1)
             # The daemon asks for the capabilities in the background, so that the first caller need not wait.
-            _eventually(examined)
+            until(examined, 60.0, every=0.1)
             assert _listed(daemon)
             (host.root / "go").touch()
             assert daemon.rest("GET", "/api/host/capabilities")["emulatedMachines"]

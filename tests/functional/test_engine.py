@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.functional.daemon import CONFIG, Daemon
-from tests.functional.lab import ADDRESSES, BootFiles, LabPair, eventually
+from tests.functional.lab import ADDRESSES, BootFiles, LabPair
+from vdsm_bridge.testing.polling import until
 
 pytest.importorskip("vdsm_qmf")
 small_engine = pytest.importorskip("small_engine")
@@ -82,7 +83,7 @@ def test_the_engine_moves_a_guest(cluster: Cluster, lab_pair: LabPair, boot: Boo
     def written() -> int:
         return int(hosts[placed.host].statistics(vm_id).get("block.0.wr.bytes", 0))
 
-    assert eventually(lambda: written() > 0, BOOT), "the guest does not boot"
+    until(lambda: written() > 0, BOOT, every=0.1, what="the guest to boot")
     for _ in range(2):
         source = placed.host
         target = next(name for name in NAMES if name != source)
@@ -91,6 +92,6 @@ def test_the_engine_moves_a_guest(cluster: Cluster, lab_pair: LabPair, boot: Boo
         assert vm_id in hosts[target].virsh("list", "--uuid", "--state-running")
         assert vm_id not in hosts[source].virsh("list", "--all", "--uuid")
         before = written()
-        assert eventually(lambda before=before: written() > before), "the guest stands still"
+        until(lambda before=before: written() > before, every=0.1, what="the guest to go on")
         assert [one.host for one in engine.inventory().find("traveller")] == [target]
     cluster.call(placed.host, "VM.destroy", {"vmID": vm_id})

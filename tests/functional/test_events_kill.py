@@ -13,8 +13,8 @@ import pytest
 from tests import soak
 from tests.functional.bus_subscriber import QmfStream
 from tests.functional.daemon import Daemon
-from tests.functional.lab import eventually
 from tests.functional.subscribers import GAP, RestStream, Subscriber, XmlRpcPoll
+from vdsm_bridge.testing.polling import until
 from vdsm_core.events import Event, Journal
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
@@ -178,7 +178,7 @@ def test_kill_in_a_burst(
         request.addfinalizer(subscriber.stop)
         subscriber.start()
     for burst in range(ROUNDS):
-        assert eventually(lambda: all(each.listening.is_set() for each in subscribers), 20), daemon.log()
+        until(lambda: all(each.listening.is_set() for each in subscribers), 20, every=0.1, detail=daemon.log)
         fire(daemon, burst)
         if chance.random() < 0.8:
             wait_for_first(subscribers, burst)
@@ -187,7 +187,7 @@ def test_kill_in_a_burst(
         for subscriber in subscribers:
             subscriber.listening.clear()
         daemon.start()
-    assert eventually(lambda: all(each.listening.is_set() for each in subscribers), 20), daemon.log()
+    until(lambda: all(each.listening.is_set() for each in subscribers), 20, every=0.1, detail=daemon.log)
     fire(daemon, ROUNDS)
 
     def complete() -> bool:
@@ -196,11 +196,14 @@ def test_kill_in_a_burst(
             (params.get("burst"), params.get("number", 0) >= BURST - 6) == (ROUNDS, True) for params in last
         )
 
-    eventually(complete, 20)
+    until(complete, every=0.1)
     time.sleep(0.2)
     newest = max(each.last for each in subscribers)
-    same = eventually(lambda: all(each.last == newest for each in subscribers), 20)
-    assert same, {each.name: each.last for each in subscribers}
+    until(
+        lambda: all(each.last == newest for each in subscribers),
+        every=0.1,
+        detail=lambda: {each.name: each.last for each in subscribers},
+    )
     for subscriber in subscribers:
         subscriber.stop()
     daemon.stop()

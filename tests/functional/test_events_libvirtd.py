@@ -17,8 +17,9 @@ import pytest
 
 from tests import soak
 from tests.functional.daemon import Daemon
-from tests.functional.lab import LabHost, eventually
+from tests.functional.lab import LabHost
 from tests.functional.subscribers import GAP, RestStream
+from vdsm_bridge.testing.polling import until
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
@@ -114,22 +115,25 @@ def test_libvirtd_restarts_in_a_burst(
     with Daemon(tmp_path, lab_host.uri) as daemon:
         told = Told(daemon)
         told.start()
-        assert eventually(lambda: set(machines) <= set(told.picture())), daemon.log()
+        until(lambda: set(machines) <= set(told.picture()), every=0.1, detail=daemon.log)
         with burst(lab_host, machines):
             before = len(told.seen)
-            assert eventually(lambda: len(told.seen) > before + 20), daemon.log()
+            until(lambda: len(told.seen) > before + 20, every=0.1, detail=daemon.log)
             time.sleep(chance.uniform(0.0, 0.5))
             lab_host.stop(abruptly=abruptly)
         # A machine ends while nobody hears it.
         os.kill(lab_host.qemu_pid(machines[0]), signal.SIGKILL)
-        assert eventually(lambda: told.having("|host|hypervisor|no_id", state="lost")), daemon.log()
+        until(lambda: told.having("|host|hypervisor|no_id", state="lost"), every=0.1, detail=daemon.log)
         lab_host.start()
         lab_host.virsh("undefine", machines[0])
         # Nothing changes any more.
         at_last = truth(lab_host)
-        assert eventually(lambda: told.having("|host|hypervisor|no_id", state="back"), 30), daemon.log()
-        same = eventually(lambda: told.picture() == at_last)
-        assert same, (told.picture(), at_last, daemon.log())
+        until(lambda: told.having("|host|hypervisor|no_id", state="back"), 30, every=0.1, detail=daemon.log)
+        until(
+            lambda: told.picture() == at_last,
+            every=0.1,
+            detail=lambda: (told.picture(), at_last, daemon.log()),
+        )
         (back,) = told.having("|host|hypervisor|no_id", state="back")
         first = told.seen.index(back)
         right = next(n for n in range(first + 1, len(told.seen) + 1) if told.picture(n) == at_last)

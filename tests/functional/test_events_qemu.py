@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.functional.daemon import Daemon
-from tests.functional.lab import UP, BootFiles, Guest, LabHost, eventually
+from tests.functional.lab import UP, BootFiles, Guest, LabHost
 from tests.functional.subscribers import RestStream
+from vdsm_bridge.testing.polling import until
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
@@ -34,12 +35,16 @@ class Site:
         """Do something with the guest past the daemon."""
         self.host.virsh(command, self.guest.uuid, *arguments)
 
-    def hears(self, operation: str, **params: Any) -> bool:
-        """Whether an event with at least these parameters comes."""
+    def hears(self, operation: str, **params: Any) -> None:
+        """Wait for an event with at least these parameters."""
         name = f"|virt|{operation}|{self.guest.uuid}"
         wanted = params.items()
-        return eventually(
-            lambda: any(e["id"] == name and wanted <= e["params"].items() for e in list(self.told.seen)), 30
+        until(
+            lambda: any(e["id"] == name and wanted <= e["params"].items() for e in list(self.told.seen)),
+            30.0,
+            every=0.1,
+            what=f"{operation} with {params}",
+            detail=self.said,
         )
 
     def said(self) -> list[dict[str, Any]]:
@@ -80,7 +85,7 @@ def site(lab_host: LabHost, boot: BootFiles, tmp_path_factory: pytest.TempPathFa
 def test_a_balloon_that_moves(site: Site) -> None:
     """The guest gives memory back, and its size is told in KiB."""
     site.virsh("setmem", "100M")
-    assert site.hears("VM_balloon", actual=100 * 1024), site.said()
+    site.hears("VM_balloon", actual=100 * 1024)
 
 
 def test_a_viewer_comes_and_goes(site: Site) -> None:
@@ -95,50 +100,50 @@ def test_a_viewer_comes_and_goes(site: Site) -> None:
         viewer.sendall(b"\x01")
         viewer.recv(4)
         viewer.sendall(b"\x01")
-        assert site.hears("VM_graphics", phase="connect"), site.said()
-        assert site.hears("VM_graphics", phase="initialize"), site.said()
-    assert site.hears("VM_graphics", phase="disconnect"), site.said()
+        site.hears("VM_graphics", phase="connect")
+        site.hears("VM_graphics", phase="initialize")
+    site.hears("VM_graphics", phase="disconnect")
 
 
 def test_a_disk_comes_and_goes(site: Site) -> None:
     """A device is told of when it is plugged in and when it is gone."""
     site.virsh("attach-disk", str(site.host.disk("extra")), "sdz", "--targetbus", "usb")
-    assert site.hears("VM_device_added"), site.said()
+    site.hears("VM_device_added")
     site.virsh("detach-disk", "sdz")
-    assert site.hears("VM_device_removed"), site.said()
+    site.hears("VM_device_removed")
 
 
 def test_a_disk_is_written_beyond_its_threshold(site: Site) -> None:
     """The guest writes all the time."""
     site.virsh("domblkthreshold", "vda", "1")
-    assert site.hears("VM_block_threshold", dev="vda", threshold=1), site.said()
+    site.hears("VM_block_threshold", dev="vda", threshold=1)
 
 
 def test_a_disk_is_copied(site: Site) -> None:
     """The copy is ready, then it takes the disk's place."""
     site.virsh("blockcopy", "vda", "--dest", str(site.host.root / "disks" / "copy.raw"), "--wait", "--pivot")
-    assert site.hears("VM_block_job", disk="vda", type="copy", status="ready"), site.said()
-    assert site.hears("VM_block_job", disk="vda", type="copy", status="completed"), site.said()
+    site.hears("VM_block_job", disk="vda", type="copy", status="ready")
+    site.hears("VM_block_job", disk="vda", type="copy", status="completed")
 
 
 def test_a_guest_is_reset(site: Site) -> None:
     """QEMU starts the guest over."""
     site.virsh("reset")
-    assert site.hears("VM_reboot"), site.said()
+    site.hears("VM_reboot")
 
 
 def test_a_disk_is_backed_up(site: Site) -> None:
     """The job is told with how much it has done; the numbers are libvirt's."""
     site.virsh("backup-begin")
-    assert site.hears("VM_job_completed", job="backup", success=True), site.said()
-    assert site.hears("VM_block_job", type="backup", status="completed"), site.said()
+    site.hears("VM_job_completed", job="backup", success=True)
+    site.hears("VM_block_job", type="backup", status="completed")
 
 
 def test_a_guest_is_saved(site: Site) -> None:
     """The machine is gone, and it was nobody's definition."""
     site.virsh("save", str(site.host.root / "disks" / "saved"))
-    assert site.hears("VM_status", status="Down", exitReason=5), site.said()
-    assert site.hears("VM_gone"), site.said()
+    site.hears("VM_status", status="Down", exitReason=5)
+    site.hears("VM_gone")
 
 
 LIVELY = """\
@@ -173,38 +178,38 @@ def test_a_medium_that_is_missing_at_the_start(lively: Site) -> None:
     """The machine starts without it, and that is told."""
     absent = str(lively.host.root / "absent.iso")
     change = {"oldPath": absent, "newPath": "", "reason": "change-missing-on-start"}
-    assert lively.hears("VM_disk_change", **change), lively.said()
+    lively.hears("VM_disk_change", **change)
 
 
 def test_a_tray_opens_and_closes(lively: Site) -> None:
     """Somebody puts a disc in, and takes it out."""
     lively.virsh("change-media", "sda", str(lively.host.disk("disc")), "--insert")
-    assert lively.hears("VM_tray", tray="close"), lively.said()
+    lively.hears("VM_tray", tray="close")
     lively.virsh("change-media", "sda", "--eject")
-    assert lively.hears("VM_tray", tray="open"), lively.said()
+    lively.hears("VM_tray", tray="open")
 
 
 def test_a_guest_sets_its_clock(lively: Site) -> None:
     """Back by many years; libvirt tells the distance from UTC."""
-    assert lively.hears("VM_rtc"), lively.said()
+    lively.hears("VM_rtc")
     (offset,) = {event["VM_rtc"]["offset"] for event in lively.said() if "VM_rtc" in event}
     assert offset < -20 * 365 * 86400
 
 
 def test_an_agent_comes_and_goes(lively: Site) -> None:
     """The guest opens its end of the channel, and closes it."""
-    assert lively.hears("VM_agent", state="connected", reason="channel"), lively.said()
-    assert lively.hears("VM_agent", state="disconnected", reason="channel"), lively.said()
+    lively.hears("VM_agent", state="connected", reason="channel")
+    lively.hears("VM_agent", state="disconnected", reason="channel")
 
 
 def test_a_watchdog_fires(lively: Site) -> None:
     """The guest set it and forgot it; nothing is done about that."""
-    assert lively.hears("VM_watchdog", action="none"), lively.said()
+    lively.hears("VM_watchdog", action="none")
 
 
 def test_a_disk_without_room(lively: Site) -> None:
     """The error is told, then the pause, with the reason of both."""
-    assert lively.hears("VM_status", status="Paused", pauseCode="ENOSPC"), lively.said()
+    lively.hears("VM_status", status="Paused", pauseCode="ENOSPC")
     happened = [next(iter(event.items())) for event in lively.said()]
     (failed,) = (params for kind, params in happened if kind == "VM_io_error")
     assert (failed["action"], failed["reason"], failed["alias"]) == ("pause", "enospc", "virtio-disk1")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost, boot_files, eventually
+from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost, boot_files
+from vdsm_bridge.testing.polling import until
 
 pytestmark = pytest.mark.functional
 
@@ -55,7 +56,7 @@ def test_statistics_move(lab_host: LabHost, guest: Guest, group: tuple[str, ...]
         now = lab_host.statistics(guest.uuid)
         return all(now[name] > first[name] for name in group)
 
-    assert eventually(moved), (first, lab_host.statistics(guest.uuid))
+    until(moved, every=0.1, detail=lambda: (first, lab_host.statistics(guest.uuid)))
 
 
 def test_guests_outlive_libvirtd(lab_host: LabHost, guest: Guest) -> None:
@@ -73,7 +74,7 @@ def test_power_button(lab_host: LabHost, boot: BootFiles) -> None:
     with running(lab_host, boot, "lab-button") as guest:
         lab_host.virsh("shutdown", "--mode", "acpi", guest.uuid)
         guest.wait_for_console(POWERS_OFF)
-        assert eventually(lambda: guest.uuid not in lab_host.virsh("list", "--all", "--uuid"))
+        until(lambda: guest.uuid not in lab_host.virsh("list", "--all", "--uuid"), every=0.1)
 
 
 def test_nothing_outlives_the_lab(boot: BootFiles) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.functional.daemon import Daemon, Refused
-from tests.functional.lab import BRIDGE, BootFiles, LabHost, eventually
+from tests.functional.lab import BRIDGE, BootFiles, LabHost
+from vdsm_bridge.testing.polling import until
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
@@ -73,13 +74,22 @@ class Site:
 
     def wait_for(self, vm_id: str, *statuses: str, within: float = 20.0) -> None:
         """Wait until a machine has one of these statuses."""
-        assert eventually(lambda: self.status(vm_id) in statuses, within), (statuses, self.stats(vm_id))
+        until(
+            lambda: self.status(vm_id) in statuses,
+            within,
+            every=0.1,
+            what=f"one of {statuses}",
+            detail=lambda: self.stats(vm_id),
+        )
 
     def wait_until_booted(self, vm_id: str) -> None:
         """Wait until the guest's own programs write to its disk."""
         self.wait_for(vm_id, "Up", "Powering up", within=BOOT)
-        assert eventually(lambda: self.host.statistics(vm_id).get("block.0.wr.bytes"), BOOT), (
-            self.daemon.log()
+        until(
+            lambda: self.host.statistics(vm_id).get("block.0.wr.bytes"),
+            BOOT,
+            every=0.1,
+            detail=self.daemon.log,
         )
 
     def clean(self) -> None:
@@ -130,13 +140,13 @@ def test_a_life(site: Site) -> None:
         seen.update(at_work(site.stats(vm_id)))
         return seen == {"cpu", "memory", "disk", "net"}
 
-    assert eventually(everything_seen), (seen, site.stats(vm_id))
+    until(everything_seen, every=0.1, detail=lambda: (seen, site.stats(vm_id)))
 
     site.daemon.xmlrpc("pause", vm_id)
     assert site.status(vm_id) == "Paused"
     assert site.host.virsh("domstate", vm_id).strip() == "paused"
     site.daemon.xmlrpc("cont", vm_id)
-    assert eventually(lambda: site.status(vm_id) in ("Up", "Powering up"))
+    until(lambda: site.status(vm_id) in ("Up", "Powering up"), every=0.1)
     assert site.host.virsh("domstate", vm_id).strip() == "running"
 
     site.daemon.xmlrpc("shutdown", vm_id, "0", "the test is over")
@@ -178,14 +188,19 @@ def test_libvirtd_is_restarted(site: Site, abruptly: bool) -> None:
     site.wait_for(vm_id, "Paused")
     before = site.host.qemu_pid(vm_id)
 
-    assert eventually(lambda: float(site.stats(vm_id)["statsAge"]) > 0), "no sample yet"
+    until(lambda: float(site.stats(vm_id)["statsAge"]) > 0, every=0.1, what="the first sample")
 
     site.host.stop(abruptly=abruptly)
     try:
-        assert eventually(lambda: not_responding(site.stats(vm_id))), site.stats(vm_id)
+        until(lambda: not_responding(site.stats(vm_id)), every=0.1, detail=lambda: site.stats(vm_id))
         assert vm_id in {vm["vmId"] for vm in site.daemon.rest("GET", "/api/vms")}
         age = float(site.stats(vm_id)["statsAge"])
-        assert eventually(lambda: float(site.stats(vm_id)["statsAge"]) > age + 1, 5), site.stats(vm_id)
+        until(
+            lambda: float(site.stats(vm_id)["statsAge"]) > age + 1,
+            5.0,
+            every=0.1,
+            detail=lambda: site.stats(vm_id),
+        )
         with pytest.raises(Refused) as refused:
             site.daemon.rest("POST", f"/api/vms/{vm_id}/cont", {})
         assert refused.value.args[0] == 503
@@ -201,7 +216,7 @@ def test_libvirtd_is_restarted(site: Site, abruptly: bool) -> None:
             return False
         return True
 
-    assert eventually(resumed), site.daemon.log()
+    until(resumed, every=0.1, detail=site.daemon.log)
     assert site.host.virsh("domstate", vm_id).strip() == "running"
     # An event of libvirt's tells it, not a call of ours.
     site.host.virsh("suspend", vm_id)
@@ -218,12 +233,12 @@ def test_one_machine_is_stuck(site: Site) -> None:
     pid = site.host.qemu_pid(stuck)
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert eventually(lambda: not_responding(site.stats(stuck))), site.stats(stuck)
+        until(lambda: not_responding(site.stats(stuck)), every=0.1, detail=lambda: site.stats(stuck))
         age = float(site.stats(stuck)["statsAge"])
         started = time.monotonic()
         for vm_id in others:
             site.daemon.xmlrpc("cont", vm_id)
-            assert eventually(lambda vm_id=vm_id: site.status(vm_id) in ("Up", "Powering up"))
+            until(lambda vm_id=vm_id: site.status(vm_id) in ("Up", "Powering up"), every=0.1)
             site.daemon.xmlrpc("pause", vm_id)
             assert float(site.stats(vm_id)["statsAge"]) < 5
         assert len(site.daemon.xmlrpc("getAllVmStats")["statsList"]) == 3
@@ -233,7 +248,7 @@ def test_one_machine_is_stuck(site: Site) -> None:
         assert float(site.stats(stuck)["statsAge"]) > age
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert eventually(lambda: int(site.stats(stuck)["monitorResponse"]) == 0), site.stats(stuck)
+    until(lambda: int(site.stats(stuck)["monitorResponse"]) == 0, every=0.1, detail=lambda: site.stats(stuck))
     for vm_id in (stuck, *others):
         site.daemon.xmlrpc("destroy", vm_id)
     assert site.daemon.rest("GET", "/api/vms") == []

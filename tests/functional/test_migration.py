@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.functional.daemon import CONFIG, Daemon
-from tests.functional.lab import ADDRESSES, BootFiles, LabHost, LabPair, eventually
+from tests.functional.lab import ADDRESSES, BootFiles, LabHost, LabPair
 from tests.functional.subscribers import XmlRpcPoll
+from vdsm_bridge.testing.polling import until
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
@@ -44,8 +45,13 @@ class Side:
 
     def wait_for(self, vm_id: str, *statuses: str, within: float = 20.0) -> None:
         """Wait until the machine has one of these statuses."""
-        reached = eventually(lambda: self.status(vm_id) in statuses, within)
-        assert reached, (statuses, self.status(vm_id), self.daemon.log())
+        until(
+            lambda: self.status(vm_id) in statuses,
+            within,
+            every=0.1,
+            what=f"one of {statuses}",
+            detail=lambda: (self.status(vm_id), self.daemon.log()),
+        )
 
     def statuses(self, vm_id: str) -> list[str]:
         """The statuses of the machine, as events told them so far."""
@@ -92,8 +98,12 @@ class Engine:
         }
         self.here.daemon.xmlrpc("create", parameters)
         self.here.wait_for(vm_id, "Up", within=BOOT)
-        written = eventually(lambda: self.here.host.statistics(vm_id).get("block.0.wr.bytes"), BOOT)
-        assert written, self.here.daemon.log()
+        until(
+            lambda: self.here.host.statistics(vm_id).get("block.0.wr.bytes"),
+            BOOT,
+            every=0.1,
+            detail=self.here.daemon.log,
+        )
         return vm_id
 
     def announce(self, vm_id: str) -> None:
@@ -110,8 +120,12 @@ class Engine:
 
     def wait_until_it_moves(self, vm_id: str) -> None:
         """Wait until some of its memory has been sent."""
-        moving = eventually(lambda: self.here.status_of_migration(vm_id).get("progress", 0) > 0, MOVE)
-        assert moving, self.here.daemon.log()
+        until(
+            lambda: self.here.status_of_migration(vm_id).get("progress", 0) > 0,
+            MOVE,
+            every=0.1,
+            detail=self.here.daemon.log,
+        )
 
 
 @pytest.fixture
@@ -144,7 +158,7 @@ def test_a_running_guest_moves(engine: Engine) -> None:
     assert (here.runs(vm_id), there.runs(vm_id)) == (False, True)
     assert vm_id not in here.host.virsh("list", "--all", "--uuid")
 
-    assert eventually(lambda: here.status_of_migration(vm_id)["migrationStats"]["status"] == "done")
+    until(lambda: here.status_of_migration(vm_id)["migrationStats"]["status"] == "done", every=0.1)
     told = here.status_of_migration(vm_id)
     assert (told["status"]["code"], told["progress"]) == (0, 100)
     assert told["migrationStats"]["downtime"] > 0
@@ -154,11 +168,15 @@ def test_a_running_guest_moves(engine: Engine) -> None:
     (info,) = there.daemon.xmlrpc("list", True, [vm_id])["vmList"]
     assert (info["vmName"], info["custom"]) == ("moving", {"purpose": "lab"})
     written = there.host.statistics(vm_id)["block.0.wr.bytes"]
-    assert eventually(lambda: there.host.statistics(vm_id)["block.0.wr.bytes"] > written), "it stands still"
+    until(
+        lambda: there.host.statistics(vm_id)["block.0.wr.bytes"] > written,
+        every=0.1,
+        what="the guest to go on",
+    )
 
-    assert eventually(lambda: here.statuses(vm_id)[-1] == "Down")
+    until(lambda: here.statuses(vm_id)[-1] == "Down", every=0.1)
     assert here.statuses(vm_id)[-3:] == ["Up", "Migration Source", "Down"]
-    assert eventually(lambda: there.statuses(vm_id)[-1] == "Up")
+    until(lambda: there.statuses(vm_id)[-1] == "Up", every=0.1)
     assert there.statuses(vm_id) == ["WaitForLaunch", "Migration Destination", "Up"]
     assert here.events(vm_id, "VM_migration_status")[-1]["params"]["progress"] == 100
     passes = [event["params"]["iteration"] for event in here.events(vm_id, "VM_migration_iteration")]
@@ -187,10 +205,10 @@ def is_absent(engine: Engine, vm_id: str) -> None:
     here = engine.here
     # Nobody listens on this port.
     here.daemon.xmlrpc("migrate", {"vmId": vm_id, "dst": f"qemu+tcp://{engine.there.address}:9/system"})
-    assert eventually(lambda: here.status_of_migration(vm_id)["status"]["code"] == 12, MOVE)
+    until(lambda: here.status_of_migration(vm_id)["status"]["code"] == 12, MOVE, every=0.1)
     here.wait_for(vm_id, "Up")
     assert here.runs(vm_id)
-    (failed,) = eventually(lambda: here.events(vm_id, "VM_migration_failed"))
+    (failed,) = until(lambda: here.events(vm_id, "VM_migration_failed"), every=0.1)
     assert failed["params"]["cancelled"] is False
     reason = failed["params"]["reason"]
     assert "unable to connect" in reason
@@ -217,7 +235,7 @@ def is_cancelled(engine: Engine, vm_id: str) -> None:
     assert time.monotonic() - started < 30
     assert (here.runs(vm_id), there.runs(vm_id)) == (True, False)
     assert here.status_of_migration(vm_id)["status"]["code"] == 12
-    assert eventually(lambda: len(here.events(vm_id, "VM_migration_failed")) == 2)
+    until(lambda: len(here.events(vm_id, "VM_migration_failed")) == 2, every=0.1)
     assert here.events(vm_id, "VM_migration_failed")[-1]["params"]["cancelled"] is True
     there.wait_for(vm_id, "Down")
     assert here.daemon.reply("migrateCancel", vm_id)["status"]["code"] == 47
@@ -237,16 +255,19 @@ def test_both_daemons_are_killed(engine: Engine) -> None:
     here.wait_for(vm_id, "Migration Source")
     there.wait_for(vm_id, "Migration Destination")
     assert here.daemon.reply("migrate", {"vmId": vm_id, "dst": there.address})["status"]["code"] == 4
-    moving = eventually(lambda: here.status_of_migration(vm_id).get("progress", 0) > 0)
-    assert moving, here.status_of_migration(vm_id)
+    until(
+        lambda: here.status_of_migration(vm_id).get("progress", 0) > 0,
+        every=0.1,
+        detail=lambda: here.status_of_migration(vm_id),
+    )
 
     here.daemon.xmlrpc("migrateChangeParams", vm_id, {"maxBandwidth": 1000})
     there.wait_for(vm_id, "Up", within=MOVE)
     here.wait_for(vm_id, "Down")
     assert (here.runs(vm_id), there.runs(vm_id)) == (False, True)
-    assert eventually(lambda: here.status_of_migration(vm_id)["migrationStats"]["status"] == "done")
-    assert eventually(lambda: here.statuses(vm_id)[-1] == "Down")
-    assert eventually(lambda: there.statuses(vm_id)[-1] == "Up")
+    until(lambda: here.status_of_migration(vm_id)["migrationStats"]["status"] == "done", every=0.1)
+    until(lambda: here.statuses(vm_id)[-1] == "Down", every=0.1)
+    until(lambda: there.statuses(vm_id)[-1] == "Up", every=0.1)
     # Its end is told until somebody has heard it; libvirt has nothing of it any more.
     here.daemon.xmlrpc("destroy", vm_id)
     there.daemon.xmlrpc("destroy", vm_id)

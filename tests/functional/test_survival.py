@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from xmlrpc.client import ServerProxy
 import pytest
 
 from tests.functional.daemon import Daemon
+from vdsm_bridge.testing.polling import until
 from vdsm_core.work.table import PROGRESS_INTERVAL
 
 #: A plugin with work that takes longer than the daemon lives.
@@ -79,14 +80,6 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield daemon
 
 
-def until(condition: Callable[[], Any], within: float = 20.0) -> None:
-    """Wait for what is about to happen."""
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, "what the test waits for has not happened"
-        time.sleep(0.05)
-
-
 def post(daemon: Daemon, path: str, body: Any, key: str) -> tuple[int, Any]:
     """A request over REST's TCP socket, with its id; status and document."""
     connection = HTTPConnection(urlsplit(daemon.address("rest", "http")).netloc, timeout=30)
@@ -139,7 +132,7 @@ def test_tasks_are_accounted_for(daemon: Daemon) -> None:
     def progress() -> set[int]:
         return {daemon.rest("GET", f"/api/tasks/{task}/status")["progress"] for task in (once, again)}
 
-    until(lambda: progress() == {40})
+    until(lambda: progress() == {40}, every=0.05)
     # Progress is told and written down at intervals.
     time.sleep(5 * PROGRESS_INTERVAL)
     daemon.kill()
@@ -147,10 +140,10 @@ def test_tasks_are_accounted_for(daemon: Daemon) -> None:
     left = daemon.rest("GET", f"/api/tasks/{once}/status")
     assert (left["taskState"], left["taskResult"], left["code"]) == ("finished", "cleanFailure", 411)
     assert "it stood at 40 %, and nothing was rolled back" in left["message"]
-    until(lambda: daemon.rest("GET", f"/api/tasks/{again}/status")["progress"] == 40)
+    until(lambda: daemon.rest("GET", f"/api/tasks/{again}/status")["progress"] == 40, every=0.05)
     assert daemon.rest("GET", "/api/mill/grain") == 1
     daemon.rest("POST", f"/api/tasks/{again}/stop")
-    until(lambda: daemon.rest("GET", f"/api/tasks/{again}/status")["taskState"] == "finished")
+    until(lambda: daemon.rest("GET", f"/api/tasks/{again}/status")["taskState"] == "finished", every=0.05)
     # What was cut off has no end in the log; what ended has.
     assert audited(daemon, task=once) == ["done", "begun"]
     assert audited(daemon, task=again) == ["done", "begun", "begun", "task-aborted"]

@@ -14,6 +14,7 @@ from vdsm_bridge import Context
 from vdsm_bridge.errors import QueueDeadline, VdsmError
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_virt import Virt
 
 MACHINES = 50
@@ -39,18 +40,11 @@ def host(driver: BlockingDriver) -> Iterator[TestHost]:
     with TestHost(verbs={"virt": Virt}, config=config, connect=driver.connect) as host:
         for number in range(MACHINES):
             host.call("VM.create", vmParams={"vmId": vm_id(number), "vmName": f"m{number}", "memSize": 16})
-        wait_until(lambda: {vm.status for vm in host.call("Host.getVMList")} == {"Up"})
+        until(lambda: {vm.status for vm in host.call("Host.getVMList")} == {"Up"})
         # The test driver tells a hanging machine by values that it had before.
         host.server.runtime.hypervisor.stats.refresh(10.0)
         yield host
         driver.release_all()
-
-
-def wait_until(reached: Callable[[], bool], timeout: float = 20.0) -> None:
-    end = time.monotonic() + timeout
-    while not reached():
-        assert time.monotonic() < end, "this did not come about in time"
-        time.sleep(0.02)
 
 
 VERBS = ["Host.getVMList", "Host.getAllVmStats", "VM.getStats", "VM.getInfo", "VM.pause", "VM.cont"]
@@ -73,7 +67,7 @@ def test_calls_on_other_machines_do_not_wait(host, driver):
     driver.block(vm_id(0), statistics=True)
     caller = threading.Thread(target=lambda: outcome(lambda: host.call("VM.pause", vmID=vm_id(0))))
     caller.start()
-    wait_until(lambda: driver.waiting() != [])
+    until(lambda: driver.waiting() != [])
     # The machine that tests has other work, too: the best of some rounds counts.
     best = {verb: min(seconds_of(host, verb, others) for _ in range(ROUNDS)) for verb in VERBS}
     driver.release(vm_id(0))
@@ -97,7 +91,7 @@ def test_stuck_machine_is_shown_with_age_and_reason(host, driver):
     """Its statistics come at once: the last known values, how old they are, and why."""
     stuck = vm_id(7)
     driver.block(stuck, statistics=True)
-    wait_until(lambda: host.call("VM.getStats", vmID=stuck)[0].monitor_response == -1)
+    until(lambda: host.call("VM.getStats", vmID=stuck)[0].monitor_response == -1)
     begin = time.monotonic()
     (stats,) = host.call("VM.getStats", vmID=stuck)
     assert time.monotonic() - begin < DEADLINE
@@ -113,11 +107,11 @@ def test_queued_call_tells_its_place(host, driver):
     driver.block(stuck)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(outcome, lambda: host.call("VM.pause", vmID=stuck))
-        wait_until(lambda: driver.waiting() != [])
+        until(lambda: driver.waiting() != [])
         waiting = []
         for place in (1, 2):
             waiting.append(pool.submit(outcome, lambda: cont_within(host, stuck, 0.6)))
-            wait_until(lambda p=place: len(host.call("Host.getQueues")) == 1 + p)
+            until(lambda p=place: len(host.call("Host.getQueues")) == 1 + p)
         queue = {(call.call, call.place) for call in host.call("Host.getQueues")}
         assert queue == {("VM.pause", 0), ("VM.cont", 1), ("VM.cont", 2)}
         second, third = (future.result(5) for future in waiting)
@@ -135,7 +129,7 @@ def test_destroy_overtakes_a_stuck_call(host, driver):
     driver.block(stuck)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(outcome, lambda: host.call("VM.pause", vmID=stuck))
-        wait_until(lambda: driver.waiting() != [])
+        until(lambda: driver.waiting() != [])
         host.call("VM.destroy", vmID=stuck, gracefulAttempts=0)
         assert stuck not in {vm.vm_id for vm in host.call("Host.getVMList")}
         assert isinstance(first.result(10), VdsmError)

@@ -16,6 +16,7 @@ import pytest
 
 from tests import soak
 from tests.isolation.toggling import Daemon, Load, quantile
+from vdsm_bridge.testing.polling import until
 
 BIN = Path(sys.executable).parent
 #: How many times a binding goes and comes.
@@ -43,10 +44,11 @@ def test_rest_does_not_notice_that_xmlrpc_goes_and_comes(running: Daemon) -> Non
     for on in (False, True) * 6:
         running.switch("xmlrpc", on=on)
     # Other parts take a thread more when the machine is busy; what is left behind is so each time.
-    end = time.monotonic() + 10
-    while any(now > then + 3 for now, then in zip(running.held(), before, strict=True)):
-        assert time.monotonic() < end, (before, running.held())
-        time.sleep(0.1)
+    until(
+        lambda: all(now <= then + 3 for now, then in zip(running.held(), before, strict=True)),
+        every=0.1,
+        detail=lambda: (before, running.held()),
+    )
 
 
 def listing(running: Daemon) -> dict[str, set[str]]:

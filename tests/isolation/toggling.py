@@ -21,6 +21,7 @@ from typing import Any
 
 from vdsm_bridge.daemon import status_file
 from vdsm_bridge.daemon.status_file import Outcome
+from vdsm_bridge.testing.polling import until
 
 CONFIG = """
 [daemon]
@@ -96,11 +97,12 @@ class Daemon:
 
     def wait_for(self, reached: Callable[[], bool]) -> None:
         """Wait until something has come about."""
-        end = time.monotonic() + 90
-        while not reached():
+
+        def held() -> bool:
             assert self.process.poll() is None, self.log
-            assert time.monotonic() < end, self.log
-            time.sleep(0.02)
+            return reached()
+
+        until(held, 90.0, every=0.02, detail=lambda: self.log)
 
     def install(self, name: str, group: str, code: str, *, version: str = "1.0") -> None:
         """Put a distribution where it looks, as an installer would."""

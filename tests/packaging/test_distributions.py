@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.packaging.environment import Environment
+from vdsm_bridge.testing.polling import until
 
 ROOT = Path(__file__).parents[2]
 #: A build takes ten seconds, and ten times that where everybody builds.
@@ -90,11 +90,12 @@ def test_the_host_alone(built: dict[str, Path], tmp_path: Path) -> None:
             stderr=output,
         )
     try:
-        deadline = time.monotonic() + PATIENCE
-        while "Ready with" not in log.read_text():
+
+        def ready() -> bool:
             assert daemon.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+            return "Ready with" in log.read_text()
+
+        until(ready, PATIENCE, every=0.05, detail=log.read_text)
     finally:
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(PATIENCE)

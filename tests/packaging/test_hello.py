@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 import xmlrpc.client
 from collections.abc import Iterator
 from importlib import metadata
@@ -17,6 +16,7 @@ import pytest
 
 from tests.isolation.toggling import UnixConnection
 from tests.packaging.environment import SITE, Environment
+from vdsm_bridge.testing.polling import until
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "vdsm-hello"
@@ -61,11 +61,13 @@ class Site:
             self.daemon = subprocess.Popen(
                 ["vdsmd", "--config", folder / "conf"], stdout=log, stderr=log, env=self.variables
             )
-        end = time.monotonic() + 90
-        while not (folder / "run" / "vdsmd.json").exists():
-            assert self.daemon.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < end, (folder / "log").read_text()
-            time.sleep(0.05)
+        daemon = self.daemon
+
+        def ready() -> bool:
+            assert daemon.poll() is None, (folder / "log").read_text()
+            return (folder / "run" / "vdsmd.json").exists()
+
+        until(ready, 90.0, every=0.05, detail=(folder / "log").read_text)
 
     def run(self, *command: str | Path) -> str:
         """What a command prints that must succeed."""
@@ -189,10 +191,11 @@ def greeted(site: Site, number: int) -> bool:
     vm_id = f"00000000-0000-4000-8000-{number:012}"
     asked = {"vmId": vm_id, "vmName": f"m{number}", "memSize": 16, "custom": {"greeting": "hi"}}
     site.rest("POST", "/api/verbs/VM.create", {"vmParams": asked})
-    end = time.monotonic() + 60
-    while site.rest("POST", "/api/verbs/VM.getStats", {"vmID": vm_id})[0]["status"] != "Up":
-        assert time.monotonic() < end
-        time.sleep(0.05)
+
+    def status() -> str:
+        return str(site.rest("POST", "/api/verbs/VM.getStats", {"vmID": vm_id})[0]["status"])
+
+    until(lambda: status() == "Up", 60.0, every=0.05, detail=status)
     document = site.rest("POST", "/api/verbs/Host.dumpxmls", {"vmList": [vm_id]})
     return "greeting:hi</entry>" in document[vm_id]
 

@@ -44,9 +44,9 @@ from vdsm_bridge.testing.harness import (
     TOKEN,
     Failure,
     queue,
-    until,
 )
 from vdsm_bridge.testing.host import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_bridge.testing.tokens import TOKENS
 from vdsm_core.errors import NoSuchVerb
 
@@ -364,7 +364,7 @@ class BindingContract(EventContract):
             for number, client in enumerate(clients):
                 arguments = {"lampID": lamp, "text": str(number), "pause": 0.0 if number else 1.0}
                 calls.append(pool.submit(client.call, "Lamp.engrave", arguments))
-                until(lambda: len(queue(host, lamp)) == len(calls))
+                until(lambda: len(queue(host, lamp)) == len(calls), PATIENCE)
             for call in calls:
                 call.result(PATIENCE)
         assert host.call("Lamp.getInfo", lampID=lamp).marks == ["0", "1", "2", "3", "4"]
@@ -394,7 +394,7 @@ class BindingContract(EventContract):
         other = str(uuid.uuid4())
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(slow.call, "Lamp.engrave", {"lampID": lamp, "text": "late", "pause": 0.6})
-            until(lambda: queue(host, lamp))
+            until(lambda: queue(host, lamp), PATIENCE)
             assert quick.call("Lamp.getInfo", {"lampID": lamp})["marks"] == []
             quick.call("Lamp.create", {"lamp": {"lampID": other, "name": "other"}})
             quick.call("Lamp.switch", {"lampID": other, "lit": True})
@@ -409,7 +409,7 @@ class BindingContract(EventContract):
         slow, impatient = connection(), connection()
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(slow.call, "Lamp.engrave", {"lampID": lamp, "text": "slow", "pause": 0.6})
-            until(lambda: queue(host, lamp))
+            until(lambda: queue(host, lamp), PATIENCE)
             failure = self.failure(impatient, "Lamp.switch", {"lampID": lamp, "lit": True}, timeout=0.1)
             call.result(PATIENCE)
         assert (failure.slug, failure.code) in {(slug, 40) for slug in self.slugs("queue-deadline")}

@@ -20,8 +20,9 @@ import pytest
 from vdsm_bridge.testing.canonical import canonical
 from vdsm_bridge.testing.client import BridgeClient, Client, EventReader
 from vdsm_bridge.testing.clock import Clock
-from vdsm_bridge.testing.harness import PATIENCE, Harness, until
+from vdsm_bridge.testing.harness import PATIENCE, Harness
 from vdsm_bridge.testing.host import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core import types
 from vdsm_core.events import Event, Subscription, event_types
 
@@ -220,7 +221,7 @@ class EventContract(Harness):
         )
         time.sleep(0.1)
         thread.start()
-        until(lambda: [held.idle for held in host.call("Events.list")] == [0.0])
+        until(lambda: [held.idle for held in host.call("Events.list")] == [0.0], PATIENCE)
         assert client.call("Events.unsubscribe", asked) is None
         thread.join(PATIENCE)
         assert waiting == [[]]
@@ -256,7 +257,7 @@ class EventContract(Harness):
             assert gone.slug in self.slugs("no-such-subscription")
             waiting = pool.submit(client.call, "Events.next", {**kept, "timeout": PATIENCE})
             # It has been idle until somebody waits on it.
-            until(lambda: [each.idle for each in host.call("Events.list")] == [0.0])
+            until(lambda: [each.idle for each in host.call("Events.list")] == [0.0], PATIENCE)
             clock.move(patience * 2)
             assert len(host.call("Events.list")) == 1
             host.call("Lamp.create", lamp={"lampID": lamp, "name": "hall"})
@@ -273,6 +274,6 @@ def _take(subscription: Subscription, count: int) -> list[Any]:
         events.extend(subscription.next(0.1, count - len(events)))
         return len(events) == count
 
-    until(enough)
+    until(enough, PATIENCE)
     plain: list[Any] = canonical(types.builtins(events), list[Event])
     return plain

@@ -14,6 +14,7 @@ import pytest
 from vdsm_bridge.testing.canonical import canonical
 from vdsm_bridge.testing.client import BridgeClient, Client, ContractError, EventReader
 from vdsm_bridge.testing.host import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_bridge.testing.tokens import write_tokens
 from vdsm_core.plugins import BINDINGS, discover
 
@@ -186,18 +187,10 @@ class Harness:
             status.update(self.outcome(client, host, "Task.getStatus", task_id, text=self.text))
             return bool(status["taskState"] == "finished")
 
-        until(over)
+        until(over, PATIENCE)
         return status
 
 
 def queue(host: TestHost, lamp: str) -> list[Any]:
     """The calls that run or wait on one lamp."""
     return [call for call in host.call("Host.getQueues") if call.lane.endswith(lamp)]
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Wait for a condition that is about to be true."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "what the test waits for has not happened"
-        time.sleep(0.01)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from small_engine import Engine, EngineError, Machine
 from small_engine.__main__ import main
 
 from tests.settled import Held
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.console import Cluster
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
@@ -129,10 +129,7 @@ def small(name: str, **more: object) -> dict[str, object]:
 
 
 def lost(cluster: Cluster, name: str) -> None:
-    end = time.monotonic() + 30.0
-    while name in cluster.living():
-        assert time.monotonic() < end, f"{name} is not lost"
-        time.sleep(0.05)
+    until(lambda: name not in cluster.living(), 30.0, what=f"{name} to be lost")
 
 
 def test_inventory(engine: Engine) -> None:

@@ -6,7 +6,6 @@ import json
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from vdsm_ndjson import NdjsonBinding
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.client import ContractError
 from vdsm_bridge.testing.contract import BindingContract
+from vdsm_bridge.testing.polling import until
 
 FOLDER = tempfile.TemporaryDirectory(prefix="ndjson")
 PATH = f"{FOLDER.name}/sock"
@@ -108,8 +108,7 @@ def test_a_call_in_flight_is_answered(host: TestHost, client: Client) -> None:
     host.call("Lamp.create", lamp={"lampID": lamp, "name": "x"})
     request = {"verb": "Lamp.engrave", "arguments": {"lampID": lamp, "text": "t", "pause": 0.5}}
     client.send(json.dumps(request).encode())
-    while not host.call("Host.getQueues"):
-        time.sleep(0.01)
+    until(lambda: host.call("Host.getQueues"))
     stopping = threading.Thread(target=host.server.stop)
     stopping.start()
     assert "result" in client.receive()

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -97,11 +96,3 @@ def all_of(sock: socket.socket) -> bytes:
     with contextlib.suppress(ConnectionResetError):
         return b"".join(iter(lambda: sock.recv(65_536), b""))
     return b""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that is about to be true."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_http import Front, Guest, Limits, Request, Response, Site
 
-from .conftest import LARGE, PING, Served, all_of, echo, until
+from .conftest import LARGE, PING, Served, all_of, echo
 
 
 def test_blocked_handlers_hold_up_nobody(serve: Callable[..., Served]) -> None:

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_http import Front, Guest, Limits, Response, Site
 from vdsm_http.parser import RequestParser
 from vdsm_http.session import Session
 
-from .conftest import PING, Served, all_of, echo, until
+from .conftest import PING, Served, all_of, echo
 
 WAIT = PING.replace(b"/ping", b"/wait")
 

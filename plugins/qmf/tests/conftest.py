@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.settled import Held
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf import QmfBinding
 from vdsm_qmf.agent import Agent
 from vdsm_qmf.console import Cluster
@@ -113,10 +113,7 @@ def on_bus(broker: RabbitMQ, tmp_path: Path) -> Iterator[MakeHost]:
                 "access": {"bus_users": {USER: "admin"}, **(access or {})},
             }
             host = stack.enter_context(BusHost(config, verbs))
-            end = time.monotonic() + 20.0
-            while not host.agent.bus.is_up:
-                assert time.monotonic() < end, f"the host is not on the bus: {host.agent.bus.trouble}"
-                time.sleep(0.005)
+            until(lambda: host.agent.bus.is_up, detail=lambda: host.agent.bus.trouble)
             return host
 
         yield start

@@ -14,6 +14,7 @@ import pytest
 
 from tests import soak
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.console import CallRefused, Cluster, ClusterEvent, Unreachable
 from vdsm_qmf.testing import PASSWORD, RabbitMQ
 
@@ -94,11 +95,11 @@ class Load:
 
     def settle(self) -> None:
         """Wait until every event has arrived, then end the listening."""
-        end = time.monotonic() + 30.0
-        while self.received < self.published and time.monotonic() < end:
-            time.sleep(0.05)
-        self.stream.close()
-        self.threads[3].join(10.0)
+        try:
+            until(lambda: self.received >= self.published, every=0.05)
+        finally:
+            self.stream.close()
+            self.threads[3].join(10.0)
 
 
 def resident() -> int:
@@ -129,7 +130,7 @@ def test_broker_killed_and_restarted(own_broker: RabbitMQ, on_bus: MakeHost, rec
                 time.sleep(0.2)
                 own_broker.start()
                 before = load.ends["result"]
-                wait_until(lambda before=before: load.ends["result"] > before + 20)
+                until(lambda before=before: load.ends["result"] > before + 20, 40.0, every=0.02)
                 gc.collect()
                 sizes.append((threading.active_count(), descriptors(), resident()))
         load.settle()
@@ -161,13 +162,6 @@ def report(record: Any, load: Load, sizes: list[tuple[int, int, int]]) -> None:
     }
     record("broker loss", figures)
     print(figures)  # noqa: T201 - to be seen with -s
-
-
-def wait_until(condition: Any) -> None:
-    end = time.monotonic() + 40.0
-    while not condition():
-        assert time.monotonic() < end, "what the test waits for has not happened"
-        time.sleep(0.02)
 
 
 def test_connecting_again_costs_no_memory(broker: RabbitMQ) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from proton import Message
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.console import CallRefused, Cluster, HostChange, Unreachable
 from vdsm_qmf.message import Address
 from vdsm_qmf.testing import RabbitMQ
@@ -20,13 +20,6 @@ from .probe import Probe
 LAMP = "00000000-0000-4000-8000-00000000000e"
 #: Heartbeats say their interval in whole seconds.
 INTERVAL = max(1.0, HEARTBEAT)
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "what the test waits for has not happened"
-        time.sleep(0.01)
 
 
 def lamp(host: TestHost) -> TestHost:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from msgspec import UNSET, UnsetType
 
 from vdsm_bridge.events import EventParams
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.agent.replay import complete
 from vdsm_qmf.schema import build
 from vdsm_qmf.testing import USER, RabbitMQ
@@ -75,8 +76,7 @@ def test_stopping_ends_waiting_calls(on_bus: MakeHost, console: Console) -> None
     cluster.wait_for("h")
     made = cluster.call("h", "Events.subscribe", {"filter": "sample"})
     call = cluster.submit("h", "Events.next", {"subscriptionID": made["subscriptionID"], "timeout": 60})
-    while [held.idle for held in host.call("Events.list")] != [0.0]:
-        time.sleep(0.05)
+    until(lambda: [held.idle for held in host.call("Events.list")] == [0.0])
     began = time.monotonic()
     host.server.stop()
     assert time.monotonic() - began < 3.0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.bus import Loop
 from vdsm_qmf.bus.outbox import Letter, Outbox, Outcome
 from vdsm_qmf.message import Address
@@ -52,9 +53,7 @@ def test_timers_keep_their_order_when_tidied(loop: Loop) -> None:
                 timer.cancel()
 
     on(loop, call)
-    end = time.monotonic() + 10.0
-    while len(done) < 50 and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: len(done) == 50)
     assert done == sorted(done)
     assert len(done) == 50
 

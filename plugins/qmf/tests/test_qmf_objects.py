@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.agent import watch
 from vdsm_qmf.console import Cluster, Security
 
@@ -58,13 +59,6 @@ def names(console: OldConsole) -> Counter[str]:
     return Counter(body[0]["_values"]["name"] for body in bodies if isinstance(body, list))
 
 
-def until(console: OldConsole, count: int) -> None:
-    end = time.monotonic() + 20.0
-    while len(names(console)) < count:
-        assert time.monotonic() < end, names(console)
-        time.sleep(0.01)
-
-
 def test_a_console_that_comes_later(peer: QpiddPeer, on_bus: MakeHost) -> None:
     """It is told of objects that have not changed for long, each once, after its locate request."""
     start(peer, on_bus, 0.2, lamps=3)
@@ -73,7 +67,7 @@ def test_a_console_that_comes_later(peer: QpiddPeer, on_bus: MakeHost) -> None:
         time.sleep(1.0)
         assert not late.got
         locate(late)
-        until(late, 3)
+        until(lambda: len(names(late)) >= 3, detail=lambda: names(late))
         time.sleep(1.0)
         assert names(late) == {"lamp 0": 1, "lamp 1": 1, "lamp 2": 1}
 
@@ -88,7 +82,7 @@ def test_who_looks_for_others(peer: QpiddPeer, on_bus: MakeHost) -> None:
         time.sleep(1.0)
         assert not names(late)
         locate(late)
-        until(late, 1)
+        until(lambda: len(names(late)) >= 1, detail=lambda: names(late))
 
 
 def test_at_most_once_in_an_interval(peer: QpiddPeer, on_bus: MakeHost) -> None:
@@ -106,10 +100,7 @@ def test_at_most_once_in_an_interval(peer: QpiddPeer, on_bus: MakeHost) -> None:
         for _ in range(2):
             told = names(late)["lamp 0"]
             locate(late)
-            end = time.monotonic() + 20.0
-            while names(late)["lamp 0"] == told:
-                assert time.monotonic() < end
-                time.sleep(0.01)
+            until(lambda told=told: names(late)["lamp 0"] != told)
 
 
 @pytest.mark.parametrize(("bound", "value", "portion"), [("REPEATED", 2, 2), ("REPEATED_BYTES", 1, 1)])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.agent import deliveries
 from vdsm_qmf.agent.deliveries import DELAYS, QUIET, Deliveries
 from vdsm_qmf.bus.outbox import Outcome
@@ -326,10 +327,7 @@ def test_rabbitmq_with_a_full_queue(on_bus: MakeHost, tmp_path: Path) -> None:
         host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
         with Probe(broker.url, EVENTS[1]) as good:
             switch(host, 8)
-            end = time.monotonic() + 60.0
-            while host.agent._events._deliveries.given_up < 5:
-                assert time.monotonic() < end, numbers_of(good)
-                time.sleep(0.05)
+            until(lambda: host.agent._events._deliveries.given_up >= 5, 60.0, detail=lambda: numbers_of(good))
             # Longer than between two connections.
             time.sleep(2.0)
             seen, connections = numbers_of(good), host.agent.bus.connections
@@ -352,7 +350,4 @@ def numbers_of(probe: Probe) -> list[int]:
 
 
 def wait_for_numbers(console: OldConsole, count: int) -> Any:
-    end = time.monotonic() + 20.0
-    while len(console.got) < count:
-        assert time.monotonic() < end, f"{count} events were expected: {copies(console)}"
-        time.sleep(0.01)
+    until(lambda: len(console.got) >= count, what=f"{count} events", detail=lambda: copies(console))

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from proton import Message
 
+from vdsm_bridge.testing.polling import until
 from vdsm_qmf.bus import BadBroker, Broker, Security, parse_url, read_password
 from vdsm_qmf.bus.security import choose_mechanisms
 from vdsm_qmf.console import CallRefused, Cluster, Unreachable
@@ -158,10 +158,7 @@ def test_a_broker_that_stays_away_is_told_once(tmp_path: Path, caplog: pytest.Lo
         return [record.getMessage() for record in records if record.levelno == level]
 
     with BusHost({"plugin": {"qmf": table}}, None):
-        end = time.monotonic() + 10.0
-        while len(said(logging.DEBUG)) < 3 and time.monotonic() < end:
-            time.sleep(0.02)
-    assert len(said(logging.DEBUG)) >= 3
+        until(lambda: len(said(logging.DEBUG)) >= 3)
     assert said(logging.WARNING) == ["No connection to the broker amqp://u@127.0.0.1:1: Connection refused"]
 
 
@@ -176,9 +173,7 @@ def test_wrong_password(broker: RabbitMQ, tmp_path: Path, caplog: pytest.LogCapt
     table = options(broker.url, tmp_path, instance="h")
     table["password_file"] = password_file(tmp_path, SECRET)
     with BusHost({"plugin": {"qmf": table}}, None) as host:
-        end = time.monotonic() + 10.0
-        while "uthentication failed" not in host.made[-1].health().reason and time.monotonic() < end:
-            time.sleep(0.05)
+        until(lambda: "uthentication failed" in host.made[-1].health().reason)
         assert host.made[-1].health().state == "degraded"
         assert "uthentication failed" in host.made[-1].health().reason
     assert SECRET not in caplog.text
@@ -335,8 +330,8 @@ def test_permissions_of_the_howto(on_bus: MakeHost, tmp_path: Path) -> None:
                 address = Address("qmf.default.topic", "agent.ind.heartbeat.vdsm.vdsmd.forged")
                 message.subject = address.key
                 probe.raw(bytes(message.encode()), address)
-                end = time.monotonic() + 10.0
-                while probe.connections == before and time.monotonic() < end:
-                    time.sleep(0.02)
-                assert probe.connections > before, "RabbitMQ ends the session of who may not"
+                until(
+                    lambda before=before: probe.connections > before,
+                    what="RabbitMQ to end the session of who may not",
+                )
             assert cluster.living() == ["h"]

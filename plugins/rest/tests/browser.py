@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from vdsm_bridge.testing.polling import until
 
 #: Seconds to wait for the browser, a page, an answer.
 PATIENCE = 40.0
@@ -53,11 +54,7 @@ class Browser:
 
     def wait(self, script: str) -> Any:
         """The value of a script once it is true."""
-        end = time.monotonic() + PATIENCE
-        while not (value := self.evaluate(script)):
-            assert time.monotonic() < end, f"never true: {script}"
-            time.sleep(0.05)
-        return value
+        return until(lambda: self.evaluate(script), PATIENCE, every=0.05, what=script)
 
     def emulate(self, scheme: str) -> None:
         """Prefer light or dark."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_bridge.testing.sample import LampSwitched
 from vdsm_bridge.testing.tokens import TOKENS
 from vdsm_rest import RestBinding, RestOptions
@@ -37,14 +38,6 @@ def switch(served: Served, *states: bool) -> list[int]:
         seqs += [event.seq for event in found]
     before.close()
     return seqs
-
-
-def until(condition: Callable[[], Any], patience: float = 3 * PATIENCE) -> None:
-    """Wait for something that is about to be true."""
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "what the test waits for has not happened"
-        time.sleep(0.01)
 
 
 def streams() -> int:
@@ -209,7 +202,7 @@ def test_more_streams_than_places(serve: Serve) -> None:
             assert (third.status, third.headers["Retry-After"]) == (503, "1")
             assert third.body()["slug"] == "too-many-streams"
         first.close()
-        until(lambda: streams() == 1)
+        until(lambda: streams() == 1, 3 * PATIENCE)
         assert stack.enter_context(EventReader(served.url)).started().status == 200
 
 
@@ -219,7 +212,7 @@ def test_a_reader_that_goes_away(served: Served) -> None:
     with EventReader(served.url) as stream:
         stream.started()
         assert (streams(), subscriptions(served)) == (1, before + 1)
-    until(lambda: streams() == 0)
+    until(lambda: streams() == 0, 3 * PATIENCE)
     assert subscriptions(served) == before
 
 
@@ -231,14 +224,14 @@ def test_a_reader_that_does_not_read(serve: Serve) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         sock.connect(("127.0.0.1", served.port))
         sock.sendall(b"GET /api/events?filter=sample HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        until(lambda: streams() == 2)
+        until(lambda: streams() == 2, 3 * PATIENCE)
         bus = served.host.server.bridge._events
         event = LampSwitched(lit=True)
         count = 60_000
         for number in range(count):
             bus.publish(event, f"{LAMP} {number % 7} {'x' * 100}")
         assert {message.event for message in other.take(count)} == {"sample.switched"}
-        until(lambda: streams() == 1)
+        until(lambda: streams() == 1, 3 * PATIENCE)
         assert other.status == 200
 
 
@@ -252,7 +245,7 @@ def test_streams_starve_nobody(serve: Serve) -> None:
         for reader in readers:
             reader.started()
         waiting = [pool.submit(_wait_for_event, served, 20.0) for _ in range(4)]
-        until(lambda: len(served.host.call("Events.list")) == 4)
+        until(lambda: len(served.host.call("Events.list")) == 4, 3 * PATIENCE)
         time.sleep(0.2)
         with RestClient(served.url) as client:
             busy = _latency(client)
@@ -291,7 +284,7 @@ def test_waiting_calls_leave_threads_to_others(serve: Serve) -> None:
     with ThreadPoolExecutor(12) as pool:
         begun = time.monotonic()
         calls = [pool.submit(_wait_for_event, served, 20.0) for _ in range(12)]
-        until(lambda: sum(call.done() for call in calls) == 10)
+        until(lambda: sum(call.done() for call in calls) == 10, 3 * PATIENCE)
         with RestClient(served.url) as client:
             assert client.get("/api/host/ping").status == 204
         switch(served, True)
@@ -323,7 +316,7 @@ def test_stopping_ends_streams_and_waiting_calls() -> None:
         with ThreadPoolExecutor(1) as pool, EventReader(url) as stream, RestClient(url) as client:
             stream.started()
             call = pool.submit(client.post, "/api/verbs/Events.next", body)
-            until(lambda: host.call("Events.list")[0].idle < 0.1)
+            until(lambda: host.call("Events.list")[0].idle < 0.1, 3 * PATIENCE)
             time.sleep(0.1)
             begun = time.monotonic()
             binding.stop(20.0)
@@ -345,14 +338,14 @@ def test_stopping_cuts_a_reader_that_does_not_read() -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             sock.connect(("127.0.0.1", port))
             sock.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            until(lambda: streams() == 1)
+            until(lambda: streams() == 1, 3 * PATIENCE)
             event = LampSwitched(lit=True)
             for _ in range(60_000):
                 host.server.bridge._events.publish(event, "x" * 100)
             host.server.bridge._events.flush()
             time.sleep(0.5)
             binding.stop(20.0)
-        until(lambda: streams() == 0)
+        until(lambda: streams() == 0, 3 * PATIENCE)
 
 
 def test_unix_socket(serve: Serve, short_path: Any) -> None:

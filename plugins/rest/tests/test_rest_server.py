@@ -7,13 +7,13 @@ import os
 import socket
 import stat
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_rest import RestBinding, RestOptions
 
 from .conftest import LAMP, Serve, Served
@@ -104,8 +104,7 @@ def test_calls_end_before_the_stop(serve: Serve) -> None:
     with ThreadPoolExecutor(1) as pool, RestClient(url) as client:
         body = {"text": "late", "pause": 0.5}
         call = pool.submit(client.post, f"/api/lamps/{LAMP}/engrave", body)
-        while not served.host.call("Host.getQueues"):
-            time.sleep(0.01)
+        until(lambda: served.host.call("Host.getQueues"))
         binding.stop(5.0)
         assert call.result(5).status == 200
 
@@ -121,8 +120,7 @@ def test_waiting_calls_do_not_keep_others_out(serve: Serve) -> None:
                 return client.post(f"/api/lamps/{LAMP}/engrave", body).status
 
         calls = [pool.submit(engrave, number) for number in range(6)]
-        while len(served.host.call("Host.getQueues")) < 5:
-            time.sleep(0.01)
+        until(lambda: len(served.host.call("Host.getQueues")) >= 5)
         with RestClient(served.url) as client:
             assert client.get("/api/lamps").status == 200
         # The last of them still waits.

@@ -10,7 +10,7 @@ import pytest
 from vdsm_bridge import Feature, Namespace, action, query
 from vdsm_bridge.api.routes import derive
 from vdsm_bridge.errors import ResourceExhausted, Unavailable
-from vdsm_bridge.testing.harness import until
+from vdsm_bridge.testing.polling import until
 from vdsm_bridge.testing.tokens import TOKENS
 from vdsm_core import config as configuration
 from vdsm_core.errors import HypervisorDeadline

@@ -17,6 +17,7 @@ import pytest
 
 from vdsm_bridge.client.polling import PolledEvents
 from vdsm_bridge.testing import Clock, TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_bridge.transport import (
     CallOptions,
     CallRefused,
@@ -47,11 +48,10 @@ def switch(host: TestHost, *states: bool, lamp: str = HALL) -> None:
 def once_followed(host: TestHost, work: Callable[[], Any]) -> Iterator[None]:
     """Do something as soon as somebody more than now follows the events of the host."""
     bus = host.server.runtime.events
-    before, end = bus.subscriptions, time.monotonic() + PATIENCE
+    before = bus.subscriptions
 
     def wait() -> None:
-        while bus.subscriptions == before and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: bus.subscriptions != before, PATIENCE)
         work()
 
     thread = threading.Thread(target=wait)
@@ -143,8 +143,7 @@ def test_terminal(
     """On a terminal there are colours; Ctrl-C ends it and tells how to go on, with the same host."""
     words = ("--url", f"unix://{home}/api.sock") if named else ()
     screen = terminal(vdsmsh, *words, "events", "sample", "--snapshot")
-    while not host.server.bridge._events.subscriptions:
-        time.sleep(0.05)
+    until(lambda: host.server.bridge._events.subscriptions)
     switch(host, True)
     screen.expect("\x1b[36m|sample|switched|\x1b[0m" + HALL)
     place = host.call("Events.subscribe").seq

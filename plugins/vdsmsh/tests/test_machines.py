@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 
 from .conftest import Run
 
@@ -33,10 +33,11 @@ def machines(
 
 def wait_until_up(run: Run, name: str) -> None:
     """A machine is launched in the background."""
-    deadline = time.monotonic() + 20
-    while (status := run("vm", "stats", name, "-f", "value", "-c", "status").out.strip()) != "Up":
-        assert time.monotonic() < deadline, f"{name} is {status}"
-        time.sleep(0.05)
+
+    def status() -> str:
+        return run("vm", "stats", name, "-f", "value", "-c", "status").out.strip()
+
+    until(lambda: status() == "Up", every=0.05, what=f"{name} to be up", detail=status)
 
 
 def test_life_of_a_machine(machines: TestHost, run: Run) -> None:

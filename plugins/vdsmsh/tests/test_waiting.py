@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 
 from .conftest import HALL, Run, Terminal
 
@@ -71,5 +71,4 @@ def test_bar_and_interrupt(host: TestHost, terminal: Callable[..., Terminal], vd
     assert screen.wait() == 130
     assert host.call("Task.getStatus", taskID=task_id).task_state == "running"
     host.call("Task.stop", taskID=task_id)
-    while host.call("Task.getStatus", taskID=task_id).task_state != "finished":
-        time.sleep(0.01)
+    until(lambda: host.call("Task.getStatus", taskID=task_id).task_state == "finished")

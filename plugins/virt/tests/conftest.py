@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ import libvirt
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core.hypervisor import open_libvirt
 from vdsm_virt import Virt
 
@@ -50,7 +50,7 @@ class Machines:
 
     def wait(self, vm_id: str, reached: Callable[[Any], bool], within: float = 5.0) -> Any:
         """Wait until `reached` holds of a machine's statistics."""
-        self.eventually(lambda: reached(self.stats(vm_id)), within)
+        until(lambda: reached(self.stats(vm_id)), within, detail=lambda: self.stats(vm_id))
         return self.stats(vm_id)
 
     def listen(self, pattern: str = "|virt|VM_status|*") -> Any:
@@ -63,12 +63,6 @@ class Machines:
         """The parameters of the events that a subscription has had since it was asked last."""
         self.host.server.runtime.events.flush()
         return [event.params for event in subscription.next(timeout=0, most=10_000)]
-
-    def eventually(self, holds: Callable[[], Any], within: float = 5.0) -> None:
-        deadline = time.monotonic() + within
-        while not holds():
-            assert time.monotonic() < deadline, "it did not come to pass"
-            time.sleep(0.005)
 
     def ids(self) -> list[str]:
         return [vm_id for vm_id in self.call("Host.getVMList", onlyUUID=True) if vm_id != BORN_WITH]
@@ -139,11 +133,7 @@ class MovingDriver:
 
     def journey(self, vm_id: str, within: float = 5.0) -> Journey:
         """The one under way, as soon as it is."""
-        end = time.monotonic() + within
-        while vm_id not in self.journeys:
-            assert time.monotonic() < end, "it does not move"
-            time.sleep(0.005)
-        return self.journeys[vm_id]
+        return until(lambda: self.journeys.get(vm_id), within)
 
     def move(self, real: Any, how: tuple[str, dict[str, Any], int]) -> None:
         """What `migrateToURI3` does."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from types import SimpleNamespace
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict, InvalidArgument, NotFound, OperationFailed
 from vdsm_core.hooks import hookimpl
 from vdsm_virt.errors import ForeignDefinition, NoSuchVM, VMIsDown
@@ -90,9 +90,7 @@ def test_a_delayed_shutdown_of_a_machine_that_is_gone(vms, caplog):
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id, delay=1)
     vms.call("VM.destroy", vmID=vm_id)
-    end = time.monotonic() + 10
-    while "is gone already" not in caplog.text and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: "is gone already" in caplog.text)
     assert [r.levelname for r in caplog.records if "gone already" in r.getMessage()] == ["INFO"]
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict, InvalidArgument, InvalidRequest, MissingArgument, OperationFailed
 from vdsm_core.hooks import hookimpl
 from vdsm_core.hooks.manager import Hooks
@@ -286,7 +287,7 @@ def test_a_call_on_a_machine_waits_for_its_launch(make_machines, gate):
     assert vms.status(vm_id) == "WaitForLaunch"
     pause = threading.Thread(target=vms.call, args=("VM.pause",), kwargs={"vmID": vm_id})
     pause.start()
-    vms.eventually(lambda: len(vms.call("Host.getQueues")) == 2)
+    until(lambda: len(vms.call("Host.getQueues")) == 2)
     places = {call.call: call.place for call in vms.call("Host.getQueues")}
     assert places == {"VM.create (launch)": 0, "VM.pause": 1}
     gate.leave.set()
@@ -313,7 +314,7 @@ def test_destroy_does_not_wait_for_a_launch(make_machines, gate):
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
     gate.leave.set()
-    vms.eventually(lambda: vms.call("Host.getQueues") == [])
+    until(lambda: vms.call("Host.getQueues") == [])
     assert vms.ids() == []
     assert [domain.name for domain in vms.hypervisor.domains.list_all()] == ["test"]
     last = vms.heard(subscription)[-1]

@@ -9,6 +9,7 @@ import libvirt
 import pytest
 
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_core import hypervisor as hv
 from vdsm_core.events import event_types
 from vdsm_core.hypervisor.domains.events import CONVERTERS
@@ -289,17 +290,17 @@ def test_reconciliation_says_what_changed(make_machines):
         same, ended, undefined = (vms.create(vmName=name) for name in ("same", "ended", "undefined"))
         vms.call("VM.shutdown", vmID=undefined)
         vms.wait(undefined, lambda stats: stats.status == "Down")
-        vms.eventually(lambda: "exit" in vms.call("Host.dumpxmls")[undefined])
+        until(lambda: "exit" in vms.call("Host.dumpxmls")[undefined])
         subscription = vms.listen("|virt")
         other = make_machines(connect=BlockingDriver().connect)
         driver.break_connections(refuse=True)
-        vms.eventually(lambda: not vms.hypervisor.connected)
+        until(lambda: not vms.hypervisor.connected)
         other.hypervisor.domains.destroy(ended)
         other.hypervisor.definitions.undefine(undefined)
         new = other.create(vmName="new")
         driver.accept()
         found = []
-        vms.eventually(lambda: found.extend(subscription.next(0.1)) or _reconciled(found), 10)
+        until(lambda: found.extend(subscription.next(0.1)) or _reconciled(found), 10)
         subscription.close()
     assert _reconciled(found) == [
         {"cause": "connection back", "added": [new], "changed": [ended], "gone": [undefined]}

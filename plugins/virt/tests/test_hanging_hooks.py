@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.hooks import hookimpl
 from vdsm_core.hooks.errors import HookDeadline, HookUnavailable
 
@@ -64,7 +65,7 @@ def test_a_launch_does_not_wait_for_ever(host_with, gate):
     assert "an earlier call has not returned" in stats.exit_message
     gate.set()
     assert late.wait(LONG)
-    vms.eventually(lambda: trouble(vms, "slow") == "", LONG)
+    until(lambda: trouble(vms, "slow") == "", LONG)
     assert vms.call("VM.getInfo", vmID=vm_id).smp == 1
     for each in (vm_id, second):
         vms.call("VM.destroy", vmID=each)
@@ -87,7 +88,7 @@ def test_a_pause_ends_in_an_error_and_holds_the_machine_no_longer(host_with, gat
     with pytest.raises(HookUnavailable):
         vms.call("VM.pause", vmID=vm_id)
     gate.set()
-    vms.eventually(lambda: trouble(vms, "slow") == "", LONG)
+    until(lambda: trouble(vms, "slow") == "", LONG)
     vms.call("VM.pause", vmID=vm_id)
     assert (vms.status(vm_id), seen) == ("Paused", [vm_id])
 

@@ -10,6 +10,7 @@ import libvirt
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict
 from vdsm_core.hypervisor import DomainLifecycle, DomainMigrationIteration, DomainState, EventsLost
 from vdsm_virt import Virt
@@ -76,16 +77,16 @@ def test_a_machine_moves(movers, moving):
     assert movers.call("Host.getStats").vm_migrating == 1
     journey = moving.journey(vm_id)
     journey.remaining = 60
-    movers.eventually(lambda: movers.stats(vm_id).migration_progress == 40)
+    until(lambda: movers.stats(vm_id).migration_progress == 40)
     now = progress(movers, vm_id)
     assert (now.status, now.progress, now.data_remaining) == ("in_progress", 40, 60)
     # The guest has written meanwhile.
     journey.remaining = 80
-    movers.eventually(lambda: progress(movers, vm_id).data_remaining == 80)
+    until(lambda: progress(movers, vm_id).data_remaining == 80)
     assert progress(movers, vm_id).progress == 40
     journey.settle()
     movers.wait(vm_id, lambda stats: stats.status == "Down")
-    movers.eventually(lambda: outcome(movers, vm_id) == "done")
+    until(lambda: outcome(movers, vm_id) == "done")
     done = progress(movers, vm_id)
     assert (done.progress, done.downtime, done.destination) == (100, 77, "qemu+tls://there/system")
     stats = movers.stats(vm_id)
@@ -139,7 +140,7 @@ def test_the_other_connection_is_not_ours(movers, moving, code, domain):
     vm_id = movers.create()
     migrate(movers, vm_id)
     moving.journey(vm_id).settle(code, "unable to connect", domain)
-    movers.eventually(lambda: outcome(movers, vm_id) == "unable to connect")
+    until(lambda: outcome(movers, vm_id) == "unable to connect")
     assert movers.status(vm_id) == "Up"
 
 
@@ -147,7 +148,7 @@ def test_a_machine_of_somebody_else_moves(movers, moving):
     """Its definition goes, too: nothing of it is left to be listed."""
     migrate(movers, movers.born_with)
     moving.journey(movers.born_with).settle()
-    movers.eventually(lambda: movers.call("Host.getVMList") == [])
+    until(lambda: movers.call("Host.getVMList") == [])
 
 
 def test_what_a_comparison_finds():
@@ -180,7 +181,7 @@ def test_nothing_is_told_of_an_earlier_machine(movers, moving, error):
     vm_id = movers.create()
     migrate(movers, vm_id)
     moving.journey(vm_id).settle(*error)
-    movers.eventually(lambda: outcome(movers, vm_id))
+    until(lambda: outcome(movers, vm_id))
     movers.call("VM.destroy", vmID=vm_id)
     assert movers.create(vmId=vm_id) == vm_id
     with pytest.raises(MigrationNotInProgress):
@@ -198,10 +199,10 @@ def test_libvirt_is_lost_while_it_moves(movers, moving, caplog, moved):
     if moved:
         moving.take_away(vm_id)
     journey.settle(libvirt.VIR_ERR_SYSTEM_ERROR, "broken pipe", libvirt.VIR_FROM_RPC)
-    movers.eventually(lambda: "Libvirt was lost" in caplog.text)
+    until(lambda: "Libvirt was lost" in caplog.text)
     moving.dead = False
     expected = "done" if moved else "the connection to libvirt broke, and libvirt ended it"
-    movers.eventually(lambda: outcome(movers, vm_id) == expected, 20)
+    until(lambda: outcome(movers, vm_id) == expected, 20)
     assert movers.status(vm_id) == ("Down" if moved else "Up")
 
 
@@ -236,7 +237,7 @@ def test_its_destruction_does_not_wait(movers, moving):
     movers.call("VM.destroy", vmID=vm_id)
     assert movers.ids() == []
     journey.settle(libvirt.VIR_ERR_OPERATION_FAILED, "domain is not running")
-    movers.eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("migration-")])
+    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("migration-")])
     assert movers.ids() == []
 
 
@@ -309,7 +310,7 @@ def test_one_that_takes_too_long_is_called_off(make_machines, moving, options, r
     vms = make_machines(connect=moving.connect, config={"plugin": {"virt": options}})
     vm_id = vms.create()
     migrate(vms, vm_id)
-    vms.eventually(lambda: reason in (outcome(vms, vm_id) or ""), 10)
+    until(lambda: reason in (outcome(vms, vm_id) or ""), 10)
     assert vms.status(vm_id) == "Up"
 
 
@@ -327,12 +328,12 @@ def test_the_schedule_is_kept(movers, moving):
     journey = moving.journey(vm_id)
     for iteration in (2, 3, 4):
         journey.iteration = iteration
-        movers.eventually(
+        until(
             lambda iteration=iteration: (
                 outcome(movers, vm_id) or progress(movers, vm_id).iteration == iteration
             )
         )
-    movers.eventually(lambda: outcome(movers, vm_id) == "the guest writes faster than its memory is sent")
+    until(lambda: outcome(movers, vm_id) == "the guest writes faster than its memory is sent")
     assert moving.settings == [("downtime", 50), ("downtime", 100), ("downtime", 200)]
 
 
@@ -391,7 +392,7 @@ def test_a_migration_of_another_client_is_seen(movers, moving):
     vm_id = movers.create()
     thread = begin_elsewhere(moving, movers, vm_id)
     moving.journey(vm_id).remaining = 30
-    movers.eventually(lambda: progress(movers, vm_id).progress == 70)
+    until(lambda: progress(movers, vm_id).progress == 70)
     with pytest.raises(AlreadyMigrating, match="to another host"):
         migrate(movers, vm_id)
     movers.call("VM.migrateCancel", vmID=vm_id)
@@ -406,8 +407,8 @@ def test_a_migration_of_another_client_ends(movers, moving):
         thread = begin_elsewhere(moving, movers, vm_id)
         moving.journey(vm_id).settle(*(() if vm_id == first else (REFUSED, "no room")))
         thread.join()
-    movers.eventually(lambda: outcome(movers, first) == "done")
-    movers.eventually(lambda: outcome(movers, second) == "libvirt ended it and does not say why")
+    until(lambda: outcome(movers, first) == "done")
+    until(lambda: outcome(movers, second) == "libvirt ended it and does not say why")
     assert [movers.status(vm_id) for vm_id in (first, second)] == ["Down", "Up"]
     movers.call("VM.destroy", vmID=first)
     assert movers.ids() == [second]
@@ -427,7 +428,7 @@ def test_what_libvirt_does_with_a_machine_that_leaves(movers, moving):
     )
     compared = movers.listen("|virt|reconciled|*")
     feed(movers, DomainMigrationIteration(vm_id, "a", 2), EventsLost(1))
-    movers.eventually(lambda: movers.heard(compared))
+    until(lambda: movers.heard(compared))
     assert movers.status(vm_id) == "Migration Source"
     compared.close()
     moving.journey(vm_id).settle(REFUSED, "no room")
@@ -451,4 +452,4 @@ def test_the_daemon_stops_while_a_machine_moves(machines_of, moving):
         vms.wait(vm_id, lambda stats: stats.status == "Migration Source")
         journey.settle()
         vms.wait(vm_id, lambda stats: stats.status == "Down")
-        vms.eventually(lambda: outcome(vms, vm_id) == "done")
+        until(lambda: outcome(vms, vm_id) == "done")

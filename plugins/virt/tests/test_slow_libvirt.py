@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core.hypervisor import open_libvirt
 from vdsm_virt import Virt, feature
 from vdsm_virt.errors import NoSuchVM, Recovering
@@ -117,9 +118,9 @@ def test_listing_that_takes_longer_than_it_may(make_machines, reluctant, caplog)
     assert state == "running"
     assert error.startswith("degraded: not all machines are known: ")
     assert int(vms.call("Host.getStats").vm_count) == 0
-    vms.eventually(lambda: "Cannot compare the machines with libvirt's" in caplog.text, 30)
+    until(lambda: "Cannot compare the machines with libvirt's" in caplog.text, 30)
     driver.goes_on.set()
-    vms.eventually(lambda: listed(vms) == [vms.born_with], 30)
+    until(lambda: listed(vms) == [vms.born_with], 30)
     with pytest.raises(NoSuchVM):
         vms.call("VM.pause", vmID=str(uuid.uuid4()))
     assert told(vms) == ("running", "")
@@ -130,13 +131,13 @@ def test_the_start_does_not_wait_for_the_list(make_machines, reluctant, caplog):
     """It returns while libvirt lists, however long that takes, and the log says what is waited for."""
     driver = reluctant("listAllDomains")
     vms = make_machines(connect=driver.connect, config=LIMITS)
-    vms.eventually(lambda: driver.waiting == ["listAllDomains"])
+    until(lambda: driver.waiting == ["listAllDomains"])
     assert told(vms)[0] == "running"
     assert "The machines are not known yet: libvirt has been listing them for" in caplog.text
     with pytest.raises(Recovering, match="libvirt has been listing them for"):
         vms.call("Host.getVMList")
     driver.goes_on.set()
-    vms.eventually(lambda: listed(vms) == [vms.born_with], 30)
+    until(lambda: listed(vms) == [vms.born_with], 30)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -152,12 +153,10 @@ def test_a_libvirt_that_does_not_list_is_not_asked_without_end(make_machines, re
             return str(error)
         return ""
 
-    vms.eventually(
-        lambda: "'(host)' does not respond: its call 'domains' has been running for" in reason(), 30
-    )
+    until(lambda: "'(host)' does not respond: its call 'domains' has been running for" in reason(), 30)
     assert len(driver.waiting) == 3
     driver.goes_on.set()
-    vms.eventually(lambda: listed(vms) == [vms.born_with], 30)
+    until(lambda: listed(vms) == [vms.born_with], 30)
 
 
 def test_what_happens_while_libvirt_lists(make_machines, reluctant):
@@ -169,11 +168,11 @@ def test_what_happens_while_libvirt_lists(make_machines, reluctant):
         vms.hypervisor.definitions.define(XML.format(name=name, id=uuid.uuid4())) for name in ("b", "c", "d")
     )
     vms.hypervisor.domains.start(paused)
-    vms.eventually(lambda: len(listed(vms)) == 4)
+    until(lambda: len(listed(vms)) == 4)
     driver.goes_on.clear()
     virt = next(p.instance for p in vms.host.server._lifecycle._plugins if p.found.name == "virt")
     virt._watcher.compare_soon("events lost")
-    vms.eventually(lambda: driver.waiting == ["listAllDomains"])
+    until(lambda: driver.waiting == ["listAllDomains"])
     vms.hypervisor.domains.start(runs)
     vms.hypervisor.domains.suspend(paused)
     vms.hypervisor.definitions.undefine(gone)
@@ -181,7 +180,7 @@ def test_what_happens_while_libvirt_lists(make_machines, reluctant):
     # The listing holds up no event.
     vms.wait(runs, lambda stats: stats.status == "Up")
     vms.wait(paused, lambda stats: stats.status == "Paused")
-    vms.eventually(lambda: new in listed(vms) and gone not in listed(vms))
+    until(lambda: new in listed(vms) and gone not in listed(vms))
     seen = vms.listen("|virt|*|*")
     driver.goes_on.set()
     (event,) = seen.next(timeout=10)
@@ -197,7 +196,7 @@ def test_the_list_does_not_wait_for_the_emulators(make_machines, reluctant):
     vms = make_machines(connect=driver.connect)
     assert listed(vms) == [vms.born_with]
     assert vms.status(vms.born_with) == "Up"
-    vms.eventually(lambda: driver.waiting == ["getCapabilities"])
+    until(lambda: driver.waiting == ["getCapabilities"])
     assert told(vms) == ("running", "")
     driver.goes_on.set()
     assert vms.call("Host.getCapabilities").emulated_machines == []
@@ -215,8 +214,8 @@ def test_a_list_that_comes_after_the_stop_is_used_by_nobody(machines_of, relucta
         host.server.reload(host.server.config.__class__(plugin={"virt": {"enabled": False}}))
         assert time.monotonic() - began < 8
         driver.goes_on.set()
-        vms.eventually(lambda: not driver.waiting)
-        vms.eventually(lambda: not any(t.name == "vm-comparer" for t in threading.enumerate()))
+        until(lambda: not driver.waiting)
+        until(lambda: not any(t.name == "vm-comparer" for t in threading.enumerate()))
         assert vms.heard(seen) == []
         seen.close()
     assert not virt._inventory.is_complete

@@ -12,6 +12,7 @@ import pytest
 
 from vdsm_bridge.call.context import Context
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import QueueDeadline, VdsmError
 
 MANY = 50
@@ -63,7 +64,7 @@ def test_one_machine_that_hangs_costs_nobody_else(vms, driver):
     driver.block(stuck, statistics=True)
     caller = threading.Thread(target=_quietly, args=(vms, "VM.pause", stuck))
     caller.start()
-    vms.eventually(lambda: driver.waiting())
+    until(lambda: driver.waiting())
     for call in (verbs, queries):
         assert _quickest_round(call) < DEADLINE
     stats = vms.wait(stuck, lambda stats: stats.monitor_response == -1, within=10)
@@ -90,7 +91,7 @@ def test_a_call_behind_one_that_hangs_tells_its_place(vms, driver):
     driver.block(vm_id)
     holder = threading.Thread(target=_quietly, args=(vms, "VM.pause", vm_id))
     holder.start()
-    vms.eventually(lambda: driver.waiting())
+    until(lambda: driver.waiting())
     with pytest.raises(QueueDeadline) as refusal:
         vms.host.bridge.call("VM.reset", {"vmID": vm_id}, Context(deadline=time.monotonic() + 1.0))
     assert (refusal.value.facts["place"], refusal.value.facts["holder"]) == (1, "VM.pause")
@@ -104,7 +105,7 @@ def test_destroy_frees_a_machine_that_hangs(vms, driver):
     driver.block(vm_id)
     holder = threading.Thread(target=_quietly, args=(vms, "VM.pause", vm_id))
     holder.start()
-    vms.eventually(lambda: driver.waiting())
+    until(lambda: driver.waiting())
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
     holder.join(10)

@@ -8,6 +8,7 @@ import pytest
 
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import HypervisorUnavailable
 from vdsm_core.hypervisor import DomainIOError, DomainLifecycle, DomainReboot
 from vdsm_virt import Virt
@@ -41,7 +42,7 @@ def test_the_machine_that_the_driver_is_born_with_is_there(vms):
 def test_what_others_do_shows_in_the_list(vms):
     """Defined, started, paused, resumed, shut down, undefined with another client of libvirt."""
     vm_id = define(vms)
-    vms.eventually(lambda: status(vms, vm_id) == "Down")
+    until(lambda: status(vms, vm_id) == "Down")
     for act, expected in (
         (vms.hypervisor.domains.start, "Up"),
         (vms.hypervisor.domains.suspend, "Paused"),
@@ -50,7 +51,7 @@ def test_what_others_do_shows_in_the_list(vms):
         (vms.hypervisor.definitions.undefine, None),
     ):
         act(vm_id)
-        vms.eventually(lambda expected=expected: status(vms, vm_id) == expected)
+        until(lambda expected=expected: status(vms, vm_id) == expected)
 
 
 def test_a_guest_that_powers_off_is_told_from_one_that_was_asked_to(vms):
@@ -84,11 +85,11 @@ def test_a_running_machine_that_is_undefined_goes_when_it_ends(vms):
     """One of somebody else's leaves nothing behind."""
     vm_id = define(vms)
     vms.hypervisor.domains.start(vm_id)
-    vms.eventually(lambda: status(vms, vm_id) == "Up")
+    until(lambda: status(vms, vm_id) == "Up")
     vms.hypervisor.definitions.undefine(vm_id)
     assert status(vms, vm_id) == "Up"
     vms.hypervisor.domains.destroy(vm_id)
-    vms.eventually(lambda: status(vms, vm_id) is None)
+    until(lambda: status(vms, vm_id) is None)
 
 
 def feed(vms, *events):
@@ -162,9 +163,9 @@ def test_a_daemon_that_starts_again_finds_everything(machines_of, make_machines,
         ended = first.create(vmName="ended")
         first.call("VM.shutdown", vmID=ended)
         first.wait(ended, lambda stats: stats.status == "Down")
-        first.eventually(lambda: "exit" in first.call("Host.dumpxmls")[ended])
+        until(lambda: "exit" in first.call("Host.dumpxmls")[ended])
     vms = make_machines(connect=driver.connect)
-    vms.eventually(lambda: vms.stats(ended).exit_reason == 6)
+    until(lambda: vms.stats(ended).exit_reason == 6)
     info = vms.call("VM.getInfo", vmID=runs)
     assert (info.status, info.custom, info.kept) == ("Up", {"a": "b"}, {"tdf": "x"})
     for vm_id in (runs, ended):
@@ -183,7 +184,7 @@ def test_a_machine_that_was_defined_but_never_started_says_so(make_machines, dri
         .replace("<name>a<", "<name>b<")
     )
     never = vms.hypervisor.definitions.define(xml)
-    vms.eventually(lambda: status(vms, never) == "Down")
+    until(lambda: status(vms, never) == "Down")
     vms.wait(never, lambda stats: stats.exit_code == 1)
     assert "was never started" in vms.stats(never).exit_message
 
@@ -205,12 +206,12 @@ def test_without_a_hypervisor_the_plugin_runs(make_machines, driver):
     driver.accept()
     assert [event.params["vmId"] for event in subscription.next(10)] == [vms.born_with]
     subscription.close()
-    vms.eventually(lambda: listed(vms) == [vms.born_with])
+    until(lambda: listed(vms) == [vms.born_with])
     with pytest.raises(NoSuchVM):
         vms.call("VM.pause", vmID=str(uuid.uuid4()))
     assert vms.status(vms.create()) == "Up"
     driver.break_connections(refuse=True)
-    vms.eventually(lambda: not vms.hypervisor.connected)
+    until(lambda: not vms.hypervisor.connected)
     assert len(listed(vms)) == 2, "what was known once is told also while libvirt is away"
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_xmlrpc import XmlRpcBinding
 from vdsm_xmlrpc.binding import Config
 
@@ -16,14 +16,6 @@ from .xmlrpc_client import XmlRpcClient
 
 #: Seconds in which something that is about to happen has happened.
 PATIENCE = 10.0
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Wait for something that is about to be true."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "what the test waits for has not happened"
-        time.sleep(0.01)
 
 
 def subscribe(served: Served) -> str:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests import soak
 from vdsm_bridge import Feature, Namespace, query
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_xmlrpc import Config, XmlRpcBinding
 
 from .conftest import LAMP, Serve, Served
@@ -276,15 +277,15 @@ def test_stop_lets_calls_end() -> None:
         flying = pool.submit(call)
         assert gated.entered.acquire(timeout=10)
         stopping = pool.submit(binding.stop, 5.0)
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
+
+        def closed() -> bool:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
             except OSError:
-                break
-            time.sleep(0.01)
-        else:
-            pytest.fail("the port is still open")
+                return True
+            return False
+
+        until(closed, 5.0, every=0.01, what="the port to be closed")
         assert not flying.done()
         gated.opened.set()
         stopping.result(10)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
+
 from .conftest import Serve
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what is about to happen."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "what the test waits for has not happened"
-        time.sleep(0.02)
 
 
 def test_life_of_a_machine(serve: Serve) -> None:

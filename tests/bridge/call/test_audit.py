@@ -13,7 +13,7 @@ import pytest
 
 from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.testing import TestHost
-from vdsm_bridge.testing.harness import until
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import RequestIdReused, VdsmError
 
 LAMP = "11111111-2222-4333-8444-555555555555"

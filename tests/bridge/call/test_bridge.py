@@ -15,6 +15,7 @@ from vdsm_bridge.api.declare import Namespace, action, query, task
 from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.plugins.feature import Feature
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -238,8 +239,7 @@ def test_the_same_request_while_the_first_one_hangs(host: TestHost, shed: Shed) 
     """The second one waits until its deadline only."""
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(host.call, "Shed.wait", request_id="r")
-        while not shed.calls:
-            time.sleep(0.002)
+        until(lambda: shed.calls)
         context = Context(request_id="r", deadline=time.monotonic() + 0.05)
         with pytest.raises(DeadlineExceeded, match="still runs"):
             host.bridge.call("Shed.wait", {}, context)
@@ -276,8 +276,7 @@ def test_ids_are_the_same_lane_in_any_case(host: TestHost) -> None:
     host.call("Lamp.create", lamp={"lampID": lamp, "name": "a"})
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(host.call, "Lamp.engrave", lampID=lamp, text="x", pause=0.3)
-        while not host.call("Host.getQueues"):
-            time.sleep(0.002)
+        until(lambda: host.call("Host.getQueues"))
         with pytest.raises(DeadlineExceeded, match="place 1"):
             host.bridge.call(
                 "Lamp.remove", {"lampID": lamp.upper()}, Context(deadline=time.monotonic() + 0.05)
@@ -301,19 +300,11 @@ def test_a_condition_is_looked_at_when_the_turn_has_come(host: TestHost) -> None
     with ThreadPoolExecutor(1) as pool:
         with host.server.runtime.work.locks.holding([exclusive(Reference.stored("lamp", LAMP))], "test"):
             refused = pool.submit(call)
-            until_waiting(host)
+            until(lambda: any(call.place for call in host.server.runtime.work.locks.snapshot()))
             seen.append("turn ends")
         refused.result(10)
     assert seen == ["turn ends", "condition"]
     assert host.call("Lamp.getInfo", lampID=LAMP).lit is False
-
-
-def until_waiting(host: TestHost) -> None:
-    """Wait until a call waits in a lane."""
-    end = time.monotonic() + 10
-    while not any(call.place for call in host.server.runtime.work.locks.snapshot()):
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_text_is_taken_for_numbers_only_where_it_may(host: TestHost) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from vdsm_bridge import Feature, Namespace, Progress, action, task
 from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_bridge.work import Lock, Reference, exclusive, no_locks, shared
 from vdsm_core import config as configuration
 from vdsm_core.errors import Conflict, VdsmError
@@ -82,14 +83,6 @@ def closed() -> None:
     """The gate that moving boxes wait at."""
     GATE.clear()
     SEEN.clear()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def host_with(**config: Any) -> TestHost:

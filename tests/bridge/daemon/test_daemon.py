@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from vdsm_bridge.daemon.main import Signals, main
+from vdsm_bridge.testing.polling import until
 
 CONFIG = """
 [daemon]
@@ -43,11 +44,12 @@ class Daemon:
 
     def wait_for(self, text: str, count: int = 1) -> None:
         """Wait until the log has a text so many times."""
-        end = time.monotonic() + 20
-        while self.log.read_text().count(text) < count:
-            assert time.monotonic() < end, self.log.read_text()
+
+        def logged() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.02)
+            return self.log.read_text().count(text) >= count
+
+        until(logged, every=0.02, what=f"{text!r} in the log", detail=self.log.read_text)
 
     def signal(self, number: int) -> None:
         """Send a signal."""

@@ -15,6 +15,7 @@ from vdsm_bridge.plugins.binding import Binding
 from vdsm_bridge.plugins.feature import Feature, PluginInfo
 from vdsm_bridge.plugins.lifecycle import DaemonStops
 from vdsm_bridge.testing import Sample, TestHost, found
+from vdsm_bridge.testing.polling import until
 from vdsm_core import config as configuration
 from vdsm_core.config import Options
 from vdsm_core.errors import ConfigError, PluginsMissing
@@ -257,8 +258,7 @@ def test_a_host_that_stops_waits_for_no_start(
     host = make_vdsm_host(verbs={"slow": Slow}, bindings={"pigeon": Pigeon}, config=config)
     with ThreadPoolExecutor(1) as pool:
         reloading = pool.submit(reload, host)
-        while "start of slow" not in {thread.name for thread in threading.enumerate()}:
-            time.sleep(0.01)
+        until(lambda: "start of slow" in {thread.name for thread in threading.enumerate()})
         began = time.monotonic()
         host.server.stop()
         assert time.monotonic() - began < 10

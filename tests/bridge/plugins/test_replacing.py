@@ -13,6 +13,7 @@ import pytest
 from vdsm_bridge.api.declare import Namespace, action, query
 from vdsm_bridge.plugins.feature import Feature
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core import config as configuration
 from vdsm_core.config import Options
 from vdsm_core.errors import NoSuchVerb, Unavailable
@@ -100,8 +101,7 @@ def test_a_feature_finishes_its_calls_before_it_stops(make_vdsm_host: Callable[.
     host = make_vdsm_host(verbs={"library": Library})
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(host.call, "Book.lend", title="a", pause=0.5)
-        while not host.call("Host.getQueues"):
-            time.sleep(0.01)
+        until(lambda: host.call("Host.getQueues"))
         reload(host, library={"enabled": False})
         assert call.done()
         assert call.result() == 1
@@ -116,8 +116,7 @@ def test_a_call_that_waited_too_long_finds_its_plugin_gone(make_vdsm_host: Calla
         calls = []
         for _ in range(2):
             calls.append(pool.submit(host.call, "Book.lend", title="a", pause=1.0))
-            while len(host.call("Host.getQueues")) < len(calls):
-                time.sleep(0.01)
+            until(lambda: len(host.call("Host.getQueues")) >= len(calls))
         reload(host, library={"enabled": False})
         assert "called while the feature is down" in repr(calls[0].exception(10).__cause__)
         with pytest.raises(

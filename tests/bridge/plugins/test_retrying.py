@@ -17,6 +17,7 @@ from vdsm_bridge.plugins.attempts import can_pass
 from vdsm_bridge.plugins.binding import Binding, Health
 from vdsm_bridge.plugins.feature import Feature, PluginInfo
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core import bounded
 from vdsm_core import config as configuration
 from vdsm_core.bounded import GivenUp, StartStopTimeout
@@ -127,14 +128,6 @@ def one(host: TestHost, name: str = "shop", group: str = VERBS) -> PluginInfo:
     """What is told of the plugin."""
     (info,) = (info for info in host.server.plugins() if (info.name, info.group) == (name, group))
     return info
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it does not come to hold"
-        time.sleep(0.005)
 
 
 def reload(host: TestHost, **tables: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core import bounded
 from vdsm_core.config import HookOptions
 from vdsm_core.errors import DeadlineExceeded, Unavailable
@@ -73,14 +74,6 @@ def hooks_with(*, deadline: float = SHORT, max_calls: int = 32, **plugins: objec
     return hooks
 
 
-def eventually(holds: Callable[[], object]) -> None:
-    """Wait for something that must happen."""
-    end = time.monotonic() + LONG
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
 def start(hooks: Hooks, domain: Element) -> Element:
     """Run the hook that edits a document."""
     return hooks.run(vdsm_before_vm_start, domain, vm_id="v", custom={})
@@ -128,7 +121,7 @@ def test_a_hung_hook_is_not_called_again_until_it_has_returned(gate: Gate) -> No
     assert hooks.trouble("a").startswith("vdsm_before_vm_pause has not returned for ")
     assert hooks.trouble("b") == ""
     gate.open()
-    eventually(lambda: not hooks.trouble("a"))
+    until(lambda: not hooks.trouble("a"), LONG)
     hooks.run(vdsm_before_vm_pause, "v")
     assert gate.begun == 2
 
@@ -162,7 +155,7 @@ def test_a_hook_that_wakes_up_late_changes_nothing(gate: Gate, caplog: pytest.Lo
     with pytest.raises(HookDeadline):
         start(hooks, domain)
     gate.open()
-    eventually(lambda: not hooks.trouble("a"))
+    until(lambda: not hooks.trouble("a"), LONG)
     assert domain.attrib == {}
     assert "hook vdsm_before_vm_start of plugin 'a' came to its end too late" in caplog.text
 
@@ -192,7 +185,7 @@ def test_a_hook_that_fails_late_is_logged(gate: Gate, caplog: pytest.LogCaptureF
     hooks = hooks_with(a=plugin(vdsm_after_vm_pause=fail))
     hooks.run(vdsm_after_vm_pause, "v")
     gate.open()
-    eventually(lambda: not hooks.trouble("a"))
+    until(lambda: not hooks.trouble("a"), LONG)
     assert "Hook vdsm_after_vm_pause of plugin a failed after its deadline: ZeroDivisionError" in caplog.text
 
 
@@ -208,7 +201,7 @@ def test_a_hook_that_computes_without_an_end_is_interrupted(monkeypatch: pytest.
     hooks = hooks_with(a=plugin(vdsm_before_vm_pause=spin))
     with pytest.raises(HookDeadline):
         hooks.run(vdsm_before_vm_pause, "v")
-    eventually(lambda: not hooks.trouble("a"))
+    until(lambda: not hooks.trouble("a"), LONG)
 
 
 def test_the_disk_of_another_plugin_is_prepared(gate: Gate) -> None:
@@ -258,7 +251,7 @@ def test_further_calls_wait_for_a_slot(gate: Gate) -> None:
     hooks = hooks_with(deadline=LONG, max_calls=2, a=plugin(vdsm_before_vm_pause=lambda vm_id: gate.wait()))
     with ThreadPoolExecutor(6) as pool:
         calls = [pool.submit(hooks.run, vdsm_before_vm_pause, f"v{number}") for number in range(6)]
-        eventually(lambda: gate.begun == 2)
+        until(lambda: gate.begun == 2, LONG)
         time.sleep(0.1)
         assert gate.begun == 2
         gate.open()
@@ -272,7 +265,7 @@ def test_no_slot_in_time(gate: Gate) -> None:
     hooks = hooks_with(deadline=LONG, max_calls=1, a=plugin(vdsm_before_vm_pause=lambda vm_id: gate.wait()))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(hooks.run, vdsm_before_vm_pause, "v")
-        eventually(lambda: gate.begun == 1)
+        until(lambda: gate.begun == 1, LONG)
         hooks.use(HookOptions(deadline=0.1, max_calls=1))
         with pytest.raises(HookUnavailable, match="its calls have reached their limit, 1 at the same time"):
             hooks.run(vdsm_before_vm_pause, "w")

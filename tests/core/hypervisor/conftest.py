@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.core.hypervisor.support import OPTIONS, until
+from tests.core.hypervisor.support import OPTIONS
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_core.hypervisor import Hypervisor
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TypeVar
 
 from vdsm_core.config import HypervisorOptions
@@ -31,14 +29,6 @@ def xml(name: str, uuid: str = "", os_type: str = "hvm") -> str:
         f"<domain type='test'><name>{name}</name>{element}<memory>8192</memory>"
         f"<os><type>{os_type}</type></os></domain>"
     )
-
-
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come to hold"
-        time.sleep(0.005)
 
 
 class Listener:

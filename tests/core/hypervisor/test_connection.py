@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, Listener, until, xml
+from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, Listener, xml
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import HypervisorLost, HypervisorUnavailable
 from vdsm_core.hypervisor import (
     ConnectionBack,

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, until, xml
+from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, xml
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import HypervisorDeadline, HypervisorError, NotResponding
 from vdsm_core.hypervisor import Hypervisor
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.core.hypervisor.support import TEST_DOMAIN, UNKNOWN, Listener, until, xml
+from tests.core.hypervisor.support import TEST_DOMAIN, UNKNOWN, Listener, xml
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict, HypervisorError, InvalidRequest, NotFound
 from vdsm_core.hypervisor import (
     DomainExists,

@@ -8,7 +8,8 @@ from typing import Any
 import libvirt
 import pytest
 
-from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN, until
+from tests.core.hypervisor.support import OPTIONS, TEST_DOMAIN
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import HypervisorError, HypervisorUnavailable
 from vdsm_core.hypervisor import Hypervisor, Migration, OperationUnsupported, open_libvirt
 from vdsm_core.hypervisor.domains.migration import _flags, _parameters

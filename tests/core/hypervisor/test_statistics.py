@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tests.core.hypervisor.support import TEST_DOMAIN, until, xml
+from tests.core.hypervisor.support import TEST_DOMAIN, xml
 from vdsm_bridge.testing.blocking import BlockingDriver
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import HypervisorDeadline
 from vdsm_core.hypervisor import Hypervisor
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict, QueueDeadline
 from vdsm_core.events import EventBus
 from vdsm_core.state import StateStore
@@ -45,14 +46,6 @@ def engine(store: StateStore, bus: EventBus) -> Iterator[Engine]:
     made = Engine(store, bus)
     yield made
     made.stop(4.0)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def test_references() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict
 from vdsm_core.events import EventBus
 from vdsm_core.state import StateStore
@@ -19,8 +20,6 @@ from vdsm_core.work.locks import LongWork
 from vdsm_core.work.record import TaskRecord
 from vdsm_core.work.references import Reference, exclusive
 from vdsm_core.work.steps import Plan, Progress, Step, nothing
-
-from .test_locks import until
 
 #: One daemon: it begins or goes on with a task of three steps, and is killed at a place of its choice.
 DAEMON = textwrap.dedent("""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import (
     Conflict,
     InvalidArgument,
@@ -27,14 +28,6 @@ from vdsm_core.work.record import FINAL, TaskRecord
 from vdsm_core.work.steps import Plan, Progress, Step
 from vdsm_core.work.table import PROGRESS_INTERVAL
 from vdsm_core.work.tasks import Tasks
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 class Maker:

@@ -4,7 +4,6 @@ from tests.functional.lab.boot import BootFiles, boot_files
 from tests.functional.lab.guest import POWERS_OFF, UP, Guest
 from tests.functional.lab.host import BRIDGE, LabHost, Unusable, why_unusable
 from tests.functional.lab.pair import ADDRESSES, LabPair
-from tests.functional.lab.waiting import eventually
 
 __all__ = [
     "ADDRESSES",
@@ -17,6 +16,5 @@ __all__ = [
     "LabPair",
     "Unusable",
     "boot_files",
-    "eventually",
     "why_unusable",
 ]
