@@ -95,6 +95,9 @@ class Launcher:
             # Most likely a third-party hook: the machine must not stay in WaitForLaunch.
             log.exception("The launch of machine %s failed", plan.id)
             self._fail(plan, f"{type(error).__name__}, see the log of the daemon")
+        finally:
+            # Whoever destroys it meanwhile waits until nothing starts it any more.
+            self._inventory.update(plan.id, _given_up)
 
     def abandon(self, plan: LaunchPlan) -> None:
         """Take back `define`."""
@@ -221,6 +224,11 @@ def _check_changed(domain: Element) -> None:
         raise OperationFailed(
             reason=f"a hook changed the domain document to what is not acceptable: {error}"
         ) from None
+
+
+def _given_up(machine: Machine) -> Machine:
+    doomed = machine.launching and machine.asked == "destroy"
+    return msgspec.structs.replace(machine, launching=False) if doomed else machine
 
 
 def _has_begun(machine: Machine | None) -> bool:

@@ -160,11 +160,16 @@ class Control:
         self._inventory.change(vm_id, asked="destroy")
         try:
             self._kill(vm_id, graceful_attempts)
+            if machine.launching:
+                # The launch may have started it just behind that. Only when it is over, nothing does any
+                # more; forgotten before, the machine would come back as one that is not known.
+                self._inventory.wait(vm_id, _is_launched, _EVENT)
+                self._kill(vm_id, 0)
         except HypervisorError as error:
             self._inventory.change(vm_id, asked="")
             raise VMDestroyFailed(vm_id=vm_id, reason=_reason(error)) from error
         self._reach(vm_id, lambda now: now is None or not now.active)
-        self._inventory.update(vm_id, _ended)
+        self._inventory.update(vm_id, lambda now: _ended(now, launching=machine.launching))
         if self._is_ours(vm_id):
             self._undefine(vm_id)
             self._inventory.forget(vm_id)
@@ -323,7 +328,11 @@ def _back_up(machine: Machine) -> Machine:
     return msgspec.structs.replace(machine, status=status, asked="")
 
 
-def _ended(machine: Machine) -> Machine:
+def _is_launched(machine: Machine | None) -> bool:
+    return machine is None or not machine.launching
+
+
+def _ended(machine: Machine, *, launching: bool) -> Machine:
     """A machine that was destroyed before it ran: no event of libvirt's told so."""
     if machine.status == "Down":
         return machine
@@ -332,5 +341,5 @@ def _ended(machine: Machine) -> Machine:
         status="Down",
         pause_code="",
         active=False,
-        exit=DESTROYED_ON_STARTUP if machine.launching else machine.exit,
+        exit=DESTROYED_ON_STARTUP if launching else machine.exit,
     )
