@@ -14,6 +14,7 @@ import pytest
 
 from tests.bridge.daemon.landed.kiln import Kilns
 from vdsm_bridge.testing.host import TestHost
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import ConfigError, InvalidArgument, RequestIdReused
 from vdsm_core.events import journal
 from vdsm_core.events.vocabulary import GAP_ID
@@ -56,11 +57,12 @@ def host(folder: Path) -> Iterator[TestHost]:
 
 def ended(host: TestHost, task_id: str) -> Any:
     """The status of a task once it is over."""
-    end = time.monotonic() + 60.0
-    while (status := host.call("Task.getStatus", taskID=task_id)).task_state != "finished":
-        assert time.monotonic() < end, f"task {task_id} does not end: {status}"
-        time.sleep(0.05)
-    return status
+
+    def status() -> Any:
+        return host.call("Task.getStatus", taskID=task_id)
+
+    until(lambda: status().task_state == "finished", 60.0, what=f"the end of task {task_id}", detail=status)
+    return status()
 
 
 def test_what_was_over_stays_so(host: TestHost) -> None:
