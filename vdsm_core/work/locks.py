@@ -3,10 +3,10 @@
 Work asks for all its locks in one request, and holds all of them or none. A request is granted when nobody
 holds what it wants and no earlier request waits for it: so no two works can wait for each other, and none is
 passed over for ever. Work that preempts (destroy) is granted at once, beside whoever holds the object; nobody
-else gets it until both are over. There is no lock timeout: a call waits until its own deadline, and then gets
-to know its place in the queue and who holds the object.
+else gets it until both are over. There is no lock timeout: a call waits until its own deadline, and its error
+then names its place in the queue and the holder of the object.
 
-Long work says which verbs go on beside it, as cancelling does, and which are refused while it runs.
+Long work declares which verbs run beside it, as cancelling does, and which are refused meanwhile.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Hold:
         self.number = 0
 
     def granted(self, now: float) -> None:
-        """Note that the locks are held, and say so to whoever waits."""
+        """Record that the locks are held, and call `on_grant`."""
         self.granted_at = now
         if self.on_grant is not None:
             self.on_grant(self)
@@ -121,7 +121,7 @@ class _Queue:
                 raise refusal
 
     def obstacle(self, hold: Hold, *, exclusive: bool) -> Hold | None:
-        """Return who stands before a work: a holder, or one that waits and came earlier."""
+        """Return the hold that blocks a request: a holder in conflict with it, or an earlier request."""
         for other, alone in self.holders:
             if (alone or exclusive) and other is not hold and not other.lets_pass(hold):
                 return other
@@ -210,7 +210,7 @@ class Locks:
         return hold
 
     def release(self, hold: Hold) -> None:
-        """Give locks back, or ask for them no more, and let those that waited have them."""
+        """Release locks, or withdraw the request for them, and grant the requests that this frees."""
         with self._lock:
             if hold.over:
                 return
@@ -230,7 +230,7 @@ class Locks:
                 self._given_back.notify_all()
 
     def displace(self, hold: Hold, timeout: float) -> None:
-        """Ask the long work beside which a preempting one holds its objects to end, and wait for that.
+        """Cancel the long work that holds the objects of a preempting call, and wait for its end.
 
         :param timeout: seconds, after which the preempting work proceeds all the same
         """
@@ -298,7 +298,7 @@ class Locks:
         raise QueueDeadline(lane=str(object_), place=place, waited=waited, holder=holder)
 
     def _position(self, hold: Hold) -> tuple[Reference, int, str]:
-        """Return where a work waits longest: the object, its place in that queue, and who is first there."""
+        """Return the queue in which a request waits longest: object, place in it, label of its holder."""
         found: tuple[Reference, int, str] = (hold.locks[0].of, 1, "")
         for lock in hold.locks:
             queue = self._queues[lock.of]

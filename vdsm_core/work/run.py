@@ -57,7 +57,7 @@ class Run:
         self._undoing = -1
 
     def resume(self) -> None:
-        """Decide how a task goes on that the end of a daemon met."""
+        """Decide how a task continues after the daemon that ran it has ended."""
         record = self._table.get(self.task_id)
         if record.phase == "undo" or (not record.begun and record.state != "aborting"):
             return
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Whether it is certain that it turns back, though that has not begun."""
+        """Whether the task will be rolled back, although the rollback has not begun."""
         return self._failure is not None
 
     def advance(self) -> Next:
@@ -81,7 +81,7 @@ class Run:
             return Next.LATER
 
     def leave(self) -> None:
-        """Store what the next daemon needs to go on where this one ends."""
+        """Store the step with which the next daemon continues."""
         record = self._table.get(self.task_id)
         if record.phase == "before" and record.step:
             self._table.update(self.task_id)
@@ -118,7 +118,7 @@ class Run:
         return self._turn_back("recovered", TaskAborted(task_id=self.task_id))
 
     def _turn_back(self, ends_as: EndsAs, error: VdsmError) -> Next:
-        """Undo what was done, and end with an error."""
+        """Begin to undo the steps that were done; the task ends with an error."""
         self._failure = ends_as, error
         record = self._table.get(self.task_id)
         facts = {"code": error.code, "slug": error.slug, "message": str(error)}

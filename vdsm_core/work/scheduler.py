@@ -22,8 +22,8 @@ from vdsm_core.work.references import Reference
 log = logging.getLogger(__name__)
 
 Work = Callable[[], None]
-#: What happens to a job whose name another one has that still waits: it takes its place, it is not needed
-#: because the other one does the same, or it is a bug.
+#: What a new job means for one of the same name that still waits: it replaces it, is not needed because the
+#: other one does the same, or is a bug.
 Second = Literal["replaces", "not needed", "is a bug"]
 #: Seconds that the thread sleeps where no job waits.
 _NEVER: Final = 3_600.0
@@ -41,7 +41,7 @@ class Name(NamedTuple):
 
     @property
     def strand(self) -> Hashable:
-        """What jobs have in common that run one after the other."""
+        """The key that jobs share which run one after the other."""
         return self.owner, self.of if self.of is not None else self.purpose
 
 
@@ -118,7 +118,7 @@ class Agenda:
 
 
 class Scheduler:
-    """Runs jobs when their time has come, on threads of somebody else's.
+    """Runs jobs at their times, on the threads that `run` provides.
 
     :param run: runs a function on another thread, and returns at once
     :param clock: seconds, monotonic

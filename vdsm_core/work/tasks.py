@@ -61,7 +61,7 @@ class Tasks:
         self._stopping = False
 
     def start(self, plan_of: PlanOf) -> None:
-        """Read what the store knows; go on with the tasks that the end of the last daemon met.
+        """Read the stored tasks; continue those that the last daemon left unfinished.
 
         :param plan_of: gives the plan of a task; raises `VdsmError` if its verb does not take its arguments
             any more
@@ -73,7 +73,7 @@ class Tasks:
             self._resume(record)
 
     def plugins_changed(self) -> None:
-        """Go on with the tasks that waited for a plugin which is there now."""
+        """Continue the tasks whose plugin was off and runs now."""
         for record in self._table.all():
             if not record.done and record.id not in self._runs:
                 self._resume(record)
