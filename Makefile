@@ -12,6 +12,8 @@ WORKERS ?= auto
 SOAK ?= 20
 SEED ?= $(shell date +%s)
 SEED := $(SEED)
+# Seconds that `make fuzz` spends on each decoder.
+FUZZ ?= 60
 # Further arguments of `make test`'s pytest, and of `make bench`.
 ARGS ?=
 
@@ -52,6 +54,10 @@ test: lint ## lint, then every test (ARGS: for pytest)
 soak: setup ## do by chance what the tests do, many times more (SOAK: times; SEED: of a run to replay)
 	VDSM_SOAK=$(SOAK) VDSM_SEED=$(SEED) $(PYTHON) -m pytest -n $(WORKERS) -m soak -v \
 		--hypothesis-seed=$(SEED) --timeout=7200 $(ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## fuzz every decoder, guided by coverage (FUZZ: seconds for each; ARGS: targets, --keep)
+	$(PYTHON) -m tests.fuzz --seconds $(FUZZ) $(ARGS)
 
 .PHONY: isolated
 isolated: setup ## try each plugin alone with the core, in an environment of its own (ARGS: names, --all)

@@ -16,6 +16,7 @@ BENCHES = (
     "bridge_call",
     "xmlrpc_marshal",
     "throughput",
+    "tls",
     "inventory",
     "stuck",
     "events",
@@ -24,6 +25,7 @@ BENCHES = (
     "startup",
     "attacks",
     "command_line",
+    "privileged",
 )
 
 

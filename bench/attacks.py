@@ -1,50 +1,45 @@
 """What clients that behave badly cost one that behaves: its times of reply, beside those without them.
 
 The daemon, the client and the attackers are processes of their own. The daemon has the usual limit of 1,024
-open files. As root, the attackers are user nobody, so that they are another party than the client; else they
-share the client's part of the connections, which the note of each row says. On a machine of few cores, an
-attack that keeps the daemon or its own processes computing takes processor time from everybody: that is in
-the figures.
+open files. Attackers have an address of their own, 127.0.0.2. As root, they are user nobody, so that they
+are another party than the client; else they share the client's part of the connections, which the note of
+each row says. VDSM_BENCH_ATTACKS selects attacks by parts of their names, separated by `|`;
+VDSM_BENCH_ATTACK_ROUNDS repeats each, and the medians count. On a machine of few cores, an attack that
+keeps the daemon or its own processes computing takes processor time from all: the figures include that.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import itertools
 import multiprocessing
 import os
 import resource
-import selectors
 import socket
+import statistics
+import tempfile
 import time
-import xmlrpc.client
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.load import http_get, http_post
+from bench.attackers import ATTACKS, PING, REST_PING, Attack, Ports
+from bench.load import TRUSTING
 from bench.measure import Row
 
 SECONDS: Final = float(os.environ.get("VDSM_BENCH_ATTACK_SECONDS", "8"))
+ROUNDS: Final = int(os.environ.get("VDSM_BENCH_ATTACK_ROUNDS", "1"))
 _NOBODY: Final = 65_534
 _USUAL_FILES: Final = 1_024
 #: Seconds between two calls of the client.
 _PACE: Final = 0.01
-_XML: Final = "text/xml"
-PING: Final = http_post("/RPC2", xmlrpc.client.dumps((), "Host.ping").encode(), _XML)
-REST_PING: Final = http_get("/api/host/ping")
-
-
-class Ports(NamedTuple):
-    """Where the daemon listens."""
-
-    xmlrpc: int
-    rest: int
 
 
 class Times(NamedTuple):
-    """What the client met: seconds of each call, and how many had no good reply."""
+    """The client's results: seconds of each call, and the number of calls without a good reply."""
 
     seconds: list[float]
     errors: int
@@ -61,29 +56,45 @@ def run(seconds: float = SECONDS) -> list[Row]:
     with _process(_daemon) as daemon:
         ports = Ports(*daemon.recv())
         _measure(ports, 1.0)
+        wanted = os.environ.get("VDSM_BENCH_ATTACKS", "").split("|")
         for name, attack in ATTACKS.items():
-            calm = _measure(ports, seconds / 2)
-            with _process(_attacker, attack, ports) as attacker:
-                attacker.recv()
-                times = _measure(ports, seconds)
-            rows += _rows(name, times, calm)
-            time.sleep(1.0)
+            if not any(part in name for part in wanted):
+                continue
+            rows += _rows(name, [_round(attack, ports, seconds) for _ in range(ROUNDS)])
     return rows
 
 
-def _rows(name: str, times: Times, calm: Times) -> list[Row]:
+class Round(NamedTuple):
+    """The client's results under an attack, and just before and after it."""
+
+    attacked: Times
+    calm: Times
+
+
+def _round(attack: Attack, ports: Ports, seconds: float) -> Round:
+    calm = _measure(ports, seconds / 2)
+    with _process(_attacker, attack, ports) as attacker:
+        attacker.recv()
+        times = _measure(ports, seconds)
+    time.sleep(1.0)
+    after = _measure(ports, seconds / 2)
+    return Round(times, Times(calm.seconds + after.seconds, calm.errors + after.errors))
+
+
+def _rows(name: str, rounds: list[Round]) -> list[Row]:
     party = "" if os.geteuid() == 0 else ", attackers of the same user"
-    note = (
-        f"{len(times.seconds)} calls, {times.errors} failed, longest {max(times.seconds) * 1e3:.0f} ms{party}"
-    )
+    calls = sum(len(each.attacked.seconds) for each in rounds)
+    errors = sum(each.attacked.errors for each in rounds)
+    longest = max(max(each.attacked.seconds) for each in rounds) * 1e3
+    note = f"{calls} calls, {errors} failed, longest {longest:.0f} ms, load {os.getloadavg()[0]:.1f}{party}"
     return [
         Row(
             bench="good client under attack",
             case=name,
             unit=f"ms {unit}",
-            value=times.share(part) * 1e3,
-            yardstick=calm.share(part) * 1e3,
-            yardstick_name="the same client just before",
+            value=statistics.median(each.attacked.share(part) for each in rounds) * 1e3,
+            yardstick=statistics.median(each.calm.share(part) for each in rounds) * 1e3,
+            yardstick_name="the same client just before and after",
             note=note,
         )
         for unit, part in (("p50", 0.5), ("p99", 0.99))
@@ -111,14 +122,20 @@ def _process(target: Callable[..., None], *arguments: Any) -> Iterator[Connectio
 def _daemon(pipe: Connection) -> None:
     from vdsm_bridge.daemon.main import spare_the_heap  # noqa: PLC0415 - only this process needs them
     from vdsm_bridge.testing import TestHost  # noqa: PLC0415
+    from vdsm_bridge.testing.certificates import TestPki  # noqa: PLC0415
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_USUAL_FILES, hard))
-    config = {"daemon": {"log_level": "ERROR"}, "plugin": {"xmlrpc": {"port": 0}, "rest": {"port": 0}}}
-    with TestHost(installed=True, config=config) as host:
+    folder = contextlib.ExitStack()
+    config = {
+        "daemon": {"log_level": "ERROR"},
+        "plugin": {"xmlrpc": {"port": 0, "tls": "optional"}, "rest": {"port": 0, "tls": "optional"}},
+        "tls": TestPki(Path(folder.enter_context(tempfile.TemporaryDirectory()))).options,
+    }
+    with folder, TestHost(installed=True, config=config) as host:
         ports = {
             plugin.name: int(plugin.address[0].split(":")[2].split("/")[0])
-            for plugin in host.server.plugins()
+            for plugin in host.host.plugins()
             if plugin.name in {"xmlrpc", "rest"}
         }
         spare_the_heap()
@@ -135,22 +152,24 @@ def _measure(ports: Ports, seconds: float) -> Times:
 
 
 def _client(pipe: Connection, ports: Ports, seconds: float) -> None:
-    """Call at a steady pace: XML-RPC and REST in turn, on a kept connection and on new ones."""
-    kept: dict[int, socket.socket] = {}
+    """Call at a steady pace: XML-RPC, REST and XML-RPC over TLS, on a kept connection and on new ones."""
+    kept: dict[tuple[int, bool], socket.socket] = {}
     times: list[float] = []
     errors = 0
-    requests = ((ports.xmlrpc, PING), (ports.rest, REST_PING))
+    requests = ((ports.xmlrpc, PING, False), (ports.rest, REST_PING, False), (ports.xmlrpc, PING, True))
     calls = itertools.cycle((*request, keep) for keep in (True, False) for request in requests)
     end = time.monotonic() + seconds
     while (begun := time.monotonic()) < end:
-        port, request, keep = next(calls)
+        port, request, secured, keep = next(calls)
         try:
-            sock = kept.pop(port, None) if keep else None
-            sock = sock or socket.create_connection(("127.0.0.1", port), timeout=10)
+            sock = kept.pop((port, secured), None) if keep else None
+            if sock is None:
+                sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+                sock = TRUSTING.wrap_socket(sock) if secured else sock
             sock.sendall(request)
             errors += not _reply(sock).startswith(b"HTTP/1.1 2")
             if keep:
-                kept[port] = sock
+                kept[port, secured] = sock
             else:
                 sock.close()
         except OSError:
@@ -191,139 +210,3 @@ def _attacker(pipe: Connection, attack: Attack, ports: Ports) -> None:
     pipe.send("ready")
     while not pipe.poll():
         next(step)
-
-
-#: A generator that attacks a little with each step; the first step makes it ready.
-Attack = Callable[[Ports], Iterator[None]]
-
-
-def _connect(port: int) -> socket.socket | None:
-    try:
-        return socket.create_connection(("127.0.0.1", port), timeout=5)
-    except OSError:
-        return None
-
-
-def idle_1050(ports: Ports) -> Iterator[None]:
-    """Hold as many idle connections as the usual limit of open files allows, and renew those that end."""
-    yield from _hold(ports, 1_050)
-
-
-def idle_3000(ports: Ports) -> Iterator[None]:
-    """Hold three times as many as one listener takes."""
-    yield from _hold(ports, 3_000)
-
-
-def _hold(ports: Ports, count: int) -> Iterator[None]:
-    held: dict[int, socket.socket] = {}
-    watch = selectors.DefaultSelector()
-    turn = itertools.cycle(ports)
-    while True:
-        for _ in range(min(100, count - len(held))):
-            if sock := _connect(next(turn)):
-                held[sock.fileno()] = sock
-                watch.register(sock, selectors.EVENT_READ)
-        if len(held) >= count * 0.9 or not held:
-            yield
-        gone = watch.select(0.05)
-        for key, _ in gone:
-            watch.unregister(key.fileobj)
-            held.pop(key.fd).close()
-        if gone:
-            yield
-        time.sleep(0.01)
-
-
-def drip(ports: Ports) -> Iterator[None]:
-    """Send one byte every two seconds on 110 connections, and begin anew on those that end."""
-    places = [port for port in ports for _ in range(55)]
-    socks: list[socket.socket | None] = [None] * len(places)
-    while True:
-        for number, port in enumerate(places):
-            sock = socks[number]
-            try:
-                if sock is None:
-                    raise ConnectionError
-                sock.sendall(b"G")
-            except OSError:
-                socks[number] = _connect(port)
-        yield
-        for _ in range(20):
-            time.sleep(0.1)
-            yield
-
-
-def unread(ports: Ports) -> Iterator[None]:
-    """Ask for large replies, many at once, and read none."""
-    request = http_get("/api/openapi.json") * 20
-    socks: list[socket.socket] = []
-    while True:
-        if len(socks) >= 50:
-            socks.pop(0).close()
-        if sock := _connect(ports.rest):
-            with suppress(OSError):
-                sock.sendall(request)
-            socks.append(sock)
-        yield
-        time.sleep(0.05)
-
-
-def attributes(ports: Ports) -> Iterator[None]:
-    """Send an element with 300,000 attributes, again and again."""
-    body = b"<?xml version='1.0'?><methodCall " + b" ".join(b'a%d="1"' % n for n in range(300_000)) + b">"
-    yield from _repeat(ports.xmlrpc, http_post("/RPC2", body, _XML))
-
-
-def multicall(ports: Ports) -> Iterator[None]:
-    """Ask 100 times for the largest reply in one multicall, again and again."""
-    calls = [{"methodName": "Host.getVerbs", "params": []}] * 100
-    body = xmlrpc.client.dumps((calls,), "system.multicall").encode()
-    yield from _repeat(ports.xmlrpc, http_post("/RPC2", body, _XML))
-
-
-def _repeat(port: int, request: bytes) -> Iterator[None]:
-    while True:
-        if sock := _connect(port):
-            with suppress(OSError):
-                sock.sendall(request)
-                while sock.recv(1 << 20):
-                    pass
-            sock.close()
-        yield
-
-
-def reconnect(ports: Ports) -> Iterator[None]:
-    """Connect, ask for what is no HTTP, and leave, as quickly as one process can."""
-    for port in itertools.cycle(ports):
-        if sock := _connect(port):
-            with suppress(OSError):
-                sock.sendall(b"\x16\x03\x01\r\n\r\n")
-            sock.close()
-        yield
-
-
-def streams(ports: Ports) -> Iterator[None]:
-    """Open every event stream that is to be had."""
-    request = b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
-    held: list[socket.socket] = []
-    while True:
-        if len(held) < 200 and (sock := _connect(ports.rest)):
-            with suppress(OSError):
-                sock.sendall(request)
-            held.append(sock)
-        else:
-            time.sleep(0.05)
-        if len(held) >= 100:
-            yield
-
-
-ATTACKS: Final[dict[str, Attack]] = {
-    "1,050 idle connections": idle_1050,
-    "3,000 idle connections": idle_3000,
-    "110 connections, a byte every 2 s": drip,
-    "large replies that nobody reads": unread,
-    "every event stream": streams,
-    "connect and leave": reconnect,
-    "300,000 attributes on one element": attributes,
-    "100 large replies in a multicall": multicall,
-}

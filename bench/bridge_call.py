@@ -14,7 +14,7 @@ from vdsm_bridge.work import Reference, exclusive
 
 
 class _Box(Reference):
-    """What the other works hold."""
+    """The objects that the other works hold."""
 
 
 def run() -> list[Row]:
@@ -41,8 +41,8 @@ def run() -> list[Row]:
 
 
 def _beside_many_locks(host: TestHost, lamp: str) -> list[Row]:
-    """An action while 100 works hold 1,000 other objects, beside the same action while nobody holds any."""
-    locks = host.server.runtime.work.locks
+    """An action while 100 works hold 1,000 other objects, beside the same action while none is held."""
+    locks = host.host.runtime.work.locks
 
     def call() -> None:
         host.bridge.call("Lamp.switch", {"lampID": lamp, "lit": True}, Context())

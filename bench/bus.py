@@ -27,7 +27,7 @@ from proton.handlers import MessagingHandler
 from proton.reactor import AtMostOnce, Container
 
 from bench.events import Changed
-from bench.measure import Row
+from bench.measure import UNLIMITED, Row
 from vdsm_bridge.testing import TestHost
 from vdsm_qmf.console import Cluster
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
@@ -85,7 +85,7 @@ def _agent(url: str) -> Iterator[Connection]:
 
 
 def _serve(pipe: Connection, url: str) -> None:
-    """A host on the bus; publishes as many events as it is told to, until that is none."""
+    """A host on the bus; publishes the requested number of events, until that is 0."""
     from vdsm_qmf import QmfBinding  # noqa: PLC0415 - only this process needs it
 
     with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder:
@@ -94,6 +94,7 @@ def _serve(pipe: Connection, url: str) -> None:
         password.chmod(0o600)
         binding = {"brokers": [url], "password_file": str(password), "instance": HOST, "heartbeat": 5.0}
         config = {
+            "limits": UNLIMITED,
             "daemon": {"state_dir": folder, "log_level": "ERROR"},
             "access": {"bus_users": {USER: "admin"}},
             "plugin": {"qmf": binding},
@@ -101,7 +102,7 @@ def _serve(pipe: Connection, url: str) -> None:
         with TestHost(bindings={"qmf": QmfBinding}, config=config) as host:
             while count := pipe.recv():
                 for number in range(count):
-                    host.server.runtime.events.publish(Changed(number=number))
+                    host.host.runtime.events.publish(Changed(number=number))
 
 
 def _latency(cluster: Cluster, url: str) -> list[Row]:
@@ -197,7 +198,7 @@ def _heard(cluster: Cluster, pipe: Connection) -> float:
         numbers = []
         while len(numbers) < EVENTS:
             event = stream.next(60.0)
-            assert event is not None, f"{len(numbers)} of {EVENTS} events came"
+            assert event is not None, f"{len(numbers)} of {EVENTS} events arrived"
             assert not event.is_gap
             numbers.append(event.params["number"])
         elapsed = time.perf_counter() - begun
@@ -222,7 +223,7 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 class _Responder(MessagingHandler):
-    """Sends back what comes."""
+    """Sends back each message."""
 
     def __init__(self, url: str) -> None:
         super().__init__(prefetch=200)
@@ -244,7 +245,7 @@ class _Responder(MessagingHandler):
 
 
 class _Requester(MessagingHandler):
-    """Asks, so many at once, and notes how long each answer takes."""
+    """Sends a number of requests at once, and measures the time of each answer."""
 
     def __init__(self, url: str, window: int, count: int) -> None:
         super().__init__(prefetch=200)

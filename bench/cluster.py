@@ -1,8 +1,9 @@
-"""Many hosts on one message bus: found, asked, called at a steady rate, and heard of.
+"""Many hosts on one message bus: discovery, queries, calls at a steady rate, events.
 
 Each host is whole: its own daemon in a few processes, its own embedded hypervisor with a machine of its own,
 its own connection. Broker, hosts and console share one machine, so the figures are those of the machine, not
-of the console alone. A thousand hosts by default, which takes some minutes; `VDSM_BENCH_HOSTS` says how many.
+of the console alone. A thousand hosts by default, which takes some minutes; `VDSM_BENCH_HOSTS` sets the
+number.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Row
+from bench.measure import UNLIMITED, Row
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.polling import until
 from vdsm_qmf.console import Cluster, HostChange
@@ -107,7 +108,7 @@ def _rows(found: _Figures, alone: _Figures) -> list[Row]:
 
 
 class _Figures:
-    """What is measured of one cluster."""
+    """The measurements of one cluster."""
 
     def __init__(self, broker: RabbitMQ, processes: list[_Process], hosts: int) -> None:
         self.broker = broker
@@ -283,6 +284,7 @@ def _serve(pipe: Connection, url: str, first: int, count: int, folder: Path) -> 
             machine = folder / f"host-{number}.xml"
             machine.write_text(_MACHINE.format(uuid=uuid.UUID(int=number + 1)))
             config = {
+                "limits": UNLIMITED,
                 "daemon": {"log_level": "ERROR"},
                 "hypervisor": {"uri": f"test://{machine}", "sample_interval": 15.0},
                 "access": {"bus_users": {USER: "admin"}},
@@ -292,7 +294,7 @@ def _serve(pipe: Connection, url: str, first: int, count: int, folder: Path) -> 
                         "password_file": str(password),
                         "instance": f"host-{number:04}",
                         "heartbeat": HEARTBEAT,
-                        # A thousand hosts on the processors of one: everybody is slower than in life.
+                        # A thousand hosts on the processors of one machine: all are slower than real hosts.
                         "idle_timeout": 60.0,
                     }
                 },

@@ -1,7 +1,7 @@
 """Events: from libvirt's callback to subscribers, to many subscribers, and what the journal costs.
 
 The yardsticks run in the same process at the same time: libvirt's bare callback, and a `queue.Queue` from
-one thread to another, which keeps nothing and knows no protocol.
+one thread to another, without storage and protocol.
 
 ``python -m bench.events single`` and ``burst`` publish, for looking at the system calls from outside.
 """
@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 import libvirt
 
-from bench.measure import Row, per_call
+from bench.measure import UNLIMITED, Row, per_call
 from vdsm_bridge.testing import TestHost
 from vdsm_core.events import Event, EventBus, EventParams, Journal
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
@@ -70,6 +70,7 @@ def _host(broker: str = "") -> Iterator[TestHost]:
         password.chmod(0o600)
         bus = {"brokers": [broker], "password_file": str(password), "heartbeat": 1.0}
         config = {
+            "limits": UNLIMITED,
             "daemon": {"state_dir": folder, "log_level": "ERROR"},
             "access": {"bus_users": {USER: "monitor"}},
             "plugin": {
@@ -83,7 +84,7 @@ def _host(broker: str = "") -> Iterator[TestHost]:
 
 
 def _address(host: TestHost, name: str) -> str:
-    plugin = next(plugin for plugin in host.server.plugins() if plugin.name == name and plugin.address)
+    plugin = next(plugin for plugin in host.host.plugins() if plugin.name == name and plugin.address)
     return next(address for address in plugin.address if address.startswith("http"))
 
 
@@ -97,14 +98,14 @@ class _Client:
         assert self._process.stdout.readline() == "ready\n"
 
     def result(self) -> dict[str, Any]:
-        """What they saw."""
+        """The events that they received."""
         output, _ = self._process.communicate(timeout=120)
         result: dict[str, Any] = json.loads(output)
         return result
 
 
 def _latency() -> list[Row]:
-    """Machine by machine, change by change: libvirt's callback and everybody behind it."""
+    """Machine by machine, change by change: libvirt's callback and all subscribers behind it."""
     with _broker() as broker, _host(broker.url) as host:
         console = broker.url.replace(f"{USER}@", f"{USER}:{PASSWORD}@")
         clients = {
@@ -162,7 +163,7 @@ def _latency() -> list[Row]:
 
 
 class _Raw:
-    """A client of libvirt's beside the daemon, on the same driver: changes a machine, and hears of it."""
+    """A libvirt client beside the daemon, on the same driver: changes a machine, and receives the events."""
 
     def __init__(self) -> None:
         self.begun: list[float] = []
@@ -212,7 +213,7 @@ def _at(values: list[float], share: float) -> float:
 @contextmanager
 def _bus() -> Iterator[EventBus]:
     with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder:
-        bus = EventBus(Journal(f"{folder}/events.sqlite", most_bytes=2**26, keep=1e6))
+        bus = EventBus(Journal(f"{folder}/events.sqlite", max_bytes=2**26, keep=1e6))
         bus.start()
         yield bus
         bus.stop()
@@ -228,7 +229,7 @@ def _inside() -> list[Row]:
             def read(number: int, subscriptions: Any = subscriptions, count: int = count) -> None:
                 numbers: list[int] = []
                 while len(numbers) < count:
-                    numbers += [event.seq for event in subscriptions[number].next(30, most=1000)]
+                    numbers += [event.seq for event in subscriptions[number].next(30, max_events=1000)]
                 assert numbers == list(range(1, count + 1))
 
             ours = _rate(
@@ -255,7 +256,7 @@ def _streams() -> list[Row]:
     """As fast as one thread can publish, to connections of another process."""
     rows = []
     with _host() as host:
-        address, bus = _address(host, "rest"), host.server.runtime.events
+        address, bus = _address(host, "rest"), host.host.runtime.events
         for clients, count in STREAMS.items():
             client = _Client("|bench|changed", address, count, clients)
             begin = time.monotonic()
@@ -302,7 +303,7 @@ def _journal_cost() -> list[Row]:
     yardstick = per_call(hand_over)
     rows = []
     with tempfile.TemporaryDirectory(prefix="vdsm-bench-") as folder:
-        journal = Journal(f"{folder}/events.sqlite", most_bytes=2**26, keep=1e6)
+        journal = Journal(f"{folder}/events.sqlite", max_bytes=2**26, keep=1e6)
         journal.open()
         for size in (1, 500):
 

@@ -12,7 +12,7 @@ import xmlrpc.client
 import libvirt
 
 from bench.load import Load, generate, http_get, http_post
-from bench.measure import Row, per_call
+from bench.measure import UNLIMITED, Row, per_call
 from vdsm_bridge import Context
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.polling import until
@@ -27,11 +27,15 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[Row]:
     """Time and bytes at each size, in the bridge and over each binding."""
     rows: list[Row] = []
     connection = libvirt.open("test:///default")
-    config = {"hypervisor": {"sample_interval": 2.0}, "plugin": {"xmlrpc": {"port": 0}, "rest": {"port": 0}}}
+    config = {
+        "hypervisor": {"sample_interval": 2.0},
+        "limits": UNLIMITED,
+        "plugin": {"xmlrpc": {"port": 0}, "rest": {"port": 0}},
+    }
     with TestHost(installed=True, config=config) as host:
         ports = {
             plugin.name: int(plugin.address[0].rstrip("/").rsplit(":", 1)[1].split("/")[0])
-            for plugin in host.server.plugins()
+            for plugin in host.host.plugins()
             if plugin.address
         }
         made = 1
@@ -47,7 +51,7 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[Row]:
 
 
 def _listed(host: TestHost) -> int:
-    host.server.runtime.hypervisor.stats.refresh(30.0)
+    host.host.runtime.hypervisor.stats.refresh(30.0)
     return len(host.call("Host.getVMList"))
 
 

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import selectors
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from typing import Final
 
 import msgspec
 
 
 class Load(msgspec.Struct, kw_only=True):
-    """What to send: the same request over and over, on `clients` connections, for `seconds`."""
+    """What to send: the same request over and over, on `clients` connections, for `seconds`.
+
+    With `tls` the connections are encrypted, with `fresh` each request has one of its own.
+    """
 
     port: int
     request: bytes
     clients: int
     seconds: float
     most: int = 1_000_000
+    tls: bool = False
+    fresh: bool = False
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -65,6 +72,17 @@ def generate(load: Load) -> Result:
     return msgspec.json.decode(done.stdout, type=Result)
 
 
+def _trust_all() -> ssl.SSLContext:
+    """A client that verifies nothing: it measures the server."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+TRUSTING: Final = _trust_all()
+
+
 class _Client:
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -77,12 +95,20 @@ class _Client:
     def _connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.load.port), timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        return TRUSTING.wrap_socket(connection) if self.load.tls else connection
 
-    def send(self) -> None:
+    def renew(self, selector: selectors.BaseSelector) -> None:
+        """Take another connection."""
+        selector.unregister(self.socket)
+        self.socket.close()
+        self.begun = time.perf_counter()
+        self.socket = self._connect()
+        selector.register(self.socket, selectors.EVENT_READ, self)
+
+    def send(self, *, begun: float = 0.0) -> None:
         self.received.clear()
         self.expected = -1
-        self.begun = time.perf_counter()
+        self.begun = begun or time.perf_counter()
         self.socket.sendall(self.load.request)
 
     def receive(self) -> int:
@@ -118,16 +144,15 @@ def _run(load: Load) -> Result:
             got = client.receive()
             if got < 0:
                 errors += 1
-                selector.unregister(client.socket)
-                client.socket.close()
-                client.socket = client._connect()
-                selector.register(client.socket, selectors.EVENT_READ, client)
+                client.renew(selector)
                 client.send()
             elif got:
                 times.append(time.perf_counter() - client.begun)
                 errors += not client.ok
                 size = got
-                client.send()
+                if load.fresh:
+                    client.renew(selector)
+                client.send(begun=client.begun if load.fresh else 0.0)
     elapsed = now - begin
     for client in clients:
         client.socket.close()

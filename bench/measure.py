@@ -8,9 +8,19 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+#: The table `[limits]` of daemons whose speed is measured: the clients of a benchmark are one client.
+UNLIMITED: Final = {
+    "calls_in_flight": 0,
+    "calls_per_second": 0,
+    "requests_per_second": 0,
+    "handshakes_per_second": 0,
+    "connections_per_second": 0,
+    "connections": 0,
+}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

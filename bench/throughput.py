@@ -10,19 +10,20 @@ import multiprocessing
 import socketserver
 import statistics
 import xmlrpc.client
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
+from typing import Any
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
 from bench.load import Load, Result, generate, http_get, http_post
-from bench.measure import Row
+from bench.measure import UNLIMITED, Row
 
 CLIENTS = (1, 8, 64)
 _ROUNDS = 3
 _XML = "text/xml"
 
-#: A function that serves until it is told to stop, and the request to send to it.
+#: A function that serves until it is stopped, and the request to send to it.
 Subject = tuple[Callable[[Connection], None], bytes]
 
 
@@ -108,7 +109,7 @@ def _rows(name: str, clients: int, mine: _Rounds, other: _Rounds, against: str) 
 
 @contextmanager
 def _server(target: object) -> Iterator[int]:
-    """Run a server function in a process; it sends its port and serves until told to stop."""
+    """Run a server function in a process; it sends its port and serves until it is stopped."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=target, args=(there,), daemon=True)
@@ -123,12 +124,15 @@ def _server(target: object) -> Iterator[int]:
             process.join()
 
 
-def _serve_binding(pipe: Connection, name: str) -> None:
+def _serve_binding(pipe: Connection, name: str, tables: Mapping[str, Any] = {}, **options: Any) -> None:
+    """Serve with the options of the binding, and further tables of the configuration."""
     from vdsm_bridge.testing import TestHost  # noqa: PLC0415 - only this process needs it
 
-    config = {"daemon": {"log_level": "ERROR"}, "plugin": {"xmlrpc": {"port": 0}, "rest": {"port": 0}}}
+    plugin: dict[str, Any] = {"xmlrpc": {"port": 0}, "rest": {"port": 0}}
+    plugin[name].update(options)
+    config = {"daemon": {"log_level": "ERROR"}, "limits": UNLIMITED, "plugin": plugin, **tables}
     with TestHost(installed=True, config=config) as host:
-        address = next(plugin for plugin in host.server.plugins() if plugin.name == name).address[0]
+        address = next(plugin for plugin in host.host.plugins() if plugin.name == name).address[0]
         pipe.send(int(address.rstrip("/").rsplit(":", 1)[1].split("/")[0]))
         pipe.recv()
 
@@ -152,7 +156,7 @@ class _Threaded(socketserver.ThreadingMixIn, SimpleXMLRPCServer):
     request_queue_size = 128
 
     def handle_error(self, *_: object) -> None:
-        """A client that goes away is no news."""
+        """Ignore clients that disconnect."""
 
 
 def _serve_standard_library(pipe: Connection) -> None:

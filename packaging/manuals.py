@@ -1,15 +1,18 @@
-"""Write manual pages and completion scripts: `packaging/manuals.py`; `--check` only tells what is stale."""
+"""Write manual pages and completion scripts: `packaging/manuals.py`; `--check` only lists stale ones."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import completion_scripts
 import roff
-import shells
+from argparse_manpage.manpage import Manpage
 from source import ROOT, version
 
 from vdsm_bridge.daemon import main as daemon
@@ -17,10 +20,10 @@ from vdsm_bridge.tool import installed
 from vdsm_bridge.tool import main as tool
 from vdsm_bridge.tool.installed import Installed
 from vdsm_bridge.tool.reference import options as reference
-from vdsm_bridge.tool.reference.spelling import comments, describe, fields
+from vdsm_bridge.tool.reference.type_names import comments, describe, fields
 from vdsm_core.config import TABLES, Options
-from vdsmsh import helptext
-from vdsmsh import main as vdsmsh
+from vdsm_core.privileged.server import main as helper
+from vdsmsh import settings
 
 MANUALS = ROOT / "docs" / "man"
 COMPLETIONS = ROOT / "packaging" / "completions"
@@ -31,9 +34,9 @@ Parts = list[tuple[str, str]]
 
 
 def main() -> int:
-    """Write what has changed; with `--check`, the exit code is 1 if something would."""
+    """Write the files that changed; with `--check`, write nothing, and exit with 1 if a file is stale."""
     parser = argparse.ArgumentParser(description="Write the manual pages and completion scripts.")
-    parser.add_argument("--check", action="store_true", help="write nothing; tell what is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; list stale files")
     check = parser.parse_args().check
     stale = {
         file: text for file, text in files().items() if not file.exists() or file.read_text("utf-8") != text
@@ -47,64 +50,70 @@ def main() -> int:
 
 
 def files() -> dict[Path, str]:
-    """Every file with its text."""
+    """Return every file with its text."""
     found = installed.read(only=("base", *PLUGINS))
-    bodies = {"vdsmd": _vdsmd(), "vdsm-tool": _vdsm_tool(), "vdsmsh": _vdsmsh(), "vdsm.toml": _vdsm_toml()}
-    bodies |= {f"vdsm-{name}": _plugin(name, found) for name in PLUGINS}
-    texts = {
-        MANUALS / f"{name}.{PROSE[name]['section']}": _page(name, parts) for name, parts in bodies.items()
-    }
-    for parser in (daemon.parser(), tool.parser()):
-        texts[COMPLETIONS / f"{parser.prog}.bash"] = shells.bash(parser)
-        texts[COMPLETIONS / f"{parser.prog}.zsh"] = shells.zsh(parser)
+    # The width of the terminal must not decide where usage lines break.
+    os.environ["COLUMNS"] = "100"
+    texts = {page: _command_page(parser) for page, parser in _commands()}
+    for name, parts in (
+        ("vdsm.toml", _vdsm_toml()),
+        *((f"vdsm-{name}", _plugin(name, found)) for name in PLUGINS),
+    ):
+        texts[MANUALS / f"{name}.{PROSE[name]['section']}"] = _page(name, parts)
+    for build in (daemon.parser, tool.parser):
+        for shell in completion_scripts.SHELLS:
+            parser = build()
+            script = completion_scripts.script(parser, shell)
+            texts[COMPLETIONS / f"{parser.prog}.{shell}"] = script.rstrip() + "\n"
     return texts
 
 
+def _commands() -> Iterator[tuple[Path, argparse.ArgumentParser]]:
+    """Yield the page and the parser of each command."""
+    for parser in (daemon.parser(), helper.parser(), tool.parser(), settings.front_parser()):
+        yield MANUALS / f"{parser.prog}.{PROSE[parser.prog]['section']}", parser
+
+
+def _command_page(parser: argparse.ArgumentParser) -> str:
+    """Return the page of a command: its parser by argparse-manpage, then sections with prose."""
+    prose = PROSE[parser.prog]
+    # Both are in the prose, with more detail.
+    parser.description = parser.epilog = None
+    page = Manpage(parser, format="single-commands-section")
+    page.section, page.description = prose["section"], prose["about"]
+    page.source, page.manual, page.date = f"vdsm {version()}", "vdsm", ""
+    if "synopsis" in prose:
+        lines = prose["synopsis"].strip().splitlines()
+        page.add_section("synopsis", "=", "\n.br\n".join(map(roff.text, lines)))
+    page.add_section("description", "=", roff.prose(*prose["description"]))
+    for title, content in _after(prose):
+        page.add_section(title, "=", content)
+    return f"{roff.MARK}\n{page}"
+
+
 def _page(name: str, parts: Parts) -> str:
-    """A page: what the code says, between what its prose does."""
+    """Return a page that is not of a command: what the code says, between prose."""
     prose = PROSE[name]
-    before: Parts = []
-    if parts[0][0] == "SYNOPSIS":
-        before.append(parts.pop(0))
-    before.append(("DESCRIPTION", roff.prose(*prose["description"])))
-    after = [
-        (title, roff.terms((term, " ".join(meaning.split())) for term, meaning in prose.get(key, {}).items()))
+    description = ("DESCRIPTION", roff.prose(*prose["description"]))
+    parts = [description, *parts, *_after(prose)]
+    return roff.page(name, prose["section"], version(), prose["about"], parts)
+
+
+def _after(prose: dict[str, Any]) -> Parts:
+    """Return the sections that end a page; those without a text are left out."""
+    sections = [
+        (title, roff.terms((term, " ".join(meaning.split())) for term, meaning in prose[key].items()))
         for title, key in (
             ("SIGNALS", "signals"),
             ("EXIT STATUS", "exit"),
             ("ENVIRONMENT", "environment"),
             ("FILES", "files"),
         )
+        if key in prose
     ]
-    after.append(("EXAMPLES", roff.example(prose["examples"]) if "examples" in prose else ""))
-    after.append(("SEE ALSO", roff.text(prose["see"])))
-    return roff.page(name, prose["section"], version(), prose["about"], [*before, *parts, *after])
-
-
-def _vdsmd() -> Parts:
-    parser = daemon.parser()
-    return [("SYNOPSIS", roff.synopsis(parser)), ("OPTIONS", roff.terms(roff.options(parser)))]
-
-
-def _vdsm_tool() -> Parts:
-    parser = tool.parser()
-    return [
-        ("SYNOPSIS", roff.synopsis(parser)),
-        ("OPTIONS", roff.terms(roff.options(parser))),
-        ("COMMANDS", roff.commands(parser)),
-    ]
-
-
-def _vdsmsh() -> Parts:
-    usage, _, describes = helptext.USAGE.partition("\n\n")
-    lines = (each.removeprefix("usage:").strip() for each in usage.splitlines())
-    # Those that say nothing are what the commands make of the rest of the line.
-    spoken = ((flags, about) for flags, about in roff.options(vdsmsh.front()) if about)
-    return [
-        ("SYNOPSIS", "\n.br\n".join(roff.text(each) for each in lines)),
-        ("COMMANDS", roff.prose(describes)),
-        ("OPTIONS", roff.terms(spoken)),
-    ]
+    if "examples" in prose:
+        sections.append(("EXAMPLES", roff.example(prose["examples"])))
+    return [*sections, ("SEE ALSO", roff.text(prose["see"]))]
 
 
 def _vdsm_toml() -> Parts:

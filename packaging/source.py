@@ -24,10 +24,13 @@ def version() -> str:
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"])
 
 
-def epoch() -> int:
-    """The time of a release, in seconds: SOURCE_DATE_EPOCH, else that of the last commit."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    return int(given or _git("log", "-1", "--format=%ct"))
+def epoch(revision: str = "") -> int:
+    """The time of a release, in seconds: SOURCE_DATE_EPOCH, else that of the last commit.
+
+    :param revision: an earlier commit, whose own time it is
+    """
+    given = "" if revision else os.environ.get("SOURCE_DATE_EPOCH")
+    return int(given or _git("log", "-1", "--format=%ct", revision or "HEAD"))
 
 
 def tracked() -> list[str]:
@@ -53,6 +56,20 @@ def archive(target: Path, prefix: str, *, without: tuple[str, ...] = ()) -> None
                     tar.addfile(entry, file)
             else:
                 tar.addfile(entry)
+
+
+def has(revision: str) -> bool:
+    """Whether this checkout has a commit; a shallow clone has few."""
+    asked = ["git", "-C", ROOT, "cat-file", "-e", f"{revision}^{{commit}}"]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+def export(revision: str, folder: Path) -> None:
+    """Lay out the source of an earlier commit in a folder, which is made."""
+    folder.mkdir()
+    tar = subprocess.run(["git", "-C", ROOT, "archive", revision], stdout=subprocess.PIPE, check=True)
+    with tarfile.open(fileobj=io.BytesIO(tar.stdout)) as archived:
+        archived.extractall(folder, filter="tar")
 
 
 def unpack(folder: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from vdsm_bridge.base.host import verb_info
 from vdsm_bridge.tool import installed
 from vdsm_core import types
-from vdsmsh.catalogue import Catalogue
-from vdsmsh.commands import BUILTIN, Commands
+from vdsmsh.api.catalogue import Catalogue
+from vdsmsh.api.command_names import BUILTIN, Commands
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -15,7 +15,7 @@ GRACE = 0.05
 
 
 def test_thread() -> None:
-    """A thread that runs is told by its name; one that has ended is not."""
+    """A running thread is reported by its name; one that has ended is not."""
     before, end = Held.now(), threading.Event()
     thread = threading.Thread(target=end.wait, name="forgotten")
     thread.start()
@@ -26,7 +26,7 @@ def test_thread() -> None:
 
 @pytest.mark.parametrize("name", sorted(LASTING_THREADS))
 def test_lasting_thread(name: str) -> None:
-    """The thread that cannot be ended is nobody's fault."""
+    """A thread that cannot be ended is not reported."""
     before, end = Held.now(), threading.Event()
     thread = threading.Thread(target=end.wait, name=name)
     thread.start()
@@ -36,7 +36,7 @@ def test_lasting_thread(name: str) -> None:
 
 
 def test_child() -> None:
-    """A child is told until it has been waited for."""
+    """A child process is reported until it has been waited for."""
     before = Held.now()
     with subprocess.Popen(["sleep", "60"]) as child:
         assert before.left_since(GRACE) == {"child processes": [f"sleep ({child.pid})"]}
@@ -46,7 +46,7 @@ def test_child() -> None:
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 def test_listener(family: socket.AddressFamily, tmp_path: Path) -> None:
-    """A socket that listens is told; one that does not is not."""
+    """A listening socket is reported; another is not."""
     before = Held.now()
     with socket.socket(family) as listener:
         listener.bind(str(tmp_path / "s") if family == socket.AF_UNIX else ("127.0.0.1", 0))

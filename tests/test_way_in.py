@@ -24,7 +24,7 @@ def test_make_lists_every_target() -> None:
 
 
 def test_ci_runs_make() -> None:
-    """CI's entrance is that of everybody; it stops at what fails, and tries nothing again."""
+    """CI runs the same commands as developers; it stops at the first failure, without retries."""
     script = ROOT / ".ci" / "run"
     lines = script.read_text().splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
@@ -33,6 +33,7 @@ def test_ci_runs_make() -> None:
         'cd "$(dirname "${BASH_SOURCE[0]}")/.."',
         "export CI=true",
         "make test",
+        "make fuzz FUZZ=5",
         "make isolated",
         "[[ $EUID -ne 0 ]] || make packages",
     ]
@@ -41,21 +42,21 @@ def test_ci_runs_make() -> None:
 
 
 def test_setup_refuses_what_it_does_not_know() -> None:
-    """A misspelled level is told, not taken for another."""
+    """A misspelled level is an error."""
     answer = subprocess.run([ROOT / "scripts/setup", "tests"], check=False, capture_output=True, text=True)
     assert (answer.returncode, answer.stderr) == (2, "usage: scripts/setup run|test\n")
 
 
 @pytest.mark.parametrize("uri", ['test:///"', "a\\b", "a\nb"])
 def test_run_refuses_what_breaks_its_config(uri: str) -> None:
-    """A URI that would end the string in the config file is told."""
+    """A URI that would end the string in the config file is an error."""
     answer = subprocess.run([ROOT / "scripts/run", uri], check=False, capture_output=True, text=True)
     assert answer.returncode == 2
     assert answer.stderr.startswith("run: this is no URI")
 
 
 def test_config_of_run(tmp_path: Path) -> None:
-    """`make run` listens where README says."""
+    """`make run` listens on the addresses of the README."""
     file = tmp_path / "vdsm.toml"
     file.write_text(
         (ROOT / "scripts/run.toml.in")

@@ -9,10 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from vdsm_bridge.api.declare import Kind, Namespace, Param, TaskRef, Verb, action, query, task
+    from vdsm_bridge.api.declare import Namespace, action, query, task
+    from vdsm_bridge.api.legacy import LegacyForm, LegacyMethod
+    from vdsm_bridge.api.marks import Marks
+    from vdsm_bridge.api.verb import Kind, Param, TaskRef, Verb
     from vdsm_bridge.call.access import Credentials
     from vdsm_bridge.call.addresses import is_loopback
     from vdsm_bridge.call.bridge import Bridge
+    from vdsm_bridge.call.certificate import Certificate
     from vdsm_bridge.call.context import Context, Identity
     from vdsm_bridge.call.peer import owner_uid
     from vdsm_bridge.call.slots import Slots
@@ -26,12 +30,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Binding",
     "Bridge",
+    "Certificate",
     "Context",
     "Credentials",
     "Feature",
     "Health",
     "Identity",
     "Kind",
+    "LegacyForm",
+    "LegacyMethod",
+    "Marks",
     "Namespace",
     "Options",
     "Param",
@@ -52,20 +60,24 @@ __all__ = [
 _HOMES: Final = {
     "Binding": "vdsm_bridge.plugins.binding",
     "Bridge": "vdsm_bridge.call.bridge",
+    "Certificate": "vdsm_bridge.call.certificate",
     "Context": "vdsm_bridge.call.context",
     "Credentials": "vdsm_bridge.call.access",
     "Feature": "vdsm_bridge.plugins.feature",
     "Health": "vdsm_bridge.plugins.binding",
     "Identity": "vdsm_bridge.call.context",
-    "Kind": "vdsm_bridge.api.declare",
+    "Kind": "vdsm_bridge.api.verb",
+    "LegacyForm": "vdsm_bridge.api.legacy",
+    "LegacyMethod": "vdsm_bridge.api.legacy",
+    "Marks": "vdsm_bridge.api.marks",
     "Namespace": "vdsm_bridge.api.declare",
     "Options": "vdsm_core.config",
-    "Param": "vdsm_bridge.api.declare",
+    "Param": "vdsm_bridge.api.verb",
     "Progress": "vdsm_core.work.steps",
     "Runtime": "vdsm_bridge.plugins.feature",
     "Slots": "vdsm_bridge.call.slots",
-    "TaskRef": "vdsm_bridge.api.declare",
-    "Verb": "vdsm_bridge.api.declare",
+    "TaskRef": "vdsm_bridge.api.verb",
+    "Verb": "vdsm_bridge.api.verb",
     "WaitSlots": "vdsm_bridge.call.wait_slots",
     "action": "vdsm_bridge.api.declare",
     "is_loopback": "vdsm_bridge.call.addresses",

@@ -9,9 +9,11 @@ from vdsm_bridge.client.transport import (
     Event,
     EventStream,
     Fleet,
+    NoTransport,
     Transport,
     TransportError,
     Unreachable,
+    open_transport,
 )
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "Event",
     "EventStream",
     "Fleet",
+    "NoTransport",
     "Transport",
     "TransportError",
     "Unreachable",
+    "open_transport",
 ]

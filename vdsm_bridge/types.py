@@ -1,5 +1,6 @@
-"""The vocabulary of types, for bindings and for declarations of verbs; it is `vdsm_core.types`."""
+"""The vocabulary of types, for bindings and declarations: `vdsm_core.types` and `vdsm_core.secret`."""
 
+from vdsm_core.secret import Secret
 from vdsm_core.types import (
     BLANK_UUID,
     SPELL_1,
@@ -28,6 +29,7 @@ __all__ = [
     "Open",
     "Record",
     "Request",
+    "Secret",
     "TypeMismatch",
     "builtins",
     "convert",

@@ -1,1 +1,1 @@
-"""The host: what every feature stands on. Knows no protocol and no verb."""
+"""The host: the foundation of every feature. It contains no protocol and no verb."""

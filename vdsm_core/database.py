@@ -36,7 +36,7 @@ Identity = tuple[int, int]
 
 
 class Damaged(Exception):
-    """A file is not what it should be; the text says how."""
+    """The content of a file is not as expected; the message describes the difference."""
 
 
 def make_private(path: str) -> None:
@@ -60,7 +60,7 @@ def make_private(path: str) -> None:
 def refuse_newer(path: str, versions: str, known: Mapping[str, int]) -> None:
     """Refuse a file that a newer release wrote, before anything in it or beside it is changed.
 
-    A file that is absent, damaged or not readable passes: that is found out when it is opened.
+    A file that is absent, damaged or not readable passes: opening it reports that.
 
     :param versions: a query for names of parts and their versions
     :param known: part -> the newest version that this release can use; other parts are ignored
@@ -77,8 +77,8 @@ def check_version(path: str, part: str, version: Any, known: int | None) -> None
     """
     if isinstance(version, int) and known is not None and version > known:
         reason = (
-            f"'{part}' in this file was written by a newer release (version {version}, this release knows "
-            f"{known}): install that release again, or move the file away, which forgets what is in it"
+            f"'{part}' in this file was written by a newer release (version {version}, this release supports "
+            f"{known}): install that release again, or move the file away, which discards its content"
         )
         raise ConfigError(file=path, key="daemon.state_dir", reason=reason)
 
@@ -87,7 +87,7 @@ def _peek(path: str, sql: str) -> list[tuple[Any, ...]]:
     """Return what a query finds without changing the file; nothing if it cannot be read."""
     if path == MEMORY or not Path(path).is_file():
         return []
-    # A reader of a file in WAL mode creates its companions; one that says that nobody writes does not.
+    # A reader of a file in WAL mode creates its companions, unless it opens the file as immutable.
     mode = "mode=ro" if os.path.lexists(f"{path}-wal") else "immutable=1"
     try:
         with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?{mode}", uri=True)) as connection:
@@ -106,7 +106,7 @@ def identity(path: str) -> Identity | None:
 
 
 def set_aside(path: str) -> str:
-    """Rename a file, or whatever has its place, and its companions to dated names.
+    """Rename a file, or another object of its name, and its companions to dated names.
 
     :returns: the new name of the file
     :raises OSError: it cannot be renamed
@@ -120,7 +120,7 @@ def set_aside(path: str) -> str:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether an error says that the file is damaged."""
+    """Return whether an error means that the file is damaged."""
     if isinstance(error, Damaged):
         return True
     code = getattr(error, "sqlite_errorcode", None)
@@ -130,7 +130,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Return whether an error says that the disk or the file system refuses."""
+    """Return whether an error means that the disk or the file system refuses."""
     if isinstance(error, OSError):
         return True
     code = getattr(error, "sqlite_errorcode", None)

@@ -1,9 +1,8 @@
-"""Everything that is on its way out, in one place, with the release that takes it away.
+"""All deprecated names, with the release that removes each.
 
-Whoever uses such a thing is told: a plugin by a `DeprecationWarning`, an administrator by the log and by
-`vdsm-tool config check`, a client by the description of the verb. The rules are in
-docs/reference/plugin-api.md; a test holds this module to them, and fails in the release that was promised to
-be without the thing.
+Use of a deprecated name is reported: to plugins by a `DeprecationWarning`, to administrators in the log and
+by `vdsm-tool config check`, to clients in the description of the verb. The rules are in
+docs/reference/plugin-api.md; a test enforces them, and fails in the release of the promised removal.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final, NamedTuple
 
 
 class Deprecation(NamedTuple):
-    """What is said of a thing: versions, and what to use `instead`, as a clause: "use VM.getStats"."""
+    """The notice of a deprecated name: versions, and the replacement as a clause: "use VM.getStats"."""
 
     since: str
     removal: str
@@ -22,23 +21,26 @@ class Deprecation(NamedTuple):
 
     @property
     def notice(self) -> str:
-        """In a sentence."""
+        """The notice as a sentence."""
         return f"Deprecated since {self.since}, gone with {self.removal}: {self.instead}."
 
 
-#: What plugins import, `vdsm_bridge.Name`.
+#: Names that plugins import, `vdsm_bridge.Name`.
 NAMES: Final[dict[str, Deprecation]] = {
     "vdsm_bridge.Places": Deprecation("0.1", "0.3", "it is called Slots"),
     "vdsm_bridge.Proof": Deprecation("0.1", "0.3", "it is called Credentials"),
     "vdsm_bridge.Waiting": Deprecation("0.1", "0.3", "it is called WaitSlots"),
     "vdsm_core.hookspecs.hookimpl": Deprecation("0.1", "0.3", "import it from vdsm_core.hooks"),
+    "vdsm_qmf.definitions": Deprecation("0.1", "0.3", "it is called vdsm_qmf.topology"),
 }
-#: Arguments of what plugins import, `name(argument)`.
+#: Arguments of functions of the plugin API, `name(argument)`.
 ARGUMENTS: Final[dict[str, Deprecation]] = {
     "action(lane)": Deprecation("0.1", "0.3", "give locks=no_locks instead of lane=False"),
     "action(overtakes)": Deprecation("0.1", "0.3", "it is called preempts"),
+    "EventBus.subscribe(floors)": Deprecation("0.1", "0.3", "it is called known_seq"),
+    "Subscription.next(most)": Deprecation("0.1", "0.3", "it is called max_events"),
 }
-#: Calls of `Runtime.hypervisor`: the name before each subject got a class of its own, and the present one.
+#: Calls of `Runtime.hypervisor`: earlier name -> present name.
 HYPERVISOR_CALLS: Final[dict[str, str]] = {
     "domain": "domains.get",
     "start_domain": "domains.start",
@@ -70,9 +72,11 @@ HYPERVISOR_CALLS: Final[dict[str, str]] = {
     "listen": "events.listen",
     "calls": "overdue_calls",
 }
-#: Attributes of what plugins import, of `Runtime`, and of what hangs on it.
+#: Attributes of classes of the plugin API, of `Runtime` and of its parts.
 ATTRIBUTES: Final[dict[str, Deprecation]] = {
+    "Context.waiting": Deprecation("0.1", "0.3", "it is called wait_slots"),
     "EventStream.place": Deprecation("0.1", "0.3", "it is called position"),
+    "Host.heard": Deprecation("0.1", "0.3", "it is called last_seen"),
     "Runtime.hypervisor.domains()": Deprecation("0.1", "0.3", "use Runtime.hypervisor.domains.list_all()"),
     **{
         f"Runtime.hypervisor.{before}": Deprecation("0.1", "0.3", f"use Runtime.hypervisor.{now}")
@@ -80,6 +84,8 @@ ATTRIBUTES: Final[dict[str, Deprecation]] = {
     },
     "Runtime.lanes": Deprecation("0.1", "0.3", "use Runtime.work.locks and Runtime.work.go_on"),
     "Runtime.tasks": Deprecation("0.1", "0.3", "use Runtime.work.tasks"),
+    "Subscription.place": Deprecation("0.1", "0.3", "it is called position"),
+    "TestHost.server": Deprecation("0.1", "0.3", "it is called host"),
     "WaitSlots.place": Deprecation("0.1", "0.3", "it is called taken"),
 }
 #: Verbs by full name.
@@ -89,32 +95,44 @@ OPTIONS: Final[dict[str, Deprecation]] = {
     "plugin.rest.threads": Deprecation("0.1", "0.3", "it has no effect, remove it"),
     "plugin.xmlrpc.threads": Deprecation("0.1", "0.3", "it has no effect, remove it"),
 }
+#: Ways to start commands.
+COMMANDS: Final[dict[str, Deprecation]] = {
+    "vdsmd without --system": Deprecation(
+        "0.1", "0.3", "a vdsmd that root starts uses the system's folders with --system only"
+    ),
+}
+#: Forms of files that are still read.
+FORMATS: Final[dict[str, Deprecation]] = {
+    "role name sha256": Deprecation(
+        "0.1", "0.3", "`vdsm-tool token create` and `revoke` write the file anew"
+    ),
+}
 
 
 def warn_of_name(name: str) -> None:
-    """Tell the module that imports a deprecated name, two frames above."""
+    """Warn the module that imports a deprecated name, two frames above."""
     if name in NAMES:
         warnings.warn(f"{name}: {NAMES[name].notice}", DeprecationWarning, stacklevel=3)
 
 
 def warn_of_attribute(name: str) -> None:
-    """Tell the module that uses a deprecated attribute, two frames above."""
+    """Warn the module that uses a deprecated attribute, two frames above."""
     warnings.warn(f"{name}: {ATTRIBUTES[name].notice}", DeprecationWarning, stacklevel=3)
 
 
 def warn_of_argument(function: str, argument: str) -> None:
-    """Tell the module that gives a deprecated argument to a function of the plugin API, two frames above."""
+    """Warn the module that passes a deprecated argument, two frames above."""
     name = f"{function}({argument})"
     warnings.warn(f"{name}: {ARGUMENTS[name].notice}", DeprecationWarning, stacklevel=3)
 
 
 def described(text: str, things: Mapping[str, Deprecation], name: str) -> str:
-    """A description, with the notice if there is one."""
+    """Return a description, with the notice if there is one."""
     return f"{text}\n\n{things[name].notice}".strip() if name in things else text
 
 
 def options_in_use(origin: Mapping[str, str]) -> list[str]:
-    """A line for each deprecated option that some file sets.
+    """Return a line for each deprecated option that a file sets.
 
     :param origin: dotted key -> file
     """

@@ -3,13 +3,15 @@
 ::
 
     VdsmError
-    ├── InvalidRequest        the request can never be carried out as it stands
+    ├── InvalidRequest        the request is invalid as it is
     │   ├── MissingArgument
     │   ├── InvalidArgument
     │   └── RequestIdReused
     ├── AccessRefused
     │   ├── Unauthenticated
     │   └── Forbidden
+    │       ├── OutOfScope
+    │       └── NotOwner
     ├── NotFound
     │   ├── NoSuchVerb
     │   └── NoSuchTask
@@ -17,6 +19,7 @@
     │   └── TaskStateError
     ├── Unavailable           try again later
     │   ├── ResourceExhausted
+    │   │   └── LimitExceeded
     │   ├── StateUnavailable
     │   ├── HypervisorUnavailable
     │   │   └── HypervisorLost
@@ -24,7 +27,7 @@
     ├── DeadlineExceeded
     │   ├── QueueDeadline
     │   └── HypervisorDeadline
-    ├── OperationFailed       the host tried, and something below it refused
+    ├── OperationFailed       a component below the host refused
     │   ├── HypervisorError
     │   ├── OutcomeUnknown
     │   └── TaskInterrupted
@@ -47,7 +50,7 @@ class VdsmError(Exception):
 
     slug: ClassVar[str] = "error"
     code: ClassVar[int] = 100
-    #: Filled with the facts by `str.format`. Says what cannot be done, and why.
+    #: Filled with the facts by `str.format`. It states what cannot be done, and why.
     template: ClassVar[str] = "Cannot carry out the request: {reason}"
     #: Whether the host may have done, or may still do, what it could not confirm.
     in_doubt: ClassVar[bool] = False
@@ -60,13 +63,13 @@ class VdsmError(Exception):
         try:
             return self.template.format(**self.facts)
         except (LookupError, ValueError, TypeError, AttributeError):
-            # An error about an error would hide both: a fact that does not fit is shown as it is.
+            # A failure here would hide the error itself: list the facts if they do not fit the template.
             detail = ", ".join(f"{name}={value!r}" for name, value in self.facts.items())
             return f"{type(self).__doc__} ({detail})" if detail else str(type(self).__doc__)
 
 
 class InvalidRequest(VdsmError):
-    """The request can never be carried out as it stands"""
+    """The request is invalid as it is"""
 
     slug = "invalid-request"
     code = 91
@@ -88,8 +91,15 @@ class InvalidArgument(InvalidRequest):
     template = "Argument '{argument}' is not acceptable: {reason}"
 
 
+class TooManyItems(InvalidArgument):
+    """An array or structure is too long. Facts: `argument`, `limit`, `option`."""
+
+    slug = "too-many-items"
+    template = "Cannot use argument '{argument}': it has more than {limit} elements ({option})"
+
+
 class RequestIdReused(InvalidRequest):
-    """A request id came a second time with another verb or other arguments. Facts: `request_id`, `verb`."""
+    """A request id was reused with another verb or other arguments. Facts: `request_id`, `verb`."""
 
     slug = "request-id-reused"
     template = "Request id '{request_id}' was already used for another request ({verb})"
@@ -102,10 +112,10 @@ class AccessRefused(VdsmError):
 
 
 class Unauthenticated(AccessRefused):
-    """The caller is not known. Facts: `reason`."""
+    """The caller could not be identified. Facts: `reason`."""
 
     slug = "unauthenticated"
-    template = "The caller is not known: {reason}"
+    template = "Cannot identify the caller: {reason}"
 
 
 class Forbidden(AccessRefused):
@@ -115,14 +125,30 @@ class Forbidden(AccessRefused):
     template = "'{identity}' may not call {verb}: it needs the role '{needed}'"
 
 
+class OutOfScope(Forbidden):
+    """The caller's credentials are limited to other verbs or objects. Facts: `verb`, `identity`, `reason`."""
+
+    slug = "out-of-scope"
+    template = "'{identity}' may not call {verb}: {reason}"
+
+
+class NotOwner(Forbidden):
+    """The task belongs to another caller, and only an admin may change it. Facts: `task_id`, `identity`."""
+
+    slug = "not-owner"
+    template = (
+        "'{identity}' may not change task '{task_id}': it belongs to another caller, this needs 'admin'"
+    )
+
+
 class NotFound(VdsmError):
-    """What the request names does not exist"""
+    """An object that the request names does not exist"""
 
     slug = "not-found"
 
 
 class NoSuchVerb(NotFound):
-    """No plugin that is switched on offers this verb. Facts: `verb`."""
+    """No enabled plugin offers this verb. Facts: `verb`."""
 
     slug = "no-such-verb"
     template = "There is no verb '{verb}'"
@@ -164,6 +190,43 @@ class ResourceExhausted(Unavailable):
     slug = "resource-exhausted"
     code = 1100
     template = "The daemon is at its limit: {reason}"
+
+
+class LimitExceeded(ResourceExhausted):
+    """One client has reached a limit of the configuration. Facts: `limit`, `option`, `retry_after` (s)."""
+
+    slug = "limit-exceeded"
+    template = "Cannot take the call: the limit of one client is {limit} ({option})"
+
+
+class TooManyCalls(LimitExceeded):
+    """Too many calls of one client are in flight. Facts: `limit`, `option`, `retry_after` (s)."""
+
+    slug = "too-many-calls"
+    template = (
+        "Cannot take the call: {limit} calls of this client are in flight, the maximum ({option}). "
+        "Wait for one of them to end"
+    )
+
+
+class CallRateExceeded(LimitExceeded):
+    """One client calls too often. Facts: `limit` (calls per second), `option`, `retry_after` (s)."""
+
+    slug = "call-rate-exceeded"
+    template = (
+        "Cannot take the call: this client makes more than {limit:g} calls per second ({option}). "
+        "Try again in {retry_after:g} s"
+    )
+
+
+class TooManySubscriptions(LimitExceeded):
+    """One client has too many subscriptions to events. Facts: `limit`, `option`, `retry_after` (s)."""
+
+    slug = "too-many-subscriptions"
+    template = (
+        "Cannot subscribe: this client has {limit} subscriptions, the maximum ({option}). "
+        "End one of them, or wait until it expires"
+    )
 
 
 class StateUnavailable(Unavailable):
@@ -214,7 +277,7 @@ class DeadlineExceeded(VdsmError):
 
 
 class QueueDeadline(DeadlineExceeded):
-    """The deadline passed while the call waited for earlier calls on its object.
+    """The deadline passed while the call was queued behind earlier calls on its object.
 
     Facts: `lane`, `place` (1 is next), `waited` (s), `holder` (the call that runs).
     """
@@ -222,12 +285,13 @@ class QueueDeadline(DeadlineExceeded):
     slug = "queue-deadline"
     code = 40
     template = (
-        "Gave up after {waited:.1f} s in the queue of {lane}, at place {place}; '{holder}' still runs there"
+        "The deadline passed after {waited:.1f} s in the queue of {lane}, at position {place}; "
+        "'{holder}' still runs there"
     )
 
 
 class HypervisorDeadline(DeadlineExceeded):
-    """The hypervisor did not answer in time; the call goes on. Facts: `operation`, `object`, `seconds`."""
+    """The hypervisor did not answer in time; the call continues. Facts: `operation`, `object`, `seconds`."""
 
     slug = "hypervisor-deadline"
     in_doubt = True
@@ -238,7 +302,7 @@ class HypervisorDeadline(DeadlineExceeded):
 
 
 class OperationFailed(VdsmError):
-    """The host tried, and something below it refused. Facts: `reason`."""
+    """A component below the host refused. Facts: `reason`."""
 
     slug = "operation-failed"
     template = "The operation failed: {reason}"
@@ -294,7 +358,7 @@ class PluginsMissing(ConfigError):
 
 
 def tree(root: type[VdsmError] = VdsmError) -> list[type[VdsmError]]:
-    """Every error class known in this process, `root` first, each parent before its children."""
+    """Return every error class of this process, `root` first, each parent before its children."""
     found = [root]
     for child in sorted(root.__subclasses__(), key=lambda cls: cls.__name__):
         found += tree(child)

@@ -1,4 +1,4 @@
-"""Errors that no code foresaw: the log gets the traceback under an id, and the caller gets only that id."""
+"""Unexpected errors: the log has the traceback under an id, and the caller gets only that id."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def report_incident(log: logging.Logger, verb: str, subject: str = "") -> Unexpe
     """Log the exception that is being handled, under a new id, and return the error to reply with.
 
     :param log: the logger of the calling module; the line names the place of the call
-    :param verb: what the caller asked for: the full name of a verb, or "The request"
-    :param subject: what the log says has failed, where that tells more than `verb` does
+    :param verb: the full name of the requested verb, or "The request"
+    :param subject: the name of the failure in the log, where it is more specific than `verb`
     """
     incident = uuid.uuid4().hex[:12]
-    # The place counts: floods of log lines are told apart by it.
+    # Log at the caller's line: the filter of floods distinguishes lines by it.
     log.error(
         "%s failed unexpectedly, incident %s",
         subject or verb,

@@ -32,13 +32,13 @@ class Lanes:
                 self._held.pop(lane, None)
 
     def continue_in_background(self, lane: str, label: str, work: Callable[[], None]) -> None:
-        """Let work go on with the object that is held; see `Engine.go_on`.
+        """Continue work with the object that is held; see `Engine.go_on`.
 
-        :raises RuntimeError: it is not held, or nothing is begun any more
+        :raises RuntimeError: it is not held, or the engine is stopping
         """
         hold = self._held.get(lane)
         if hold is None:
-            raise RuntimeError(f"nobody here holds {lane}")
+            raise RuntimeError(f"{lane} is not held here")
         self._work.go_on(hold, label, work)
 
     def snapshot(self) -> list[WaitingCall]:

@@ -1,16 +1,16 @@
-"""The state store: one SQLite file for what must outlive the daemon.
+"""The state store: one SQLite file for the state that outlives the daemon.
 
 Each part of the daemon owns its tables and their migrations. Writes are durable when the transaction ends
 (WAL with `synchronous=FULL`): a task that was announced, or a request id that was answered, is still known
 after a power cut.
 
-Management must come up and stay up whatever happens to the file. A damaged file is set aside under a dated
-name, and a new one is begun: tasks and request ids of before are forgotten, machines are not touched. A file
-that was removed or replaced while the daemon runs is noticed before the next write, and written anew from the
-open one. A disk that is full, read-only or broken is `StateUnavailable`, and the change is not made.
+Management must start and stay available even if the file is lost. A damaged file is set aside under a dated
+name and replaced by a new one: earlier tasks and request ids are forgotten, machines are not touched. A file
+that was removed or replaced while the daemon runs is detected before the next write, and written anew from
+the open one. A full, read-only or broken disk raises `StateUnavailable`, and the change is not made.
 
-A file that a newer release wrote is the exception: what its tables mean is not known, and to begin anew would
-forget tasks that the newer release can go on with. It is refused at the start, unchanged.
+A file that a newer release wrote is the exception: the meaning of its tables is unknown, and replacing it
+would forget tasks that the newer release can continue. It is refused at the start, unchanged.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MIGRATIONS: Final = "CREATE TABLE IF NOT EXISTS migrations (part TEXT PRIMARY K
 class StateStore:
     """A SQLite database shared by all threads of the daemon. One statement or transaction at a time.
 
-    :param path: the file, or `MEMORY` for a store that dies with the process
+    :param path: the file, or `MEMORY` for a store that ends with the process
     """
 
     def __init__(self, path: str) -> None:
@@ -51,7 +51,8 @@ class StateStore:
         self._parts: dict[str, list[str]] = {}
 
     def declare(self, part: str, steps: Sequence[str]) -> None:
-        """Say before `open` what `migrate` will be given, so that a newer file is refused as a whole.
+        """Announce, before `open`, the steps of a later `migrate`, so that a newer file is refused as a
+        whole.
 
         A part's version is the number of its steps. A change that an older release would misread needs one.
         """
@@ -117,7 +118,7 @@ class StateStore:
             return self._guarded(lambda: self._open().execute(sql, values).rowcount, changing=True)
 
     def write_soon(self, sql: str, *values: Any) -> None:
-        """Run one changing statement that nobody waits for, and whose failure nobody is to pay for.
+        """Run one changing statement without waiting for the disk. A failure is logged, not raised.
 
         It is kept if the daemon is killed; if the power fails, only once something durable follows.
         """
@@ -127,7 +128,7 @@ class StateStore:
                 self._open().execute("PRAGMA synchronous=NORMAL")
                 self.write(sql, *values)
             except (sqlite3.Error, StateUnavailable) as error:
-                log.warning("The state store lacks a change: %s", error)
+                log.warning("Cannot write a change to the state store: %s", error)
             finally:
                 with suppress(sqlite3.Error):
                     self._open().execute("PRAGMA synchronous=FULL")
@@ -154,7 +155,7 @@ class StateStore:
                 raise
 
     def _connect(self) -> None:
-        """Open the file and see that it is whole.
+        """Open the file and check its integrity.
 
         :raises sqlite3.Error: it cannot be used, or it is damaged
         :raises Damaged: SQLite's check finds a fault
@@ -177,8 +178,8 @@ class StateStore:
         self.close()
         aside = database.set_aside(self._path)
         log.error(
-            "%s is damaged (%s): set aside as %s, and begun anew. "
-            "Tasks and request ids of before are forgotten",
+            "%s is damaged (%s): it was set aside as %s and replaced by a new file. "
+            "Earlier tasks and request ids are forgotten",
             self._path,
             error,
             Path(aside).name,
@@ -206,7 +207,7 @@ class StateStore:
             raise
 
     def _guarded(self, work: Callable[[], _T], *, changing: bool = False, again: bool = False) -> _T:
-        """Run one piece of work; turn what the disk does into `StateUnavailable`.
+        """Run one piece of work; convert errors of the disk to `StateUnavailable`.
 
         :param again: run it once more in the new file, if this one turns out to be damaged
         """
@@ -222,14 +223,14 @@ class StateStore:
             raise
 
     def _failed(self, error: BaseException) -> None:
-        """Deal with a failed statement.
+        """Handle a failed statement.
 
         :raises StateUnavailable: unless the statement itself is at fault
         """
         if database.is_damage(error):
             self._replace(error)
             raise StateUnavailable(
-                file=self._path, reason=f"it was damaged ({error}), and has been begun anew"
+                file=self._path, reason=f"it was damaged ({error}), and replaced by a new file"
             ) from None
         if database.is_refusal(error):
             raise StateUnavailable(file=self._path, reason=str(error)) from None
@@ -241,7 +242,7 @@ class StateStore:
             raise StateUnavailable(file=self._path, reason=f"{error}; then: {second}") from None
 
     def _check_in_place(self) -> None:
-        """Notice that the file was removed or replaced, and write it anew from the open one.
+        """Detect that the file was removed or replaced, and write it anew from the open one.
 
         :raises StateUnavailable: that cannot be done
         """
@@ -259,7 +260,7 @@ class StateStore:
                 self.close()
             self._connect()
         except (OSError, sqlite3.Error, Damaged) as error:
-            # An empty or half-written file would be taken for the state at the next start.
+            # The next start would take an empty or half-written file for the state.
             with suppress(OSError):
                 Path(self._path).unlink(missing_ok=True)
             raise StateUnavailable(
@@ -268,7 +269,7 @@ class StateStore:
         log.error(
             "%s was removed or replaced while in use: written anew, nothing is lost%s",
             self._path,
-            f"; what had its place is now {Path(aside).name}" if aside else "",
+            f"; the other file of its name is now {Path(aside).name}" if aside else "",
         )
 
     def _open(self) -> sqlite3.Connection:
@@ -301,7 +302,7 @@ def _check_whole(connection: sqlite3.Connection) -> None:
 
 
 def _schema_after(steps: Sequence[str]) -> set[tuple[str, str, str]]:
-    """Return what the steps of a migration create, found out in memory.
+    """Return the tables that the steps of a migration create; they are run in memory for that.
 
     :raises sqlite3.Error: a step is at fault
     """

@@ -14,7 +14,8 @@ LOCK_FILE: Final = "lock"
 
 
 class StateLock:
-    """Held for the life of a process. The kernel frees it with the process: a file left behind means nothing.
+    """A lock held for the life of a process. The kernel releases it with the process; a left-over file is
+    harmless.
 
     :param folder: the state directory
     """
@@ -24,7 +25,7 @@ class StateLock:
         self._file = -1
 
     def acquire(self) -> None:
-        """Take the directory for this process, making it where absent.
+        """Lock the directory for this process, creating it where absent.
 
         :raises ConfigError: another process holds it, or it cannot be written to
         """
@@ -48,7 +49,7 @@ class StateLock:
         self._file = file
 
     def release(self) -> None:
-        """Free the directory. Releasing twice is harmless."""
+        """Unlock the directory. Releasing twice is harmless."""
         if self._file >= 0:
             with suppress(OSError):
                 os.ftruncate(self._file, 0)

@@ -1,8 +1,8 @@
 """The vocabulary of types: records, annotated scalars, open dictionaries.
 
-Types are the schema. A scalar's annotation carries its unit, its range, and how text protocols of VDSM's
-age spell it: inside, and in JSON, numbers are numbers; on XML-RPC `memSize` of the capabilities is text,
-because VDSM sent it so (structs of VDSM's API, `string(uint)` and its kin).
+Types are the schema. A scalar's annotation carries its unit, its range, and its spelling in text protocols:
+internally and in JSON, numbers are numbers; over XML-RPC, `memSize` of the capabilities is text, because VDSM
+sent text (`string(uint)` and similar types of VDSM's API).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar, g
 import msgspec
 from msgspec import Meta
 
-from vdsm_core.wording import explain
+from vdsm_core.secret import NOT_KEPT, Secret
+from vdsm_core.validation_messages import explain
 
 #: Python's `$` also matches before a last line end; JSON Schema's dialect has no `\Z`, but a look-ahead.
 UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$(?!\n)"
-#: VDSM's blank id, for an object that is none.
+#: VDSM's blank id, which stands for no object.
 BLANK_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 #: Key in `Meta.extra`: how a text protocol spells the value. One of the `SPELL_*` values.
@@ -80,10 +81,10 @@ MAX_UNKNOWN_DEPTH: Final = 32
 
 
 class Open(Generic[T]):
-    """A dictionary of VDSM's that keeps members it does not know, within bounds.
+    """A VDSM dictionary that keeps unknown members, within limits.
 
     Subclass it for use: ``class VMParams(Open[KnownVMParams]): ...``. `known` is the typed part, `unknown`
-    the rest as it came. On the wire it is one flat object.
+    the rest as received. On the wire it is one flat object.
     """
 
     __slots__ = ("known", "unknown")
@@ -117,8 +118,8 @@ _NAMED_PATTERNS: Final = {UUID_PATTERN: "a UUID, 8-4-4-4-12 hexadecimal digits"}
 class TypeMismatch(ValueError):
     """Data does not fit a type.
 
-    `path` is dotted, and empty at the top. `kind` tells whether the member there is missing, not known at
-    all, or not acceptable; `reason` is one sentence part.
+    `path` is dotted, and empty at the top. `kind` is "missing", "unknown" or "bad"; `reason` is one
+    clause.
     """
 
     def __init__(self, path: str, reason: str, kind: Literal["missing", "unknown", "bad"] = "bad") -> None:
@@ -135,11 +136,11 @@ def convert(data: Any, type_: Any, *, text: bool = False) -> Any:
     :raises TypeMismatch: naming the member that does not fit and what was expected
     """
     try:
-        return msgspec.convert(data, type_, strict=not text, dec_hook=_text_open if text else _strict_open)
+        return msgspec.convert(data, type_, strict=not text, dec_hook=_text if text else _strict)
     except msgspec.ValidationError as error:
         raise _mismatch(str(error), type_) from None
     except UnicodeEncodeError:
-        raise TypeMismatch("", "there is a lone surrogate in it, which is no character") from None
+        raise TypeMismatch("", "it contains a lone surrogate, which is not a character") from None
 
 
 def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
@@ -154,7 +155,7 @@ def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
     known = {key: value for key, value in data.items() if key in names}
     unknown = {key: value for key, value in data.items() if key not in names}
     _check_unknown(unknown)
-    hook = _text_open if text else _strict_open
+    hook = _text if text else _strict
     try:
         return type_(msgspec.convert(known, inner, strict=not text, dec_hook=hook), unknown)
     except msgspec.ValidationError as error:
@@ -163,9 +164,9 @@ def _open_type(type_: Any, data: Any, *, text: bool) -> Any:
 
 
 def _check_unknown(unknown: dict[str, Any]) -> None:
-    """Check the bounds of what is kept.
+    """Check the limits of unknown members.
 
-    :raises ValueError: there is more than that
+    :raises ValueError: a limit is exceeded
     """
     if len(unknown) > MAX_UNKNOWN:
         raise ValueError(f"it has {len(unknown)} unknown members, at most {MAX_UNKNOWN} are kept")
@@ -220,16 +221,22 @@ def _text_size(text: str | bytes) -> int:
     )
 
 
-def _strict_open(type_: Any, data: Any) -> Any:
-    return _open_type(type_, data, text=False)
+def _strict(type_: Any, data: Any) -> Any:
+    return _own_type(type_, data, text=False)
 
 
-def _text_open(type_: Any, data: Any) -> Any:
-    return _open_type(type_, data, text=True)
+def _text(type_: Any, data: Any) -> Any:
+    return _own_type(type_, data, text=True)
+
+
+def _own_type(type_: Any, data: Any, *, text: bool) -> Any:
+    if isinstance(type_, type) and issubclass(type_, Secret):
+        return type_.read(data)
+    return _open_type(type_, data, text=text)
 
 
 def _mismatch(message: str, type_: Any) -> TypeMismatch:
-    # An `Open` inside an `Open` reports its own path first, its place in the outer one last.
+    # An `Open` inside an `Open` reports its own path first, and its position in the outer one last.
     places = list(reversed(list(_PATH.finditer(message))))
     path = "".join(place["path"] for place in places)
     message = _PATH.sub("", message)
@@ -245,7 +252,7 @@ def _mismatch(message: str, type_: Any) -> TypeMismatch:
 
 
 def builtins(value: Any) -> Any:
-    """Plain data (dicts with wire names, lists, scalars) of any result."""
+    """Return the plain data (dicts with wire names, lists, scalars) of any result."""
     return msgspec.to_builtins(value, enc_hook=_close)
 
 
@@ -253,11 +260,13 @@ _json = msgspec.json.Encoder(enc_hook=lambda value: _close(value))
 
 
 def to_json(value: Any) -> bytes:
-    """JSON of any result, UTF-8."""
+    """Return the JSON of any result, in UTF-8."""
     return _json.encode(value)
 
 
 def _close(value: Any) -> Any:
     if isinstance(value, Open):
         return {**value.unknown, **builtins(value.known)}
+    if isinstance(value, Secret):
+        return NOT_KEPT
     raise NotImplementedError(f"cannot encode a {type(value).__name__}")

@@ -18,8 +18,12 @@ from typing import Any
 
 from folder import ENVIRONMENT, CommandFailed, Folder
 
-#: What the unit does to the daemon, as far as it goes without systemd.
-_CONFINED = "umask 027; exec setpriv --bounding-set=-all --no-new-privs --regid=vdsm --clear-groups vdsmd"
+#: The daemon as root starts it where no systemd does: it changes to its account, and has a helper of its own.
+BY_ROOT = "umask 027; exec vdsmd --system"
+#: The daemon as the units of earlier releases started it: root, without any capability.
+AS_ROOT = (
+    "umask 027; exec setpriv --bounding-set=-all --no-new-privs --regid=vdsm --clear-groups vdsmd --system"
+)
 _PATIENCE = 60.0
 
 
@@ -32,9 +36,12 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """From the moment when it serves until it has ended."""
-        inside = shlex.join(self._folder.command("sh", "-c", _CONFINED))
+    def running(self, start: str = BY_ROOT) -> Iterator[None]:
+        """From the moment when it serves until it has ended.
+
+        :param start: how a shell starts it
+        """
+        inside = shlex.join(self._folder.command("sh", "-c", start))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["unshare", "--net", "sh", "-c", f"ip link set lo up && exec {inside}"],
@@ -55,6 +62,12 @@ class Daemon:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         return (self._folder.root / "run/vdsm/vdsmd.json").exists()
+
+    def status(self) -> dict[str, str]:
+        """What the kernel says of its process."""
+        assert self._process is not None
+        rows = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return {name: value.strip() for name, _, value in (row.partition(":") for row in rows)}
 
     def until(self, happened: Any) -> None:
         """Wait until something is so."""

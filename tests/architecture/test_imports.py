@@ -12,7 +12,7 @@ import pytest
 from tests.architecture.tree import Tree
 
 WIRE = {"cherrypy", "cheroot", "xmlrpc", "proton", "httpx", "cliff", "cmd2", "rich"}
-#: Import everything below a package, then tell what is loaded.
+#: Import everything below a package, then print what is loaded.
 LOAD = """
 import importlib, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
@@ -42,13 +42,13 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_core_loads_no_wire_and_no_bridge(tree: Tree) -> None:
-    """The core, all of it, knows no protocol, no verb and no plugin."""
+    """No module of the core imports a protocol, the bridge or a plugin."""
     others = tree.packages.keys() - {"vdsm_core"}
     assert loaded_by("vdsm_core") & (WIRE | others) == set()
 
 
 def test_bridge_loads_no_wire_and_no_plugin(tree: Tree) -> None:
-    """The bridge, its test kit apart, knows no protocol and no plugin."""
+    """The bridge, except its test kit, imports no protocol and no plugin."""
     plugins = {plugin.package for plugin in tree.plugins}
     assert loaded_by("vdsm_bridge", "vdsm_bridge.testing") & (WIRE | plugins) == set()
 
@@ -83,7 +83,7 @@ def test_import_contracts_know_every_package(tree: Tree) -> None:
 
 
 def test_import_contracts_know_every_binding(tree: Tree) -> None:
-    """What is a binding or a transport may import the bridge only, and the contract says so."""
+    """Bindings and transports may import the bridge only, and the contract lists all of them."""
     groups = {"vdsm.bindings", "vdsm.transports"}
     bindings = {
         plugin.package
@@ -100,7 +100,7 @@ def test_import_contracts_know_every_binding(tree: Tree) -> None:
 
 @pytest.mark.parametrize(("line", "broken"), [("import colorsys", True), ("import string", False)])
 def test_import_linter_finds_a_breach(tmp_path: Path, line: str, broken: bool) -> None:
-    """Run as these tests run it, import-linter tells a breach from none."""
+    """Run as in these tests, import-linter finds a breach, and none where there is none."""
     (tmp_path / "sample").mkdir()
     (tmp_path / "sample" / "__init__.py").write_text(line)
     (tmp_path / "pyproject.toml").write_text(

@@ -9,7 +9,8 @@ import pytest
 
 from tests.architecture.tree import Plugin, Tree, is_source
 from vdsm_bridge import transport
-from vdsm_core import plugins as finding
+from vdsm_bridge.tool.main import TOOL
+from vdsm_core.plugins import GROUPS
 
 
 def declared(document: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -63,14 +64,14 @@ def test_plugin_is_installed_as_declared(plugin: Plugin) -> None:
 
 
 def test_packages_are_typed(tree: Tree) -> None:
-    """Each package that we ship tells type checkers so."""
+    """Each package that we ship is marked as typed."""
     assert [name for name, path in tree.packages.items() if not (path / "py.typed").is_file()] == []
 
 
 def test_entry_point_groups(tree: Tree) -> None:
-    """The groups that somebody declares are those that the core and vdsmsh load."""
+    """The declared groups are those that the core, vdsm-tool and vdsmsh load."""
     groups = {group for document in documents(tree) for group in declared(document)}
-    assert groups <= {*finding.GROUPS, transport.GROUP}
+    assert groups <= {*GROUPS, transport.GROUP, TOOL}
 
 
 def test_entry_points_load(tree: Tree) -> None:

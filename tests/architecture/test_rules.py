@@ -12,6 +12,23 @@ from tests.architecture import rules
 CLASS = "class Wide:\n" + "".join(f"    def verb{number}(self): ...\n" for number in range(20))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["# Nobody waits.", '"""libvirt tells it."""', 'm = "the host was told"', "# an event of libvirt's."],
+)
+def test_unplain(text: str) -> None:
+    """A banned phrase is found in a comment, a docstring and a message, with its line; not in a name."""
+    (found,) = rules.unplain(f"tell = 1\n{text}\n")
+    assert found.startswith("line 2: ")
+    assert list(rules.unplain('tell = "tell"\n# The caller is notified.\n')) == []
+
+
+def test_unplain_page() -> None:
+    """A banned phrase is found in prose with its line, also across lines; not in code."""
+    page = "Plain.\n\n```sh\ntell\n```\n    told\n\nThe log says\nso, `told` or not.\n"
+    assert list(rules.unplain_page(page)) == ["line 8: 'says so'"]
+
+
 def test_too_long() -> None:
     """The five hundred and first line is one too many."""
     assert rules.too_long("\n" * 500) is None
@@ -176,3 +193,16 @@ def test_rules_accept_good_code(rule: Callable[[str], Iterator[str]]) -> None:
     """A module as it should be passes."""
     good = "'''Doc.'''\n__all__ = ['A', 'f']\nclass A:\n    '''Doc.'''\ndef f():\n    '''Doc.'''\n"
     assert list(rule(good)) == []
+
+
+def test_named_verbs() -> None:
+    """A verb is named by a text of its own, or by its full name within one; a docstring may speak of it."""
+    names = {"VM.pause", "pause", "getVmStats"}
+    assert list(rules.named_verbs('TABLE = {"pause": 1}\nHELP = f"use VM.pause {1}"', names)) == [
+        "pause",
+        "use VM.pause ",
+    ]
+    assert (
+        list(rules.named_verbs('"""About VM.pause."""\ndef pause():\n    "pause"\nX = "a pause"', names))
+        == []
+    )

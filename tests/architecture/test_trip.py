@@ -75,7 +75,7 @@ def test_the_trip_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Workers, "run", traced)
     config = {"plugin": {"rest": {"port": 0}, "xmlrpc": {"enabled": False}, "qmf": {"enabled": False}}}
     with TestHost(installed=True, config=config) as host:
-        rest = next(plugin for plugin in host.server.plugins() if plugin.name == "rest")
+        rest = next(plugin for plugin in host.host.plugins() if plugin.name == "rest")
         host.call("VM.create", vmParams={"vmId": VM, "vmName": "trip", "memSize": 64})
         until(lambda: host.call("VM.getStats", vmID=VM)[0].status == "Up")
         assert pause(int(rest.address[0].rpartition(":")[2])) == http.client.NO_CONTENT

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from vdsm_bridge.api.declare import Kind, Verb
+from vdsm_bridge.api.verb import Kind, Verb
 from vdsm_bridge.tool import installed, reference
 from vdsm_bridge.tool.reference.sources import Sources
-from vdsm_bridge.tool.reference.spelling import comments, fields, records
+from vdsm_bridge.tool.reference.type_names import comments, fields, records
 from vdsm_core import types
 from vdsm_core.config import TABLES, Options
 from vdsm_core.errors import NotFound, VdsmError, tree
@@ -43,7 +43,7 @@ def sentence(text: str) -> bool:
 
 
 #: Verbs that are given the id of an object which there is not yet.
-MAKERS = {"VM.migrationCreate"}
+MAKERS = {"VM.migrationCreate", "VM.seal"}
 
 
 def test_every_plugin_of_this_repository_can_be_read() -> None:
@@ -61,17 +61,18 @@ def test_the_reference_is_fresh(name: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_verb(verb: Verb) -> None:
-    """A verb says what it does, since when it exists, and what its arguments mean."""
+    """A verb documents its purpose, its first release, and its arguments."""
     assert sentence(verb.summary)
     assert re.fullmatch(r"\d+\.\d+", verb.declaration.since)
-    undocumented = [param.name for param in verb.params if not param.doc and param.name != verb.namespace.key]
+    keys = [level.key for level in verb.levels]
+    undocumented = [param.name for param in verb.params if not param.doc and param.name not in keys]
     assert not undocumented
     assert f"### {verb.name}\n" in PAGES["verbs.md"]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_errors_of_a_verb(verb: Verb) -> None:
-    """A verb on one object says what is raised if there is no such object, unless it makes one."""
+    """A verb on one object documents the error for a missing object, unless it creates one."""
     if verb.on_object and verb.name not in MAKERS:
         assert any(issubclass(error, NotFound) for error in verb.errors), "no error for an unknown id"
 
@@ -83,21 +84,22 @@ def test_verbs_on_objects_lock_them() -> None:
         verb.name
         for verb in VERBS
         if verb.on_object and verb.kind is not Kind.QUERY
-        if verb.namespace.reference(some) not in [lock.of for lock in verb.locks({"id": some})]
+        if verb.namespace.reference(*[some] * len(verb.id_params))
+        not in [lock.of for lock in verb.locks(dict.fromkeys(verb.id_params, some))]
     ]
     assert loose == []
 
 
 @pytest.mark.parametrize("record", RECORDS.values(), ids=lambda record: record.__name__)
 def test_record(record: type) -> None:
-    """A record says what it is, and is on the page of verbs."""
+    """A record is documented, and is on the page of verbs."""
     assert sentence((inspect.getdoc(record) or "").partition("\n\n")[0])
     assert f"### {record.__name__}\n" in PAGES["verbs.md"]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.slug)
 def test_error(error: type[VdsmError]) -> None:
-    """An error says what it means, and is on the page of errors with its code."""
+    """An error is documented, and is on the page of errors with its code."""
     assert inspect.getdoc(error)
     assert f"### {error.slug}\n" in PAGES["errors.md"]
 
@@ -110,7 +112,7 @@ def test_slugs_are_unique_among_all_plugins() -> None:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{event.component}|{event.operation}")
 def test_event(event: Any) -> None:
-    """An event says what happened, and is on the page of events."""
+    """An event is documented, and is on the page of events."""
     assert sentence((inspect.getdoc(event) or "").partition("\n\n")[0])
     assert f"`|{event.component}|{event.operation}|…`" in PAGES["events.md"]
 
@@ -121,7 +123,7 @@ def test_event(event: Any) -> None:
     ids=lambda value: value,
 )
 def test_option(table: str, name: str) -> None:
-    """An option has a `#:` comment that says what it means, a default, and its row on the page of options."""
+    """An option has a `#:` comment, a default, and a row on the page of options."""
     type_: type[Options] = OPTIONS[table]
     assert sentence(comments(type_).get(name, "")), "no sentence in a #: comment above it"
     section = PAGES["options.md"].partition(f"## [{table}]\n")[2].partition("\n## ")[0]
@@ -148,7 +150,7 @@ def test_units(table: str) -> None:
 
 @pytest.mark.parametrize("name", specs.every())
 def test_hook(name: str) -> None:
-    """A hook says when it is called, and has its section on the page of hooks."""
+    """A hook is documented, and has a section on the page of hooks."""
     assert sentence((inspect.getdoc(specs.every()[name].function) or "").partition("\n\n")[0])
     assert f"## {name}\n" in PAGES["hooks.md"]
 

@@ -12,7 +12,7 @@ import vdsm_bridge
 from vdsm_core.plugins import PLUGIN_API
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "plugin-api.md").read_text("utf-8")
-#: Module -> names, as the page's table says.
+#: Module -> names, as in the page's table.
 PUBLIC = {
     module: re.findall(r"`([^`]+)`", names)
     for module, names in re.findall(r"^\| `(vdsm_[\w.]+)` \| (.+) \|$", PAGE, re.MULTILINE)

@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
 @pytest.fixture
 def bus() -> Iterator[EventBus]:
     """A started event bus whose journal is in memory, and which keeps ten events beside it."""
-    made = EventBus(Journal(MEMORY, most_bytes=10**7, keep=1000.0), recent=10)
+    made = EventBus(Journal(MEMORY, max_bytes=10**7, keep=1000.0), recent=10)
     made.start()
     yield made
     made.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,17 +42,17 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BAD.items(), ids=BAD)
-def test_error_names_file_key_and_reason(tmp_path: Path, text: str, said: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("text", "expected"), BAD.items(), ids=BAD)
+def test_error_names_file_key_and_reason(tmp_path: Path, text: str, expected: tuple[str, str]) -> None:
     """Whatever is wrong with a file, the error names the file, the key and what was expected."""
     file = tmp_path / "vdsm.toml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
         config.load(file)
     facts = caught.value.facts
-    assert (facts["file"], facts["key"]) == (str(file), said[0])
-    assert said[1] in facts["reason"]
-    assert str(caught.value).startswith(f"{file}: {said[0]}: ")
+    assert (facts["file"], facts["key"]) == (str(file), expected[0])
+    assert expected[1] in facts["reason"]
+    assert str(caught.value).startswith(f"{file}: {expected[0]}: ")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 
 def test_later_files_override_single_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """conf.d is read in the order of names after the main file; each key knows which file set it."""
+    """conf.d is read in the order of names after the main file; the file that set a key is recorded."""
     main = tmp_path / "vdsm.toml"
     monkeypatch.setattr(config, "default_file", lambda: main)
     (tmp_path / "conf.d").mkdir()
@@ -113,27 +114,75 @@ def test_no_file_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ("table", "on"), [({}, True), ({"enabled": True}, True), ({"enabled": False}, False)]
 )
 def test_switch_of_a_plugin(table: dict[str, bool], on: bool) -> None:
-    """A plugin is on unless its table says otherwise; the switch is none of its own options."""
+    """A plugin is enabled unless its table disables it; `enabled` is not one of its own options."""
     made = config.merge([("test", {"plugin": {"lamp": table}})])
     assert made.enabled("lamp") is on
     assert made.options("lamp", LampOptions) == LampOptions()
 
 
-def test_paths_of_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """root has the system's paths, whatever the environment says."""
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setenv("XDG_CONFIG_HOME", "/elsewhere")
+def no_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment name no folder."""
+    variables = ("CONFIGURATION", "STATE", "RUNTIME")
+    for variable in (*(f"{name}_DIRECTORY" for name in variables), "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_paths_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those that the service manager passes, the first of several."""
+    no_folders(monkeypatch)
+    assert not config.is_service()
+    monkeypatch.setenv("CONFIGURATION_DIRECTORY", "/etc/vdsm")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/vdsm:/var/lib/other")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/vdsm")
+    assert config.is_service()
     assert str(config.default_file()) == "/etc/vdsm/vdsm.toml"
     made = DaemonOptions()
     assert (made.state_dir, made.run_dir) == ("/var/lib/vdsm", "/run/vdsm")
 
 
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_the_user_id_chooses_no_paths(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    """`--system` does, for every user; what the environment names stays, and is as before afterwards."""
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    monkeypatch.setenv("HOME", "/home/joe")
+    no_folders(monkeypatch)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/r/vdsm-b")
+    with config.system_folders():
+        assert str(config.default_file()) == "/etc/vdsm/vdsm.toml"
+        assert (DaemonOptions().state_dir, DaemonOptions().run_dir) == ("/var/lib/vdsm", "/r/vdsm-b")
+    assert str(config.default_file()) == "/home/joe/.config/vdsm/vdsm.toml"
+    assert DaemonOptions().run_dir == "/r/vdsm-b"
+
+
+def test_folders_of_another_service_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CI runner that is a service passes its folders down; they are as before afterwards."""
+    monkeypatch.setenv("HOME", "/home/joe")
+    no_folders(monkeypatch)
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/runner")
+    assert not config.is_service()
+    with config.system_folders():
+        assert DaemonOptions().state_dir == "/var/lib/vdsm"
+    assert os.environ["STATE_DIRECTORY"] == "/var/lib/runner"
+    assert DaemonOptions().state_dir != "/var/lib/runner"
+
+
+@pytest.mark.parametrize(("uid", "system", "path"), [(0, False, "/etc"), (9, True, "/etc"), (9, False, "/c")])
+def test_clients_look_where_their_daemon_is(
+    monkeypatch: pytest.MonkeyPatch, uid: int, system: bool, path: str
+) -> None:
+    """root looks after the system's service, others after their own daemon, unless they say otherwise."""
+    no_folders(monkeypatch)
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/c")
+    with config.folders_of_user(system=system):
+        assert str(config.default_file()) == f"{path}/vdsm/vdsm.toml"
+
+
 def test_paths_of_an_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ordinary user's paths lie in the XDG folders, or where these are by default."""
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/joe")
-    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(variable, raising=False)
+    no_folders(monkeypatch)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     assert str(config.default_file()) == "/home/joe/.config/vdsm/vdsm.toml"
     assert DaemonOptions().state_dir == "/home/joe/.local/state/vdsm"
     assert DaemonOptions().run_dir == "/home/joe/.local/state/vdsm/run"

@@ -72,7 +72,7 @@ def test_codes_are_vdsms() -> None:
 
 
 def test_missing_and_odd_facts_do_not_break_the_message() -> None:
-    """An error that was raised without its facts, or with odd ones, still says what it can."""
+    """An error raised without its facts, or with wrong ones, still has a message."""
     assert str(QueueDeadline(lane="vm 1")).endswith("(lane='vm 1')")
     assert "seconds=None" in str(NotResponding(object="a", operation="b", seconds=None))
     assert str(InvalidArgument()).startswith("An argument is unknown")

@@ -38,6 +38,6 @@ def test_the_log_has_what_the_caller_has_not(caplog: pytest.LogCaptureFixture) -
 
 
 def test_each_has_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    """No two share an id; the log may say more of what failed than the caller is told."""
+    """Ids are unique; the log may have more details than the reply."""
     assert fail("once") != fail("twice", "The task 7")
     assert "The task 7 failed unexpectedly" in caplog.text

@@ -20,7 +20,7 @@ NEWER = [*STEPS, "ALTER TABLE lamps ADD COLUMN watts INTEGER"]
 
 
 def store(path: Path, *, declared: bool = True) -> StateStore:
-    """A store of this release, which knows one step of `lamps`."""
+    """A store of this release, with one step of `lamps`."""
     made = StateStore(str(path))
     if declared:
         made.declare("lamps", STEPS)
@@ -29,7 +29,7 @@ def store(path: Path, *, declared: bool = True) -> StateStore:
 
 def open_journal(path: Path) -> None:
     """Open an event journal, and close it in order."""
-    journal = Journal(str(path), most_bytes=10**6, keep=1000.0)
+    journal = Journal(str(path), max_bytes=10**6, keep=1000.0)
     journal.open()
     journal.close()
 
@@ -55,7 +55,7 @@ def folder_of(path: Path) -> dict[str, tuple[bytes, int]]:
     return {
         each.name: (each.read_bytes(), each.stat().st_mode)
         for each in path.parent.iterdir()
-        if not each.name.endswith("-shm")  # the index of SQLite's log, made anew by whoever reads
+        if not each.name.endswith("-shm")  # the index of SQLite's log, created again by each reader
     }
 
 
@@ -80,7 +80,7 @@ def test_a_newer_file_is_refused_by_name(
         assert str(refused.value).startswith(
             f"{path}: daemon.state_dir: '{part}' in this file was written by a"
         )
-        assert "newer release (version 2, this release knows 1)" in str(refused.value)
+        assert "newer release (version 2, this release supports 1)" in str(refused.value)
         assert "install that release again, or move the file away" in str(refused.value)
         assert folder_of(path) == before
     assert not list(tmp_path.glob("*-shm"))
@@ -114,7 +114,7 @@ def test_a_part_that_was_not_declared_is_refused_when_it_is_used(tmp_path: Path)
 
 
 def test_other_parts_and_older_versions_pass(tmp_path: Path) -> None:
-    """A part that nobody here knows belongs to something that is not installed; older tables are taken on."""
+    """An unknown part belongs to a plugin that is not installed; older tables are migrated."""
     path = tmp_path / "state.sqlite"
     newer_store(path)
     other = StateStore(str(path))

@@ -47,7 +47,7 @@ def test_a_transaction_is_all_or_none(store: StateStore) -> None:
     assert store.rows("SELECT * FROM lamps") == []
 
 
-def test_write_tells_how_many_rows_changed(store: StateStore) -> None:
+def test_write_returns_the_number_of_changed_rows(store: StateStore) -> None:
     """`write` answers with the number of rows."""
     store.migrate("lamps", ["CREATE TABLE lamps (id TEXT)"])
     store.write("INSERT INTO lamps VALUES ('a'), ('b')")
@@ -77,15 +77,15 @@ def test_writes_are_synchronous(store: StateStore) -> None:
     assert store.rows("PRAGMA synchronous") == [(2,)]  # FULL
 
 
-def test_what_nobody_waits_for(store: StateStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is in the file at once, the next write is durable again, and what cannot be written is told."""
+def test_background_writes(store: StateStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is in the file at once, the next write is durable again, and a failed write is logged."""
     store.migrate("lamps", ["CREATE TABLE lamps (id INTEGER PRIMARY KEY)"])
     store.write_soon("INSERT INTO lamps VALUES (?)", 7)
     assert store.rows("PRAGMA synchronous") == [(2,)]
     with closing(sqlite3.connect(tmp_path / "state" / "state.sqlite")) as other:
         assert other.execute("SELECT id FROM lamps").fetchall() == [(7,)]
     store.write_soon("INSERT INTO lamps VALUES (?)", 7)
-    assert "lacks a change: UNIQUE" in caplog.text
+    assert "Cannot write a change to the state store: UNIQUE" in caplog.text
     assert store.rows("PRAGMA synchronous") == [(2,)]
 
 
@@ -116,7 +116,7 @@ def test_many_threads(store: StateStore) -> None:
 
 
 def test_a_closed_store() -> None:
-    """Closing twice is harmless; using a closed store is a bug and says so."""
+    """Closing twice is harmless; using a closed store raises an error."""
     store = StateStore(MEMORY)
     store.open()
     store.close()

@@ -15,8 +15,8 @@ def test_the_second_is_refused(tmp_path: Path) -> None:
     """The error names the directory and the process that holds it; once freed, it can be taken."""
     first, second = StateLock(tmp_path / "state"), StateLock(tmp_path / "state")
     first.acquire()
-    said = rf"{tmp_path}/state: daemon\.state_dir: another daemon \(pid {os.getpid()}\) uses it"
-    with pytest.raises(ConfigError, match=said):
+    message = rf"{tmp_path}/state: daemon\.state_dir: another daemon \(pid {os.getpid()}\) uses it"
+    with pytest.raises(ConfigError, match=message):
         second.acquire()
     first.release()
     first.release()
@@ -25,7 +25,7 @@ def test_the_second_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_stale_file_does_not_matter(tmp_path: Path) -> None:
-    """Only the lock counts, not what a file of an earlier process says; others cannot read it."""
+    """Only the lock counts, not the content of a file of an earlier process; others cannot read it."""
     (tmp_path / LOCK_FILE).write_text("1\n")
     lock = StateLock(tmp_path)
     lock.acquire()

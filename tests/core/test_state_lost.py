@@ -42,7 +42,7 @@ def filled(path: Path) -> None:
 def test_a_damaged_file_is_set_aside(
     tmp_path: Path, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The store comes up empty and works; what was there has a dated name, and one error line says so."""
+    """The store starts empty and works; the old file gets a dated name, and one error is logged."""
     path = tmp_path / "state.sqlite"
     filled(path)
     harm(path)
@@ -93,7 +93,7 @@ def test_a_folder_that_goes_away_is_noticed(tmp_path: Path, how: str) -> None:
         shutil.rmtree(folder)
     if how == "replaced":
         folder.mkdir()
-        (folder / "state.sqlite").write_bytes(b"somebody else's")
+        (folder / "state.sqlite").write_bytes(b"of another user")
     store.write("INSERT INTO lamps VALUES ('b', '')")
     with closing(sqlite3.connect(folder / "state.sqlite")) as other:
         assert other.execute("SELECT id FROM lamps ORDER BY id").fetchall() == [("a",), ("b",)]

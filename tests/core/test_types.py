@@ -1,4 +1,4 @@
-"""Converting plain data, and what is said of data that does not fit."""
+"""Conversion of plain data, and the messages for data that does not fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vdsm_core.types import (
     convert,
     to_json,
 )
-from vdsm_core.wording import WORDS
+from vdsm_core.validation_messages import WORDS
 
 ID = "11111111-2222-4333-8444-555555555555"
 
@@ -89,7 +89,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
 def test_mismatch_names_the_member_and_what_was_expected(
     data: dict[str, Any], path: str, reason: str, type_: Any
 ) -> None:
-    """The error names the member by its wire name, and says in plain words what was expected there."""
+    """The error has the wire name of the member and what was expected."""
     with pytest.raises(TypeMismatch) as caught:
         convert(data, type_)
     assert (caught.value.path, caught.value.reason, caught.value.kind) == (path, reason, "bad")
@@ -112,7 +112,7 @@ def test_mismatch_at_the_top() -> None:
     ],
 )
 def test_missing_and_unknown_members(data: dict[str, Any], path: str, kind: str) -> None:
-    """A member that is missing or not known is told apart from one with a bad value, with its own path."""
+    """A missing or unknown member is distinguished from one with a bad value, with its own path."""
     with pytest.raises(TypeMismatch) as caught:
         convert(data, Outer)
     assert (caught.value.path, caught.value.kind) == (path, kind)
@@ -192,7 +192,7 @@ def test_a_uuid_ends_where_it_ends() -> None:
         convert(f"{uuid}\n", UUID)
 
 
-def test_a_pattern_is_told_as_it_is() -> None:
+def test_a_pattern_without_words() -> None:
     """The backslashes of a regular expression are not doubled."""
     digits = Annotated[str, Meta(pattern=r"^\d+$")]
     with pytest.raises(TypeMismatch) as caught:
@@ -201,7 +201,7 @@ def test_a_pattern_is_told_as_it_is() -> None:
 
 
 def test_a_pattern_may_have_words() -> None:
-    """They are told instead of it, wherever the text stands: as a member, in a choice, as a key."""
+    """They replace the pattern in the message, for a member, in a choice, and for a key."""
     digits = Annotated[str, Meta(pattern=r"^\d+$", extra={WORDS: "some digits"})]
     for data, type_ in (("x", digits), (["x"], list[int | digits]), ({"x": 1}, dict[digits, int])):
         with pytest.raises(TypeMismatch, match="expected some digits"):

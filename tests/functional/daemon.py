@@ -20,6 +20,7 @@ CONFIG = """\
 [daemon]
 state_dir = "{folder}/state"
 run_dir = "{folder}"
+user = "root"
 required = ["virt", "xmlrpc", "rest"]
 [hypervisor]
 uri = "{uri}"
@@ -53,6 +54,8 @@ class Daemon:
         self._config.write_text(config.format(folder=folder, uri=uri))
         self._process: subprocess.Popen[bytes] | None = None
         self._xmlrpc_url = ""
+        #: How it is started, without its arguments.
+        self.command: list[str] = [str(BIN / "vdsmd")]
 
     def __enter__(self) -> Self:
         self.start()
@@ -68,7 +71,7 @@ class Daemon:
         """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [BIN / "vdsmd", "--config", self._config], stdout=log, stderr=log, env=self._environment
+                [*self.command, "--config", self._config], stdout=log, stderr=log, env=self._environment
             )
         try:
             self._xmlrpc_url = self._wait_for_xmlrpc(within)
@@ -83,6 +86,17 @@ class Daemon:
     def kill(self) -> None:
         """End it as the kernel does when memory is short."""
         self._end(signal.SIGKILL)
+
+    @property
+    def xmlrpc_url(self) -> str:
+        """Where XML-RPC listens."""
+        return self._xmlrpc_url
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def address(self, binding: str, scheme: str) -> str:
         """Where a binding listens, by the scheme of the address; empty while it does not."""

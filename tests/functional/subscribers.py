@@ -23,7 +23,7 @@ GAP = "|events|gap|no_id"
 class Subscriber(threading.Thread):
     """Collects events on a thread of its own, from number 1 on.
 
-    :param daemon: told where it listens over its unix socket, which has the same path in each life
+    :param daemon: the daemon, reached by its unix socket, which has the same path in each life
     """
 
     def __init__(self, daemon: Daemon) -> None:
@@ -78,7 +78,7 @@ class XmlRpcPoll(Subscriber):
     """`Events.next` over XML-RPC, on TCP."""
 
     def listen(self, after: int) -> Iterator[list[dict[str, Any]]]:
-        """A subscription, asked again and again."""
+        """A subscription that is polled."""
         with ServerProxy(self.host.address("xmlrpc", "http")) as proxy:
             subscription = _result(getattr(proxy, "Events.subscribe")("", after))["subscriptionID"]
             self.connections += 1

@@ -1,4 +1,4 @@
-"""The engine of the examples moves a running guest between two hosts that it knows from the bus only."""
+"""The example engine migrates a running guest between two hosts that it has discovered on the bus."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BOOT = 60.0  # seconds that a guest may take under TCG on a busy machine
 NAMES = ("here", "there")
 MORE = """\
 [access.bus_users]
-{user} = "operator"
+{user} = "admin"
 [plugin.virt]
 migration_uri = "qemu+tcp://{{{{host}}}}/system"
 shared_folders = ["{shared}"]

@@ -98,7 +98,7 @@ class Burst(Namespace, plural="burst"):
     def _fire(self, burst, count, objects):
         for number in range(count):
             if number % 20 == 19:
-                time.sleep(0.001)  # else it is over before anybody can strike
+                time.sleep(0.001)  # else it is over before the kill
             kind = Warmed if number % 5 == 4 else Fired
             self._events.publish(kind(burst=burst, number=number), f"object{number % objects}")
 
@@ -143,7 +143,7 @@ def fire(daemon: Daemon, burst: int) -> None:
 
 
 def wait_for_first(subscribers: list[Subscriber], burst: int) -> None:
-    """Wait until somebody has seen an event of a burst, or two seconds."""
+    """Wait until a subscriber has seen an event of a burst, at most two seconds."""
     deadline = time.monotonic() + 2.0
     while time.monotonic() < deadline:
         for each in subscribers:
@@ -154,7 +154,7 @@ def wait_for_first(subscribers: list[Subscriber], burst: int) -> None:
 
 def read_journal(daemon: Daemon) -> list[Event]:
     """All that a daemon which has ended has kept."""
-    journal = Journal(str(daemon.folder / "state" / "events.sqlite"), most_bytes=10**9, keep=10**6)
+    journal = Journal(str(daemon.folder / "state" / "events.sqlite"), max_bytes=10**9, keep=10**6)
     journal.open()
     events = journal.read(0, 10**7)
     journal.close()
@@ -227,7 +227,7 @@ def test_kill_in_a_burst(
     for each in subscribers:
         assert each.connections > ROUNDS
         got = [(event["seq"], event["id"], event["params"]) for event in each.seen]
-        # What the daemon said while it stopped, nobody was there to hear.
+        # Events that the daemon published while it stopped had no subscriber.
         assert got == [(event.seq, event.id, event.params) for event in kept[: len(got)]]
         assert len(got) >= newest
     assert _in_order(kept)

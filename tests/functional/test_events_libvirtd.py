@@ -1,4 +1,4 @@
-"""What libvirt did while nobody could hear it is told once it is back, within two seconds."""
+"""Changes while the connection to libvirt is down are published within two seconds after it is back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ XML = """\
 STATUSES = {"running": "Up", "paused": "Paused", "shut off": "Down"}
 
 
-class Told(RestStream):
+class RecordedStream(RestStream):
     """A subscriber who keeps a picture of the machines, from nothing but events."""
 
     def __init__(self, daemon: Daemon) -> None:
@@ -65,7 +65,7 @@ class Told(RestStream):
 
 @pytest.fixture
 def machines(lab_host: LabHost) -> Iterator[list[str]]:
-    """Machines of somebody else's, paused."""
+    """Paused machines of another client of libvirt."""
     ids = [str(uuid.uuid4()) for _ in range(MACHINES)]
     for number, vm_id in enumerate(ids):
         file = lab_host.root / f"{vm_id}.xml"
@@ -87,7 +87,7 @@ def truth(host: LabHost) -> dict[str, str]:
 
 @contextlib.contextmanager
 def burst(host: LabHost, machines: list[str]) -> Iterator[None]:
-    """Somebody who resumes and suspends the machines as fast as libvirt does it."""
+    """A thread that resumes and suspends the machines as fast as libvirt allows."""
     commands = "".join(f"resume {vm_id}\nsuspend {vm_id}\n" for _ in range(200) for vm_id in machines)
     with subprocess.Popen(
         ["virsh", "--quiet", "--connect", host.uri], stdin=subprocess.PIPE, text=True,
@@ -113,39 +113,39 @@ def test_libvirtd_restarts_in_a_burst(
     """A picture made of events alone equals `virsh list` soon after libvirt is back."""
     chance = soak.chance(f"libvirtd restarts {abruptly}")
     with Daemon(tmp_path, lab_host.uri) as daemon:
-        told = Told(daemon)
-        told.start()
-        until(lambda: set(machines) <= set(told.picture()), every=0.1, detail=daemon.log)
+        stream = RecordedStream(daemon)
+        stream.start()
+        until(lambda: set(machines) <= set(stream.picture()), every=0.1, detail=daemon.log)
         with burst(lab_host, machines):
-            before = len(told.seen)
-            until(lambda: len(told.seen) > before + 20, every=0.1, detail=daemon.log)
+            before = len(stream.seen)
+            until(lambda: len(stream.seen) > before + 20, every=0.1, detail=daemon.log)
             time.sleep(chance.uniform(0.0, 0.5))
             lab_host.stop(abruptly=abruptly)
-        # A machine ends while nobody hears it.
+        # A machine ends while the connection is down.
         os.kill(lab_host.qemu_pid(machines[0]), signal.SIGKILL)
-        until(lambda: told.having("|host|hypervisor|no_id", state="lost"), every=0.1, detail=daemon.log)
+        until(lambda: stream.having("|host|hypervisor|no_id", state="lost"), every=0.1, detail=daemon.log)
         lab_host.start()
         lab_host.virsh("undefine", machines[0])
         # Nothing changes any more.
         at_last = truth(lab_host)
-        until(lambda: told.having("|host|hypervisor|no_id", state="back"), 30, every=0.1, detail=daemon.log)
+        until(lambda: stream.having("|host|hypervisor|no_id", state="back"), 30, every=0.1, detail=daemon.log)
         until(
-            lambda: told.picture() == at_last,
+            lambda: stream.picture() == at_last,
             every=0.1,
-            detail=lambda: (told.picture(), at_last, daemon.log()),
+            detail=lambda: (stream.picture(), at_last, daemon.log()),
         )
-        (back,) = told.having("|host|hypervisor|no_id", state="back")
-        first = told.seen.index(back)
-        right = next(n for n in range(first + 1, len(told.seen) + 1) if told.picture(n) == at_last)
-        took = told.arrived[right - 1] - told.arrived[first]
-        (reconciled,) = told.having("|virt|reconciled|no_id")
-        told.stop()
+        (back,) = stream.having("|host|hypervisor|no_id", state="back")
+        first = stream.seen.index(back)
+        right = next(n for n in range(first + 1, len(stream.seen) + 1) if stream.picture(n) == at_last)
+        took = stream.arrived[right - 1] - stream.arrived[first]
+        (reconciled,) = stream.having("|virt|reconciled|no_id")
+        stream.stop()
     assert took < WITHIN
     with capsys.disabled():
         sys.stdout.write(f"\nthe picture was right {took:.3f} s after the hypervisor was back\n")
     # Gone, if the daemon came after it was undefined.
     assert machines[0] in {*reconciled["params"]["gone"], *reconciled["params"]["changed"]}
     assert reconciled["params"]["added"] == []
-    assert GAP not in {event["id"] for event in told.seen}
-    numbers = [event["seq"] for event in told.seen]
+    assert GAP not in {event["id"] for event in stream.seen}
+    numbers = [event["seq"] for event in stream.seen]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, LabHost, boot_files
+from tests.functional.lab import POWERS_OFF, UP, BootFiles, Guest, GuestAgent, LabHost, boot_files
 from vdsm_bridge.testing.polling import until
 
 pytestmark = pytest.mark.functional
 
 
 @contextmanager
-def running(host: LabHost, boot: BootFiles, name: str) -> Iterator[Guest]:
+def running(host: LabHost, boot: BootFiles, name: str, disk: Path | None = None) -> Iterator[Guest]:
     """A guest that has booted."""
     guest = Guest(host, name)
     document = host.root / f"{name}.xml"
-    document.write_text(guest.xml(boot))
+    document.write_text(guest.xml(boot, disk))
     host.virsh("create", str(document))
     try:
         guest.wait_for_console(UP)
@@ -73,6 +73,29 @@ def test_power_button(lab_host: LabHost, boot: BootFiles) -> None:
     """The guest shuts itself down when libvirt presses its power button."""
     with running(lab_host, boot, "lab-button") as guest:
         lab_host.virsh("shutdown", "--mode", "acpi", guest.uuid)
+        guest.wait_for_console(POWERS_OFF)
+        until(lambda: guest.uuid not in lab_host.virsh("list", "--all", "--uuid"), every=0.1)
+
+
+def test_guest_agent(lab_host: LabHost, boot: BootFiles) -> None:
+    """A guest with an agent runs programs, freezes its file system, falls silent, and shuts down by it."""
+    with running(lab_host, boot.with_agent(), "lab-agent", lab_host.file_system("lab-agent")) as guest:
+        agent = GuestAgent(lab_host, guest.uuid)
+        agent.wait()
+        assert agent.run("/bin/hostname") == "lab-guest.example\n"
+        assert agent.shell("mount | grep -c /mnt/vda") == "1\n"
+
+        lab_host.virsh("domfsfreeze", guest.uuid)
+        frozen = lab_host.statistics(guest.uuid)["block.0.wr.reqs"]
+        assert agent.ask("guest-fsfreeze-status") == "frozen"
+        assert lab_host.statistics(guest.uuid)["block.0.wr.reqs"] == frozen
+        lab_host.virsh("domfsthaw", guest.uuid)
+        until(lambda: lab_host.statistics(guest.uuid)["block.0.wr.reqs"] > frozen, every=0.1)
+
+        agent.fall_silent(3)
+        agent.wait()
+
+        lab_host.virsh("shutdown", "--mode", "agent", guest.uuid)
         guest.wait_for_console(POWERS_OFF)
         until(lambda: guest.uuid not in lab_host.virsh("list", "--all", "--uuid"), every=0.1)
 

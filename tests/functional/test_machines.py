@@ -1,110 +1,29 @@
-"""The daemon drives real QEMU guests, through every binding, and through everybody's restarts."""
+"""The daemon manages real QEMU guests over every binding, and across restarts of each process."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.functional.daemon import Daemon, Refused
-from tests.functional.lab import BRIDGE, BootFiles, LabHost
+from tests.functional.daemon import CONFIG, Daemon, Refused
+from tests.functional.lab import BootFiles, LabHost
+from tests.functional.site import Site
 from vdsm_bridge.testing.polling import until
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
-
-BOOT = 60.0  # seconds that a guest may take under TCG on a busy machine
-
-
-class Site:
-    """A daemon on the lab's host, and machines on it. Names and ids are the test's own."""
-
-    def __init__(self, host: LabHost, boot: BootFiles, daemon: Daemon) -> None:
-        self.host = host
-        self.daemon = daemon
-        self._boot = boot
-        self._machines: list[str] = []
-
-    def create(self, name: str, **extra: Any) -> str:
-        """Create a machine over XML-RPC, as an engine does; its id."""
-        vm_id = str(uuid.uuid4())
-        self._machines.append(vm_id)
-        parameters = {
-            "vmId": vm_id,
-            "vmName": name,
-            "memSize": 128,
-            "smp": "1",
-            "kvmEnable": "false",
-            "emulatedMachine": "q35",
-            "display": "vnc",
-            "kernel": str(self._boot.kernel),
-            "initrd": str(self._boot.initrd),
-            "kernelArgs": self._boot.cmdline,
-            "custom": {"purpose": "lab"},
-            "devices": [
-                {
-                    "type": "disk",
-                    "device": "disk",
-                    "iface": "virtio",
-                    "format": "raw",
-                    "path": str(self.host.disk(vm_id)),
-                },
-                {"type": "interface", "device": "bridge", "network": BRIDGE, "nicModel": "pv"},
-            ],
-            **extra,
-        }
-        created = self.daemon.xmlrpc("create", parameters)["vmList"]
-        assert created["vmId"] == vm_id
-        return vm_id
-
-    def stats(self, vm_id: str) -> dict[str, Any]:
-        """A machine's statistics over REST."""
-        found: list[dict[str, Any]] = self.daemon.rest("GET", f"/api/vms/{vm_id}/stats")
-        (stats,) = found
-        return stats
-
-    def status(self, vm_id: str) -> str:
-        """A machine's status over REST."""
-        return str(self.stats(vm_id)["status"])
-
-    def wait_for(self, vm_id: str, *statuses: str, within: float = 20.0) -> None:
-        """Wait until a machine has one of these statuses."""
-        until(
-            lambda: self.status(vm_id) in statuses,
-            within,
-            every=0.1,
-            what=f"one of {statuses}",
-            detail=lambda: self.stats(vm_id),
-        )
-
-    def wait_until_booted(self, vm_id: str) -> None:
-        """Wait until the guest's own programs write to its disk."""
-        self.wait_for(vm_id, "Up", "Powering up", within=BOOT)
-        until(
-            lambda: self.host.statistics(vm_id).get("block.0.wr.bytes"),
-            BOOT,
-            every=0.1,
-            detail=self.daemon.log,
-        )
-
-    def clean(self) -> None:
-        """End what a test has left, past the daemon."""
-        for vm_id in self._machines:
-            if vm_id in self.host.virsh("list", "--uuid"):
-                self.host.virsh("destroy", vm_id)
-            if vm_id in self.host.virsh("list", "--all", "--uuid"):
-                self.host.virsh("undefine", vm_id)
 
 
 @pytest.fixture
 def site(lab_host: LabHost, boot: BootFiles, tmp_path: Path) -> Iterator[Site]:
     """A daemon of the test's own."""
-    with Daemon(tmp_path, lab_host.uri) as daemon:
+    config = CONFIG + '[plugin.virt]\nkept_custom = ["purpose"]\n'
+    with Daemon(tmp_path, lab_host.uri, config) as daemon:
         site = Site(lab_host, boot, daemon)
         try:
             yield site
@@ -218,7 +137,7 @@ def test_libvirtd_is_restarted(site: Site, abruptly: bool) -> None:
 
     until(resumed, every=0.1, detail=site.daemon.log)
     assert site.host.virsh("domstate", vm_id).strip() == "running"
-    # An event of libvirt's tells it, not a call of ours.
+    # Reported by an event from libvirt, not by a call.
     site.host.virsh("suspend", vm_id)
     site.wait_for(vm_id, "Paused")
     assert site.host.qemu_pid(vm_id) == before

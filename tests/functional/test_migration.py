@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,13 +24,14 @@ MOVE = 60.0  # seconds that a migration may take there
 SLOW = 1
 VIRT = """\
 [plugin.virt]
+kept_custom = ["purpose"]
 migration_uri = "qemu+tcp://{{{{host}}}}/system"
 shared_folders = ["{shared}"]
 """
 
 
 class Side:
-    """A host, its daemon, and what subscribers hear from it."""
+    """A host, its daemon, and the events of its subscribers."""
 
     def __init__(self, host: LabHost, address: str, folder: Path, shared: Path) -> None:
         self.host = host
@@ -54,7 +56,7 @@ class Side:
         )
 
     def statuses(self, vm_id: str) -> list[str]:
-        """The statuses of the machine, as events told them so far."""
+        """The statuses of the machine, from the events so far."""
         return [event["params"]["status"] for event in self.events(vm_id, "VM_status")]
 
     def events(self, vm_id: str, operation: str) -> list[dict[str, Any]]:
@@ -65,6 +67,11 @@ class Side:
     def runs(self, vm_id: str) -> bool:
         """Whether libvirt itself runs the machine here."""
         return vm_id in self.host.virsh("list", "--uuid", "--state-running")
+
+    def audited(self, verb: str) -> list[dict[str, Any]]:
+        """The lines of the audit log about a verb."""
+        lines = (self.daemon.folder / "state" / "audit.log").read_text().splitlines()
+        return [line for line in map(json.loads, lines) if line["verb"] == verb]
 
     def status_of_migration(self, vm_id: str) -> dict[str, Any]:
         """The whole reply of VDSM's method, whatever became of the migration."""
@@ -159,9 +166,9 @@ def test_a_running_guest_moves(engine: Engine) -> None:
     assert vm_id not in here.host.virsh("list", "--all", "--uuid")
 
     until(lambda: here.status_of_migration(vm_id)["migrationStats"]["status"] == "done", every=0.1)
-    told = here.status_of_migration(vm_id)
-    assert (told["status"]["code"], told["progress"]) == (0, 100)
-    assert told["migrationStats"]["downtime"] > 0
+    reply = here.status_of_migration(vm_id)
+    assert (reply["status"]["code"], reply["progress"]) == (0, 100)
+    assert reply["migrationStats"]["downtime"] > 0
     (stats,) = here.daemon.xmlrpc("getVmStats", vm_id)["statsList"]
     assert (stats["status"], stats["exitCode"], stats["exitReason"]) == ("Down", 0, 4)
 
@@ -191,7 +198,7 @@ def test_a_running_guest_moves(engine: Engine) -> None:
 
 
 def test_a_machine_that_is_not_moved_stays(engine: Engine) -> None:
-    """Without the other host, and when somebody cancels it: the guest runs on here, and nothing is there."""
+    """Without the other host, and after a cancellation, the guest continues here, and nothing is there."""
     here, there = engine.here, engine.there
     vm_id = engine.create("staying")
     is_absent(engine, vm_id)
@@ -203,9 +210,9 @@ def test_a_machine_that_is_not_moved_stays(engine: Engine) -> None:
 def is_absent(engine: Engine, vm_id: str) -> None:
     """What went wrong is in the machine's statistics, an event, and the answer to the query."""
     here = engine.here
-    # Nobody listens on this port.
+    # No process listens on this port.
     here.daemon.xmlrpc("migrate", {"vmId": vm_id, "dst": f"qemu+tcp://{engine.there.address}:9/system"})
-    until(lambda: here.status_of_migration(vm_id)["status"]["code"] == 12, MOVE, every=0.1)
+    until(lambda: here.status_of_migration(vm_id)["status"]["code"] == 102, MOVE, every=0.1)
     here.wait_for(vm_id, "Up")
     assert here.runs(vm_id)
     (failed,) = until(lambda: here.events(vm_id, "VM_migration_failed"), every=0.1)
@@ -234,7 +241,7 @@ def is_cancelled(engine: Engine, vm_id: str) -> None:
     here.wait_for(vm_id, "Up")
     assert time.monotonic() - started < 30
     assert (here.runs(vm_id), there.runs(vm_id)) == (True, False)
-    assert here.status_of_migration(vm_id)["status"]["code"] == 12
+    assert here.status_of_migration(vm_id)["status"]["code"] == 47
     until(lambda: len(here.events(vm_id, "VM_migration_failed")) == 2, every=0.1)
     assert here.events(vm_id, "VM_migration_failed")[-1]["params"]["cancelled"] is True
     there.wait_for(vm_id, "Down")
@@ -268,6 +275,64 @@ def test_both_daemons_are_killed(engine: Engine) -> None:
     until(lambda: here.status_of_migration(vm_id)["migrationStats"]["status"] == "done", every=0.1)
     until(lambda: here.statuses(vm_id)[-1] == "Down", every=0.1)
     until(lambda: there.statuses(vm_id)[-1] == "Up", every=0.1)
-    # Its end is told until somebody has heard it; libvirt has nothing of it any more.
+    # Its end is published again after a restart; libvirt has no trace of it any more.
     here.daemon.xmlrpc("destroy", vm_id)
+    there.daemon.xmlrpc("destroy", vm_id)
+
+
+def restart_amid(engine: Engine, name: str, *, away: bool = False) -> str:
+    """Kill the daemon of the source in the middle of a slow migration, and start it again.
+
+    :param away: the migration ends while no daemon runs
+    :returns: the id of the machine
+    """
+    here, there = engine.here, engine.there
+    vm_id = engine.create(name)
+    engine.announce(vm_id)
+    engine.send(vm_id, maxBandwidth=SLOW)
+    engine.wait_until_it_moves(vm_id)
+    here.daemon.kill()
+    if away:
+        here.host.virsh("migrate-setspeed", vm_id, "1000")
+        there.wait_for(vm_id, "Up", within=MOVE)
+        until(lambda: vm_id not in here.host.virsh("list", "--all", "--uuid"), MOVE, every=0.1)
+    here.daemon.start()
+    return vm_id
+
+
+def test_the_next_daemon_cancels(engine: Engine) -> None:
+    """It attaches to the migration: progress goes on, other verbs are refused, and cancelling ends it."""
+    here, there = engine.here, engine.there
+    vm_id = restart_amid(engine, "cancelled")
+    here.wait_for(vm_id, "Migration Source")
+    before = until(lambda: here.status_of_migration(vm_id).get("progress", 0), every=0.1)
+    until(lambda: here.status_of_migration(vm_id)["progress"] > before, MOVE, every=0.1)
+    assert here.daemon.reply("pause", vm_id)["status"]["code"] == 51
+    assert here.daemon.rest("GET", "/api/host/all-tasks") == {}
+    here.daemon.xmlrpc("migrateCancel", vm_id)
+    here.wait_for(vm_id, "Up")
+    assert (here.runs(vm_id), there.runs(vm_id)) == (True, False)
+    assert here.status_of_migration(vm_id)["status"]["code"] == 47
+    ended = here.audited("VM.migrate")[-1]
+    assert (ended["outcome"], ended["who"], ended["object"]) == ("task-aborted", "loopback", vm_id)
+    here.daemon.xmlrpc("destroy", vm_id)
+    there.wait_for(vm_id, "Down")
+    there.daemon.xmlrpc("destroy", vm_id)
+
+
+def test_the_next_daemon_finds_that_it_is_over(engine: Engine) -> None:
+    """What came of it is recorded and reported, although libvirt has nothing of the machine any more."""
+    here, there = engine.here, engine.there
+    vm_id = restart_amid(engine, "away", away=True)
+    here.wait_for(vm_id, "Down")
+    until(
+        lambda: here.status_of_migration(vm_id).get("migrationStats", {}).get("status") == "done",
+        every=0.1,
+        detail=here.daemon.log,
+    )
+    (stats,) = here.daemon.xmlrpc("getVmStats", vm_id)["statsList"]
+    assert (stats["status"], stats["exitCode"], stats["exitReason"]) == ("Down", 0, 4)
+    assert here.audited("VM.migrate")[-1]["outcome"] == "done"
+    here.daemon.xmlrpc("destroy", vm_id)
+    assert here.status(vm_id) == ""
     there.daemon.xmlrpc("destroy", vm_id)

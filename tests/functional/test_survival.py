@@ -1,4 +1,4 @@
-"""What the daemon remembers over its own death: answered requests, tasks, and who asked for what."""
+"""State that survives `kill -9` of the daemon: answered requests, tasks, and their callers."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_request_is_carried_out_once(daemon: Daemon) -> None:
 
 
 def test_tasks_are_accounted_for(daemon: Daemon) -> None:
-    """After `kill -9` a task that can begin again does so; the other one says what was left of it."""
+    """After `kill -9` a repeatable task begins again; another one reports what remained of it."""
     once, again = (
         daemon.rest("POST", f"/api/verbs/Mill.{verb}", {"seconds": 60})["taskID"]
         for verb in ("grind", "mill")
@@ -133,7 +133,7 @@ def test_tasks_are_accounted_for(daemon: Daemon) -> None:
         return {daemon.rest("GET", f"/api/tasks/{task}/status")["progress"] for task in (once, again)}
 
     until(lambda: progress() == {40}, every=0.05)
-    # Progress is told and written down at intervals.
+    # Progress is published and stored at intervals.
     time.sleep(5 * PROGRESS_INTERVAL)
     daemon.kill()
     daemon.start()

@@ -1,4 +1,4 @@
-"""One machine whose QEMU hangs for ever costs nobody else."""
+"""One machine whose QEMU hangs forever does not affect others."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def host(driver: BlockingDriver) -> Iterator[TestHost]:
         for number in range(MACHINES):
             host.call("VM.create", vmParams={"vmId": vm_id(number), "vmName": f"m{number}", "memSize": 16})
         until(lambda: {vm.status for vm in host.call("Host.getVMList")} == {"Up"})
-        # The test driver tells a hanging machine by values that it had before.
-        host.server.runtime.hypervisor.stats.refresh(10.0)
+        # The test driver reports a hanging machine with its last values.
+        host.host.runtime.hypervisor.stats.refresh(10.0)
         yield host
         driver.release_all()
 
@@ -77,7 +77,7 @@ def test_calls_on_other_machines_do_not_wait(host, driver):
 
 def cont_within(host: TestHost, machine: str, seconds: float) -> object:
     context = Context(deadline=time.monotonic() + seconds)
-    return host.server.bridge.call("VM.cont", {"vmID": machine}, context)
+    return host.host.bridge.call("VM.cont", {"vmID": machine}, context)
 
 
 def outcome(call: Callable[[], object]) -> object:
@@ -101,7 +101,7 @@ def test_stuck_machine_is_shown_with_age_and_reason(host, driver):
     assert other.monitor_response == 0
 
 
-def test_queued_call_tells_its_place(host, driver):
+def test_queued_call_reports_its_place(host, driver):
     """Who waits behind a stuck call is shown in the queue, and learns its place when it gives up."""
     stuck = vm_id(3)
     driver.block(stuck)

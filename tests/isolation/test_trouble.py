@@ -1,4 +1,4 @@
-"""Plugins that hang, raise or loop hurt nobody else."""
+"""Plugins that hang, raise or loop do not affect others."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Plugin:
         pass
 """
 KINDS = {"Feature": "vdsm.verbs", "Binding": "vdsm.bindings"}
-#: What it does -> what is said of it when it starts, and when it stops.
+#: What it does -> what is reported about its start, and about its stop.
 TROUBLE = {
-    "hang": ("did not come to its end within 1.0 s", "did not come to its end within 1.2 s"),
-    "loop": ("did not come to its end within 1.0 s", "did not come to its end within 1.2 s"),
+    "hang": ("did not finish within 1.0 s", "did not finish within 1.2 s"),
+    "loop": ("did not finish within 1.0 s", "did not finish within 1.2 s"),
     "fail": ("RuntimeError: broken on purpose",) * 2,
     "leave": ("RuntimeError: SystemExit: 1",) * 2,
 }
@@ -73,11 +73,11 @@ def states(running: Daemon) -> dict[str, list[tuple[str, str]]]:
     with xmlrpc.client.ServerProxy(running.xmlrpc()) as proxy:
         subscription: Any = getattr(proxy, "Events.subscribe")("|host|plugin|*", 0)
         events: Any = getattr(proxy, "Events.next")(subscription["result"]["subscriptionID"], 1.0)
-    told: dict[str, list[tuple[str, str]]] = {}
+    states: dict[str, list[tuple[str, str]]] = {}
     for event in events["result"]:
         plugin, params = event["id"].rpartition("|")[2], event["params"]
-        told.setdefault(plugin, []).append((params["state"], params["error"]))
-    return told
+        states.setdefault(plugin, []).append((params["state"], params["error"]))
+    return states
 
 
 def test_every_trouble_at_once(running: Daemon) -> None:
@@ -101,7 +101,7 @@ def test_every_trouble_at_once(running: Daemon) -> None:
     for line in listed.stdout.splitlines():
         if line.startswith("feature_stop_fail"):
             assert line.endswith("disabled: RuntimeError: broken on purpose")
-    assert (seen.failed, seen.cut) == ([], []), seen.told()
+    assert (seen.failed, seen.cut) == ([], []), seen.summary()
     events = states(running)
     for kind in KINDS:
         for trouble, (starting, stopping) in TROUBLE.items():
@@ -118,7 +118,7 @@ def test_every_trouble_at_once(running: Daemon) -> None:
     assert "colour" in came["misfit"]["error"]
     assert {plugin: info for plugin, info in running.plugins().items() if plugin in others} == others
     # Two kinds loop in their start, and two in their stop.
-    running.wait_for(lambda: running.log.count("computed without an end; it was interrupted") == 4)
+    running.wait_for(lambda: running.log.count("computed without end; it was interrupted") == 4)
 
 
 @pytest.mark.parametrize("moment", ["start", "reload"])
@@ -131,7 +131,7 @@ def test_the_end_waits_for_no_start(tmp_path: Path, moment: str) -> None:
     daemon.start()
     try:
         if moment == "reload":
-            daemon.wait_until_told()
+            daemon.wait_until_reported()
             daemon.install("lamp", "vdsm.verbs", code)
             daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_for(lambda: "now it hangs" in daemon.log)
@@ -145,7 +145,7 @@ def test_the_end_waits_for_no_start(tmp_path: Path, moment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("class Plugin: plugin_api = 2", "it is made for version 2 of the plugin API, and this is version 1"),
         ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
@@ -153,12 +153,12 @@ def test_the_end_waits_for_no_start(tmp_path: Path, moment: str) -> None:
     ],
     ids=["other version", "broken", "leaves"],
 )
-def test_a_plugin_that_cannot_be_used(running: Daemon, code: str, said: str) -> None:
-    """It is found at the reload, and told with its reason and its version."""
+def test_a_plugin_that_cannot_be_used(running: Daemon, code: str, message: str) -> None:
+    """It is found at the reload, and listed with its reason and its version."""
     running.install("lamp", "vdsm.bindings", code, version="2.5")
     outcome = running.reload()
     assert outcome.applied
     lamp = running.plugins()["lamp"]
     assert (lamp["state"], lamp["version"]) == ("failed", "2.5")
-    assert said in lamp["error"]
+    assert message in lamp["error"]
     assert states(running)["lamp"] == [("failed", lamp["error"])]

@@ -91,7 +91,7 @@ class Daemon:
             command = [sys.executable, "-m", "vdsm_bridge.daemon", "--config", str(self.folder)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment())
 
-    def wait_until_told(self) -> None:
+    def wait_until_reported(self) -> None:
         """Wait until it is up."""
         self.wait_for(lambda: status_file.last_outcome(self.run_dir) is not None)
 
@@ -123,7 +123,7 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """What it has said."""
+        """Return its log."""
         return (self.folder / "log").read_text(errors="replace")
 
     def configure(self, name: str, table: str, *, file: str = "50") -> None:
@@ -161,7 +161,7 @@ class Daemon:
             connection.close()
 
     def plugins(self) -> dict[str, dict[str, Any]]:
-        """What `Host.getPlugins` tells, by name."""
+        """Return the plugins of `Host.getPlugins` by name."""
         return {plugin["name"]: plugin for plugin in self.rest("/api/host/plugins")}
 
     def xmlrpc(self) -> str:
@@ -190,14 +190,14 @@ def daemon(folder: Path, grace: float = 4.0) -> Iterator[Daemon]:
     made = Daemon(folder, grace)
     made.start()
     try:
-        made.wait_until_told()
+        made.wait_until_reported()
         yield made
     finally:
         made.stop()
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -214,7 +214,7 @@ class Seen:
     cut: list[str] = field(default_factory=list)
     refused: int = 0
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """In one line."""
         times = ", ".join(f"p{part} {quantile(self.rest, part / 100):.1f}" for part in (50, 99, 99.9, 100))
         return (
@@ -270,17 +270,21 @@ class Load:
     def _xmlrpc(self, url: str, method: str, *arguments: Any) -> None:
         host, port = url.removeprefix("http://").partition("/")[0].split(":")
         while not self._over.is_set():
+            began = time.perf_counter()
             try:
                 connected = socket.create_connection((host, int(port)), 5)
             except ConnectionRefusedError:
                 self.seen.refused += 1
                 self._over.wait(0.005)
                 continue
+            except OSError as error:
+                self.seen.cut.append(f"{error!r} while it connected")
+                continue
             try:
                 _long_call(connected, method, arguments)
                 self.seen.xmlrpc += 1
             except (OSError, http.client.HTTPException) as error:
-                self.seen.cut.append(repr(error))
+                self.seen.cut.append(f"{error!r} after {time.perf_counter() - began:.3f} s")
             finally:
                 connected.close()
 
@@ -303,7 +307,7 @@ def quantile(values: list[float], part: float) -> float:
 
 
 def main(toggles: int) -> None:
-    """Toggle so many times, and tell the figures."""
+    """Toggle so many times, and print the figures."""
     with tempfile.TemporaryDirectory() as folder, daemon(Path(folder) / "etc") as running:
         with Load(running) as quiet:
             time.sleep(10)
@@ -320,7 +324,7 @@ def main(toggles: int) -> None:
         time.sleep(1)
         after = running.held()
         for name, seen in (("quiet", quiet), ("toggled", busy)):
-            sys.stdout.write(f"{name}: {seen.told()}\n")
+            sys.stdout.write(f"{name}: {seen.summary()}\n")
         sys.stdout.write(f"{toggles} times off and on in {took:.1f} s; ")
         sys.stdout.write(f"descriptors, threads: {before}, after as many without load {after}\n")
 

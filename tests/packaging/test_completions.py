@@ -38,7 +38,7 @@ def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["plugin", "disable", "vi"], ["virt"]),
         (["--config", "here", "reload", "--ti"], ["--timeout"]),
         (["plugin", "disable", "virt", "--ti"], ["--timeout"]),
-        (["token", "joe", "op"], ["operator"]),
+        (["token", "create", "joe", "op"], ["operator"]),
         (["token", "nothing-like-it"], []),
     ],
 )
@@ -47,16 +47,16 @@ def test_bash(share: Path, words: list[str], offered: list[str]) -> None:
     script = f"""
         source {share}/bash-completion/completions/vdsm-tool
         COMP_WORDS=(vdsm-tool {" ".join(words)}) COMP_CWORD={len(words)}
-        _vdsm_tool
+        $(complete -p vdsm-tool | sed 's/.* -F \\([^ ]*\\) .*/\\1/')
         printf '%s\\n' "${{COMPREPLY[@]}}" """
-    said = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", script],
         env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
         check=True,
         capture_output=True,
         text=True,
     )
-    assert (said.stdout.split(), said.stderr) == (offered, "")
+    assert (result.stdout.split(), result.stderr) == (offered, "")
 
 
 @contextmanager

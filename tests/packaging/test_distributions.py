@@ -16,9 +16,9 @@ from tests.packaging.environment import Environment
 from vdsm_bridge.testing.polling import until
 
 ROOT = Path(__file__).parents[2]
-#: A build takes ten seconds, and ten times that where everybody builds.
+#: A build takes ten seconds, and ten times that beside other builds.
 pytestmark = pytest.mark.timeout(600)
-NAMES = {"vdsm", "vdsmsh", "vdsm_http", "vdsm_virt", "vdsm_rest", "vdsm_xmlrpc", "vdsm_qmf"}
+NAMES = {"vdsm", "vdsmsh", "vdsm_hooks", "vdsm_http", "vdsm_virt", "vdsm_rest", "vdsm_xmlrpc", "vdsm_qmf"}
 #: Seconds for the daemon to come up on a busy machine.
 PATIENCE = 60.0
 
@@ -71,7 +71,7 @@ def test_two_builds_are_equal(built: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_the_host_alone(built: dict[str, Path], tmp_path: Path) -> None:
-    """Without any plugin vdsmd starts, says that nobody can call it, and stops when it is told to."""
+    """Without any plugin vdsmd starts, warns that it cannot be called, and stops on request."""
     environment = Environment(tmp_path / "venv")
     environment.make()
     environment.install(wheel(built, "vdsm"))
@@ -100,7 +100,7 @@ def test_the_host_alone(built: dict[str, Path], tmp_path: Path) -> None:
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(PATIENCE)
     assert code == 0
-    assert "No binding runs: nobody can call this host" in log.read_text()
+    assert "No binding runs: this host cannot be called" in log.read_text()
     assert "listening on nothing" in log.read_text()
     listed = subprocess.run(
         [environment.folder / "bin" / "vdsm-tool", "plugin", "list", "--config", config],

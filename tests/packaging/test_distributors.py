@@ -1,4 +1,4 @@
-"""What distributors get agrees with what the code says; `make packages` builds and installs it."""
+"""The packaging files agree with the code; `make packages` builds and installs them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture.tree import Plugin, Tree
 from vdsm_core import config
+from vdsm_core.plugins import PRIVILEGED, discover
+from vdsm_core.privileged import operations_of
+from vdsm_core.privileged.capabilities import names_of
+from vdsm_core.privileged.server.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
 TREE = Tree(ROOT)
 VERSION = TREE.metadata["project"]["version"]
 CONTROL = (PACKAGING / "debian" / "control").read_text()
+HELPER = (PACKAGING / "system" / "vdsm-helper.service").read_text()
+SOCKET = (PACKAGING / "system" / "vdsm-helper.socket").read_text()
+SYSUSERS = (PACKAGING / "system" / "vdsm.sysusers").read_text()
 UNIT = (PACKAGING / "system" / "vdsmd.service").read_text()
 
 
 def stanzas() -> dict[str, str]:
-    """What debian/control says of each package."""
+    """The fields of each package in debian/control."""
     return {text.split(maxsplit=2)[1]: text for text in CONTROL.split("\n\n") if text.startswith("Package: ")}
 
 
@@ -52,7 +59,8 @@ def test_manuals_are_complete() -> None:
         for plugin in TREE.plugins
         if plugin.folder.name != "vdsmsh" and not plugin.is_library
     }
-    assert pages == {"vdsmd.8", "vdsm-tool.8", "vdsmsh.1", "vdsm.toml.5"} | plugins
+    ours = {"vdsmd.8", "vdsm-helper.8", "vdsm-tool.8", "vdsmsh.1", "vdsm.toml.5"}
+    assert pages == ours | plugins
 
 
 def test_one_debian_package_a_distribution() -> None:
@@ -69,7 +77,7 @@ def test_debian_rules_know_each_plugin() -> None:
 
 
 def test_debian_names_of_dependencies() -> None:
-    """What Python calls a library, and what Debian does, is said for each that we depend on."""
+    """The Python and Debian names of each dependency are listed."""
     lines = (PACKAGING / "debian" / "py3dist-overrides").read_text().splitlines()
     known = {canonicalize_name(line.split()[0]) for line in lines}
     metadata = [TREE.metadata, *(plugin.metadata for plugin in TREE.plugins)]
@@ -97,9 +105,10 @@ def test_every_file_belongs_to_a_package(laid_out: Path) -> None:
 
 
 def test_the_example_configuration_can_be_used(laid_out: Path) -> None:
-    """As it is, it says only where the socket is; with every comment taken off, it can be used, too."""
+    """As it is, it only sets the socket; with all lines uncommented, it is valid, too."""
     folder = laid_out / "etc" / "vdsm"
     assert config.load(folder).plugin == {
+        "hooks": {},
         "qmf": {},
         "rest": {"socket": "/run/vdsm/api.sock"},
         "virt": {},
@@ -136,6 +145,10 @@ def test_the_unit_starts_what_is_there() -> None:
     commands = re.findall(r"^Exec\w+=/usr/sbin/(\S+)", UNIT, re.MULTILINE)
     assert set(commands) <= set(TREE.metadata["project"]["scripts"])
     assert commands == ["vdsmd", "vdsm-tool"]
+    assert re.findall(r"^ExecStart=/usr/sbin/(\S+)", HELPER, re.MULTILINE) == ["vdsm-helper"]
+    assert f"ListenStream={config.SYSTEM_HELPER}\n" in SOCKET
+    assert f"User={config.SERVICE_ACCOUNT}\n" in UNIT
+    assert f"SocketUser={config.SERVICE_ACCOUNT}\n" in SOCKET
     assert f"StateDirectory={Path(config.SYSTEM_STATE).name}" in UNIT
     assert f"RuntimeDirectory={Path(config.SYSTEM_RUN).name}" in UNIT
 
@@ -143,7 +156,6 @@ def test_the_unit_starts_what_is_there() -> None:
 def test_each_option_of_the_unit_that_is_left_open_is_explained() -> None:
     """What `systemd-analyze security` holds against the unit has its reason there."""
     for option in (
-        "User=root",
         "PrivateDevices",
         "PrivateNetwork",
         "PrivateUsers",
@@ -156,9 +168,24 @@ def test_each_option_of_the_unit_that_is_left_open_is_explained() -> None:
         assert option in UNIT
 
 
-def test_folders_are_made_alike() -> None:
-    """The unit and tmpfiles.d agree on owner and mode."""
-    lines = (PACKAGING / "system" / "vdsm.tmpfiles").read_text()
-    modes = dict(re.findall(r"^(StateDirectoryMode|RuntimeDirectoryMode)=(\d+)$", UNIT, re.MULTILINE))
-    assert f"d {config.SYSTEM_RUN} {modes['RuntimeDirectoryMode']} root vdsm -" in lines
-    assert f"d {config.SYSTEM_STATE} {modes['StateDirectoryMode']} root root -" in lines
+def test_the_helper_may_do_what_its_operations_declare() -> None:
+    """The unit grants the union of the operations that we ship, and its plugins' drop-ins, and no more."""
+    registry = Registry()
+    for plugin in discover(PRIVILEGED):
+        registry.add(plugin.name, operations_of(plugin.loaded))
+    drop_ins = [file.read_text() for file in sorted((PACKAGING / "system").glob("10-*.conf"))]
+    granted = {
+        name
+        for unit in (HELPER, *drop_ins)
+        for line in re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+        for name in line.split()
+    }
+    assert granted == set(names_of(registry.capabilities))
+
+
+def test_accounts() -> None:
+    """The daemon may use libvirt; what runs the code of others is in no group of the daemon's."""
+    accounts = set(re.findall(r"^u (\S+) ", SYSUSERS, re.MULTILINE))
+    members = set(re.findall(r"^m (\S+) (\S+)$", SYSUSERS, re.MULTILINE))
+    assert accounts == {config.SERVICE_ACCOUNT, "vdsm-hooks", "vdsm-imageio"}
+    assert members == {(config.SERVICE_ACCOUNT, group) for group in config.DaemonOptions().groups}

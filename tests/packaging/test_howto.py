@@ -31,7 +31,7 @@ def script(blocks: list[tuple[str, str, str]]) -> str:
 
 
 def test_the_howto_word_for_word(tmp_path: Path) -> None:
-    """In a fresh environment each command succeeds, and prints what the page says."""
+    """In a fresh environment each command succeeds, and prints the output on the page."""
     environment = Environment(tmp_path / "venv")
     environment.make()
     environment.borrow_all()
@@ -49,11 +49,11 @@ def test_the_howto_word_for_word(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stdout
-    said = dict(re.findall(rf"^{MARK}(\d+)\n(.*?)(?=^{MARK}|\Z)", done.stdout, re.MULTILINE | re.DOTALL))
+    output = dict(re.findall(rf"^{MARK}(\d+)\n(.*?)(?=^{MARK}|\Z)", done.stdout, re.MULTILINE | re.DOTALL))
     for number, (kind, _, text) in enumerate(blocks):
         if kind == "output":
-            missing = [line for line in text.splitlines() if line not in said[str(number - 1)].splitlines()]
-            assert not missing, (missing, said[str(number - 1)])
+            missing = [line for line in text.splitlines() if line not in output[str(number - 1)].splitlines()]
+            assert not missing, (missing, output[str(number - 1)])
 
 
 @pytest.fixture(scope="module")
@@ -63,25 +63,25 @@ def here() -> Installed:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         *(
             (name, "a name is lower-case")
             for name in ("", "Lights", "my-lights", "1light", "../x", "a__b", "a_")
         ),
-        ("none", "its class would be None"),
-        ("feature", "its class would be Feature"),
-        ("exception", "its class would be Exception"),
+        ("none", "its class None would"),
+        ("feature", "its class Feature would"),
+        ("exception", "its class Exception would"),
         ("rest", r"a plugin of this name is installed, from vdsm-rest \d"),
-        ("vm", "the plugin 'virt' has verbs of the name VM already"),
-        ("vms", "the plugin 'virt' has verbs of the name VM already"),
-        ("task", "the plugin 'base' has verbs of the name Task already"),
+        ("vm", "the plugin 'virt' has the namespace VM already"),
+        ("vms", "the plugin 'virt' has the namespace VM already"),
+        ("task", "the plugin 'base' has the namespace Task already"),
         ("core", "a package vdsm_core is installed"),
     ],
 )
-def test_names_that_cannot_be(tmp_path: Path, here: Installed, name: str, said: str) -> None:
-    """The reason is told, and nothing is written."""
-    with pytest.raises(CannotBegin, match=said):
+def test_names_that_cannot_be(tmp_path: Path, here: Installed, name: str, message: str) -> None:
+    """The reason is reported, and nothing is written."""
+    with pytest.raises(CannotBegin, match=message):
         skeleton.write(name, tmp_path, here)
     assert list(tmp_path.iterdir()) == []
 
@@ -103,5 +103,5 @@ def test_names_that_can_be(tmp_path: Path, here: Installed, name: str) -> None:
 def test_nothing_is_overwritten(tmp_path: Path, here: Installed) -> None:
     """A folder that is there stays as it is."""
     skeleton.write("lights", tmp_path, here)
-    with pytest.raises(CannotBegin, match="is there already"):
+    with pytest.raises(CannotBegin, match="exists already; remove it"):
         skeleton.write("lights", tmp_path, here)

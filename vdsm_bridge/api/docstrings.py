@@ -1,4 +1,4 @@
-"""What a docstring says of a verb: summary, description, and fields: `:param:`, `:returns:`, `:raises:`."""
+"""Docstrings of verbs: summary, description, and the fields `:param:`, `:returns:`, `:raises:`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Docstring(msgspec.Struct):
-    """The parts of a docstring, each as running text."""
+    """The parts of a docstring, each as text without line breaks."""
 
     summary: str
     body: str
@@ -22,7 +22,7 @@ _FIELD: Final = re.compile(r"^:(param|returns?|raises)\s*([^:]*):\s*(.*)$")
 
 
 def parse_docstring(text: str) -> Docstring:
-    """Take a docstring apart."""
+    """Return the parts of a docstring."""
     doc = Docstring("", "", {}, "", {})
     lines = text.splitlines()
     prose: list[str] = []

@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from vdsm_bridge.api import schema
-from vdsm_bridge.api.declare import Kind, Verb
 from vdsm_bridge.api.routes import BY_NAME, Argument, Place, Route
+from vdsm_bridge.api.verb import Kind, Verb
 from vdsm_core import deprecated, errors
 from vdsm_core.errors import VdsmError
 from vdsm_core.types import builtins
@@ -19,7 +19,7 @@ _REF: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 
-#: What a verb may answer besides the errors that it declares itself.
+#: Errors of any verb, besides those that it declares.
 _ANY_VERB: Final[tuple[type[VdsmError], ...]] = (
     errors.InvalidRequest,
     errors.Unauthenticated,
@@ -35,22 +35,24 @@ _ANY_VERB: Final[tuple[type[VdsmError], ...]] = (
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """What the binding that serves the document adds to the declarations.
 
-    `status_of` maps errors; `framing` are the errors of the protocol itself by what a route has:
-    "any", "body", "condition". `headers`, `views` are parameters, `components` further schemas.
+    :ivar root: prefix of all paths
+    :ivar status_of: returns the status code of an error
+    :ivar framing: errors of the protocol itself: of "any" route, of one with a "body", with a "condition"
+    :ivar problem: the type of an error on the wire
     """
 
     root: str
     status_of: Callable[[type[VdsmError]], int]
     framing: Mapping[str, Sequence[type[VdsmError]]]
-    #: Parameters by what they go with: "any", "change", "read", "item", "list", "get".
+    #: Parameters by the routes that have them: "any", "change", "read", "item", "list", "get".
     parameters: Mapping[str, Sequence[dict[str, Any]]]
     problem: type[msgspec.Struct]
-    #: Operations that are no verbs, by path.
+    #: Operations beside the verbs, by path.
     pages: Mapping[str, dict[str, Any]]
 
 
 def document(routes: Sequence[Route], wire: Wire, *, version: str) -> dict[str, Any]:
-    """The document. `version` is the product's."""
+    """Return the document. `version` is the product's."""
     types = list(dict.fromkeys(_types(routes)))
     schemas, components = schema.components([wire.problem, *types], _REF)
     writer = _Writer(wire, dict(zip(types, schemas[1:], strict=True)), problem=schemas[0], routes=routes)
@@ -81,8 +83,8 @@ def document(routes: Sequence[Route], wire: Wire, *, version: str) -> dict[str, 
                     "type": "http",
                     "scheme": "bearer",
                     "description": (
-                        "A token of this host. Not needed on the unix socket, nor on loopback where the "
-                        "configuration lets such callers in."
+                        "A token of this host. Not needed on the unix socket, nor on loopback if the "
+                        "configuration admits callers there."
                     ),
                 }
             },
@@ -92,7 +94,7 @@ def document(routes: Sequence[Route], wire: Wire, *, version: str) -> dict[str, 
 
 
 class _Writer:
-    """Writes operations, with the schemas of all types at hand."""
+    """Writes operations; has the schemas of all types."""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class _Writer:
         self._items = {route.path for route in routes if route.part == "get"}
 
     def operation(self, route: Route) -> dict[str, Any]:
-        """One operation object."""
+        """Return one operation object."""
         verb = route.verb
         operation: dict[str, Any] = {
             "operationId": route.operation,
@@ -146,13 +148,9 @@ class _Writer:
             yield from extras.get("change", ())
         if route.method == "GET":
             yield from extras.get("read", ())
-        elif self._item_of(route) in self._items:
+        elif route.item in self._items:
             yield from extras.get("item", ())
         yield from extras.get(route.part, ())
-
-    @staticmethod
-    def _item_of(route: Route) -> str:
-        return route.path[: route.path.find("}") + 1]
 
     def _parameter(self, argument: Argument) -> dict[str, Any]:
         param = argument.param
@@ -212,16 +210,16 @@ class _Writer:
         headers: dict[str, Any] = {}
         status = 200
         if route.method == "GET":
-            headers = {"ETag": _header("Changes exactly when the answer changes.")}
+            headers = {"ETag": _header("Entity tag: changes exactly when the reply changes.")}
             if route.part == "list":
-                headers["Total-Count"] = _header("How many there are without paging.", "integer")
-                headers["Link"] = _header("The pages before and after, `rel` `prev` and `next`.")
+                headers["Total-Count"] = _header("Number of items without paging.", "integer")
+                headers["Link"] = _header("The previous and the next page, `rel` `prev` and `next`.")
         elif verb.kind is Kind.TASK:
-            status, headers = 202, {"Location": _header("Where the task can be watched.")}
+            status, headers = 202, {"Location": _header("Path of the task.")}
         elif route.part == "create":
-            status, headers = 201, {"Location": _header("Where the new object is.")}
+            status, headers = 201, {"Location": _header("Path of the new object.")}
         if nothing and status == 200:
-            return {"204": {"description": "Done; there is nothing to tell."}}
+            return {"204": {"description": "Done, without a result."}}
         reply: dict[str, Any] = {"description": _sentence(verb.result_doc) or HTTPStatus(status).phrase}
         if headers:
             reply["headers"] = headers
@@ -229,7 +227,7 @@ class _Writer:
             reply["content"] = {_JSON: {"schema": self._result(route)}}
         replies = {str(status): reply}
         if route.method == "GET":
-            replies["304"] = {"description": "It is as `If-None-Match` says."}
+            replies["304"] = {"description": "Not changed: the entity tag is that of `If-None-Match`."}
         return replies
 
     def _result(self, route: Route) -> dict[str, Any]:
@@ -241,16 +239,16 @@ class _Writer:
 
     @staticmethod
     def _perhaps_cut(whole: dict[str, Any]) -> dict[str, Any]:
-        return {"anyOf": [whole, {"type": "object", "description": "The members that `fields` names."}]}
+        return {"anyOf": [whole, {"type": "object", "description": "The members in `fields`."}]}
 
     def _errors(self, route: Route) -> dict[str, Any]:
         framing = self._wire.framing
         possible = [*_ANY_VERB, *route.verb.errors, *framing["any"]]
         if route.method == "POST":
             possible += framing["body"]
-        if route.method == "GET" or self._item_of(route) in self._items:
+        if route.method == "GET" or route.item in self._items:
             possible += framing["condition"]
-        if route.verb.on_object or route.path.startswith(BY_NAME):
+        if "{" in route.path or route.path.startswith(BY_NAME):
             possible.append(errors.NotFound)
         if route.verb.kind is not Kind.QUERY:
             possible.append(errors.Conflict)
@@ -266,9 +264,11 @@ class _Writer:
             "content": {_PROBLEM: {"schema": self._problem}},
         }
         if status in {429, 503}:
-            refusal["headers"] = {"Retry-After": _header("Seconds to wait before trying again.", "integer")}
+            refusal["headers"] = {
+                "Retry-After": _header("Seconds to wait before the next attempt.", "integer")
+            }
         if status == 401:
-            refusal["headers"] = {"WWW-Authenticate": _header("The scheme of credentials.")}
+            refusal["headers"] = {"WWW-Authenticate": _header("Scheme of the credentials.")}
         return refusal
 
 
@@ -283,7 +283,7 @@ def _verbs(routes: Iterable[Route]) -> list[Verb]:
 
 
 def _declared(routes: Iterable[Route]) -> list[type[VdsmError]]:
-    """The whole tree: any error can be the answer to some request."""
+    """Return the whole tree: any error can be the reply to some request."""
     declared = [error for verb in _verbs(routes) for error in verb.errors]
     known = {error.slug: error for error in [*errors.tree(), *declared] if "__init__" not in vars(error)}
     return [errors.VdsmError, *(known[slug] for slug in sorted(known) if slug != "error")]

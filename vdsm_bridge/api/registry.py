@@ -1,7 +1,7 @@
 """The registry: every verb that can be called now. Changed as a whole, read without a lock.
 
-It also counts the calls of each plugin, so that a plugin can end those that it has begun before it stops,
-and holds calls back while a plugin is being replaced.
+It also counts the calls of each plugin, so that a plugin that stops can first let them end, and holds calls
+back while a plugin is being replaced.
 """
 
 from __future__ import annotations
@@ -11,16 +11,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from vdsm_bridge.api.declare import Verb
+import msgspec
+
+from vdsm_bridge.api.agreement import Agreement
 from vdsm_bridge.api.schema import components
-from vdsm_core.errors import NoSuchVerb, Unavailable, VdsmError
-
-
-class VerbConflict(VdsmError):
-    """Two plugins offer the same verb, or disagree on a namespace. Facts: `what`, `first`, `second`."""
-
-    slug = "verb-conflict"
-    template = "{what} is offered by the plugins {first} and {second}"
+from vdsm_bridge.api.verb import Declaration, Verb
+from vdsm_core.errors import NoSuchVerb, Unavailable
 
 
 class Registry:
@@ -52,7 +48,7 @@ class Registry:
             return self._revision
 
     def find(self, name: str) -> Verb:
-        """One verb.
+        """Return one verb.
 
         :raises NoSuchVerb: no plugin that is switched on offers it
         """
@@ -66,11 +62,11 @@ class Registry:
         return self._verbs.get(verb.name) is verb
 
     def enter(self, name: str, seconds: float) -> Verb:
-        """One verb, for a call of it, which `leave` ends. It waits while its plugin is on hold.
+        """Return one verb for a call, which `leave` ends. Wait while its plugin is on hold.
 
-        :param seconds: how long it waits at the most
+        :param seconds: how long to wait at the most
         :raises NoSuchVerb: no plugin that is switched on offers it
-        :raises Unavailable: its plugin was on hold all the time
+        :raises Unavailable: its plugin is still on hold
         """
         with self._counting:
             verb = self._verbs.get(name)
@@ -99,7 +95,7 @@ class Registry:
             self._held.add(plugin)
 
     def drain(self, plugin: str, seconds: float) -> int:
-        """Wait until no call of a plugin runs; how many do so after that time."""
+        """Wait until no call of a plugin runs; return how many still do after that time."""
         with self._changed:
             self._draining += 1
             self._changed.wait_for(lambda: not self._calls.get(plugin), seconds)
@@ -110,23 +106,25 @@ class Registry:
         """Add the verbs of one plugin, all or none.
 
         :param source: its distribution and version, for errors
-        :raises VerbConflict: another plugin offers one of them, or gives the namespace another key or plural
+        :raises VerbConflict: one of them, or an old name, is offered already, or the namespace is elsewhere
+        :raises MissingParent: a namespace has a parent that no plugin offers
         """
         with self._lock:
             self._replace(self._merged(self._verbs, verbs, source))
 
     def replace(self, plugin: str, verbs: Iterable[Verb], source: str = "") -> None:
-        """Put the verbs of one plugin, all or none, in the place of those that it has; end its hold.
+        """Replace the verbs of one plugin, all or none; end its hold.
 
         :param source: its distribution and version, for errors
         :raises VerbConflict: as `add` does
+        :raises MissingParent: as `add` does
         """
         with self._lock:
             self._replace(self._merged(self._without(plugin), verbs, source))
         self._release(plugin)
 
     def remove(self, plugin: str) -> None:
-        """Take all verbs of one plugin away."""
+        """Remove all verbs of one plugin."""
         with self._lock:
             self._replace(self._without(plugin))
         self._release(plugin)
@@ -140,30 +138,11 @@ class Registry:
             self._changed.notify_all()
 
     def _merged(self, verbs: Mapping[str, Verb], more: Iterable[Verb], source: str) -> dict[str, Verb]:
-        merged = dict(verbs)
-        for verb in more:
-            self._sources[verb.plugin] = source
-            if verb.name in merged:
-                raise self._conflict(verb.name, merged[verb.name], verb)
-            self._check_namespace(verb, merged)
-            merged[verb.name] = verb
-        return merged
-
-    def _conflict(self, what: str, first: Verb, second: Verb) -> VerbConflict:
-        names = []
-        for plugin in (first.plugin, second.plugin):
-            source = self._sources.get(plugin)
-            names.append(f"'{plugin}' ({source})" if source else f"'{plugin}'")
-        return VerbConflict(what=what, first=names[0], second=names[1])
-
-    def _check_namespace(self, verb: Verb, merged: Mapping[str, Verb]) -> None:
-        mine = verb.namespace
-        for other in merged.values():
-            theirs = other.namespace
-            same_name, same_plural = mine.name == theirs.name, mine.plural == theirs.plural
-            if same_name != same_plural or (same_name and mine.key != theirs.key):
-                what = f"the namespace {mine.name} (key '{mine.key}', plural '{mine.plural}')"
-                raise self._conflict(what, other, verb)
+        more = list(more)
+        self._sources.update({verb.plugin: source for verb in more})
+        agreement = Agreement(verbs, self._sources)
+        agreement.add(more)
+        return agreement.verbs
 
     def _replace(self, verbs: dict[str, Verb]) -> None:
         self._verbs = MappingProxyType(dict(sorted(verbs.items())))
@@ -172,11 +151,19 @@ class Registry:
 
 def _revision(verbs: Mapping[str, Verb]) -> str:
     declared = [
-        (verb.name, verb.plugin, verb.declaration, verb.summary, verb.description, verb.result_doc)
+        (verb.name, verb.plugin, _facts(verb.declaration), verb.levels, verb.summary, verb.description)
         for verb in verbs.values()
     ]
-    documented = [(param.name, param.doc) for verb in verbs.values() for param in verb.params]
+    documented = [(verb.result_doc, [(p.name, p.doc) for p in verb.params]) for verb in verbs.values()]
     failing = [error.slug for verb in verbs.values() for error in verb.errors]
     schemas = components(type_ for verb in verbs.values() for type_ in (verb.arguments, verb.reply))
     text = repr((declared, documented, failing, schemas))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _facts(declaration: Declaration) -> list[object]:
+    """Return what a declaration states, in a form that is the same in each process that has it."""
+    return [
+        "a function" if callable(value) else sorted(value) if isinstance(value, frozenset) else value
+        for value in msgspec.structs.astuple(declaration)
+    ]

@@ -1,4 +1,4 @@
-"""The types of the API as JSON Schema (2020-12), and how text protocols spell each value."""
+"""The types of the API as JSON Schema (2020-12)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
+from vdsm_core.secret import Secret
 from vdsm_core.types import Open
 
 
 def components(
     types: Iterable[Any], ref_template: str = "#/$defs/{name}"
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The schemas of several types, and the named schemas they refer to."""
+    """Return the schemas of several types, and the named schemas that they refer to."""
     nested: dict[str, Any] = {}
 
     def schema_hook(type_: Any) -> dict[str, Any]:
@@ -22,6 +23,8 @@ def components(
             body = inner.pop(type_.inner.__name__) if "$ref" in schema else schema
             nested.update(inner)
             return {key: value for key, value in body.items() if key != "additionalProperties"}
+        if isinstance(type_, type) and issubclass(type_, Secret):
+            return {"type": "string", "format": "password", "writeOnly": True, "maxLength": type_.max_length}
         raise NotImplementedError(f"no schema for {type_}")
 
     schemas, definitions = msgspec.json.schema_components(
@@ -31,7 +34,7 @@ def components(
 
 
 def struct_schema(type_: type[msgspec.Struct]) -> dict[str, Any]:
-    """The schema of a struct, its members at the top instead of behind a reference to itself."""
+    """Return the schema of a struct, with its members at the top instead of a reference to itself."""
     schema = type_schema(type_)
     definitions = dict(schema.get("$defs", {}))
     own = definitions.pop(schema.get("$ref", "").rpartition("/")[2], {})
@@ -39,7 +42,7 @@ def struct_schema(type_: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def type_schema(type_: Any) -> dict[str, Any]:
-    """The schema of one type, its references included under `$defs`."""
+    """Return the schema of one type, with its references under `$defs`."""
     if type_ is None or type_ is type(None):
         return {"type": "null"}
     (schema,), definitions = components([type_])

@@ -1,4 +1,4 @@
-"""The verbs that every host has, whatever plugins it runs: the API describes itself, tasks, the log level."""
+"""The verbs of every host, independent of its plugins: description of the API, tasks, events, log level."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["Base"]
 
 
 class Base(Feature):
-    """Loaded through its entry point, like any other feature."""
+    """The feature of every host; it is loaded through its entry point, like any other feature."""
 
     def __init__(self, runtime: Runtime, config: Any) -> None:
         super().__init__(runtime, config)
-        self._events = Events(runtime.events, runtime.config.events, runtime.clock)
+        self._events = Events(runtime.events, runtime.scopes, runtime.config.events, runtime.clock)
         self._connection = Connection(runtime.events)
         self._leave: list[Callable[[], None]] = []
 
     def namespaces(self) -> Sequence[Namespace]:
-        """`Host` in part, `Task` and `Events`."""
-        return [BaseHost(self.runtime), Task(self.runtime.work.tasks), self._events]
+        """Return a part of `Host`, `Task` and `Events`."""
+        return [BaseHost(self.runtime), Task(self.runtime.work.tasks, self.runtime.registry), self._events]
 
     def start(self) -> None:
-        """Tell of the connection to the hypervisor from now on."""
+        """Begin publishing the state of the connection to the hypervisor."""
         connection, hypervisor = self._connection, self.runtime.hypervisor
         self._leave = [
             hypervisor.events.listen(connection.handle),

@@ -1,4 +1,4 @@
-"""Publish whether the hypervisor is reached."""
+"""Events about the connection to the hypervisor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class HypervisorConnection(EventParams, frozen=True):
 
 
 class Connection:
-    """Publishes each change, and knows the present state for those who ask for it.
+    """Publishes each change, and provides the present state.
 
-    :param events: where to
+    :param events: the bus that events are published on
     """
 
     def __init__(self, events: EventBus) -> None:
@@ -31,25 +31,25 @@ class Connection:
         self._state: HypervisorConnection | None = None
 
     def found(self, *, up: bool, reason: str) -> None:
-        """What the connection was when listening began; nothing if something has been heard since."""
+        """Set the initial state, unless an event has been received already."""
         with self._lock:
             if self._state is None:
                 self._state = HypervisorConnection(state="back" if up else "lost", reason=reason)
 
     def handle(self, event: HypervisorEvent) -> None:
-        """Take one event of the hypervisor's."""
+        """Handle one event of the hypervisor."""
         if isinstance(event, ConnectionLost):
-            self._turn(HypervisorConnection(state="lost", reason=event.reason))
+            self._set(HypervisorConnection(state="lost", reason=event.reason))
         elif isinstance(event, ConnectionBack):
-            self._turn(HypervisorConnection(state="back", reason=""))
+            self._set(HypervisorConnection(state="back", reason=""))
 
     def states(self, barrier: Callable[[], None]) -> list[tuple[str, EventParams]]:
-        """The present state as the event that would say so; see `EventBus.provide`."""
+        """Return the present state as an event; see `EventBus.provide`."""
         with self._lock:
             barrier()
             return [] if self._state is None else [("", self._state)]
 
-    def _turn(self, state: HypervisorConnection) -> None:
+    def _set(self, state: HypervisorConnection) -> None:
         with self._lock:
             self._state = state
             self._events.publish(state)

@@ -1,4 +1,4 @@
-"""`Events`: subscriptions for protocols on which the caller asks for what is new."""
+"""`Events`: subscriptions for protocols without streams, whose callers poll."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, action, no_locks, query
 from vdsm_bridge.api.schema import struct_schema
+from vdsm_bridge.call.access import Scopes
 from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.call.slots import Slots
 from vdsm_core.config import EventOptions
-from vdsm_core.errors import NotFound, ResourceExhausted
+from vdsm_core.errors import NotFound, ResourceExhausted, TooManySubscriptions
 from vdsm_core.events import Event, EventBus, Subscription, event_types
 from vdsm_core.types import UUID, Record, Seconds
 
-#: Seconds that one call of `Events.next` may wait; longer, and proxies would cut the connection.
+#: Seconds that one call of `Events.next` may wait; proxies cut connections that are idle for longer.
 LONGEST_WAIT: Final = 60.0
 
 Filter = Annotated[
@@ -36,7 +37,7 @@ Filter = Annotated[
 
 
 class NoSuchSubscription(NotFound):
-    """The subscription has ended, or never was. Facts: `subscription_id`."""
+    """The subscription has ended, or never existed. Facts: `subscription_id`."""
 
     slug = "no-such-subscription"
     template = (
@@ -55,10 +56,10 @@ class EventSubscription(Record, frozen=True):
 
 
 class Subscribed(Record, frozen=True):
-    """A new subscription. What follows has numbers above `seq`.
+    """A new subscription. Its events have numbers above `seq`.
 
     `oldest` is the number of the oldest event that is still kept. `states` are the current states, as events,
-    where a snapshot was asked for: each is true at its own number, and no event delivered later is older.
+    if a snapshot was requested. Each has the number of its event; no event delivered later is older.
     """
 
     subscription_id: UUID = msgspec.field(name="subscriptionID")
@@ -82,37 +83,57 @@ class EventKind(Record, frozen=True):
 
 
 class _Held:
-    def __init__(self, subscription: Subscription, pattern: str, owner: Identity, asked: float) -> None:
+    def __init__(self, subscription: Subscription, pattern: str, owner: Identity, last_polled: float) -> None:
         self.id = str(uuid.uuid4())
         self.pattern = pattern
         self.subscription = subscription
         self.owner = owner
-        self.asked = asked
-        #: Calls that ask it now.
-        self.asking = 0
+        self.last_polled = last_polled
+        #: Number of calls that poll it now.
+        self.polling = 0
+
+    def belongs_to(self, identity: Identity) -> bool:
+        """Return whether a caller may use the subscription: its owner, or an admin without restrictions.
+
+        It delivers what its owner was permitted to see when it began: after a change of its restrictions a
+        caller begins another one.
+        """
+        if self.owner.key == identity.key:
+            return self.owner.scope == identity.scope
+        return identity.role == "admin" and not identity.scope.limited
 
     def idle(self, now: float) -> float:
-        """Seconds since somebody asked it."""
-        return 0.0 if self.asking else now - self.asked
+        """Return the seconds since the last poll."""
+        return 0.0 if self.polling else now - self.last_polled
 
 
 class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by="Events.list"):
-    """What happens on the host, for callers who ask: subscribe, ask for what is new, unsubscribe.
+    """The events of the host, for callers that poll: subscribe, poll, unsubscribe.
 
-    A subscription that nobody asks ends by itself. Whoever knows the last number it saw misses nothing: it
-    subscribes again after that number, on any protocol, also after a restart of the daemon.
+    A subscription that is not polled expires. A caller that subscribes again after the last number it
+    received misses nothing, on any protocol, also after a restart of the daemon.
     """
 
-    def __init__(self, bus: EventBus, options: EventOptions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, bus: EventBus, scopes: Scopes, options: EventOptions, clock: Callable[[], float]
+    ) -> None:
         self._bus = bus
+        self._scopes = scopes
         self._options = options
         self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
-        self._waiting = Slots(options.most_waiting)
-        self._slots = Slots(options.most_subscriptions)
+        self._wait_slots = Slots(options.most_waiting)
+        self._slots = Slots(options.most_subscriptions, options.subscriptions_per_client)
 
-    @action(access="monitor", since="1.0", part="create", locks=no_locks, names={"pattern": "filter"})
+    @action(
+        access="monitor",
+        since="1.0",
+        part="create",
+        locks=no_locks,
+        names={"pattern": "filter"},
+        scope="open",
+    )
     def subscribe(
         self,
         context: Context,
@@ -122,21 +143,25 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
     ) -> Subscribed:
         """Subscribe to events.
 
-        :param pattern: which ones; empty means all
-        :param after: begin after the event of this number; without it, with what happens from now on
-        :param snapshot: also give the current states of what is watched
+        :param pattern: selects events; empty means all
+        :param after: begin after the event of this number; without it, with later events
+        :param snapshot: also return the current states
         :raises ResourceExhausted: there are too many subscriptions
+        :raises TooManySubscriptions: the caller has too many
         """
         self._expire()
-        known, states = self._bus.snapshot(pattern) if snapshot else ({}, [])
-        if snapshot and after is None:
-            after = min(known.values(), default=None)
         if not self._slots.take(context.identity):
+            if self._slots.taken_by(context.identity) >= self._slots.each:
+                raise TooManySubscriptions(
+                    limit=self._slots.each,
+                    option="[events] subscriptions_per_client",
+                    retry_after=self._options.subscription_timeout,
+                )
             raise ResourceExhausted(
                 reason=f"{self._slots.taken} subscriptions exist, of at most {self._slots.limit}"
             )
         try:
-            subscription = self._bus.subscribe(pattern, after, known)
+            states, subscription = self._begin(context.identity, pattern, after, snapshot=snapshot)
             held = _Held(subscription, pattern, context.identity, self._clock())
         except BaseException:
             self._slots.leave(context.identity)
@@ -144,62 +169,63 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         with self._lock:
             self._held[held.id] = held
         return Subscribed(
-            subscription_id=held.id, seq=held.subscription.place, oldest=self._bus.first, states=states
+            subscription_id=held.id, seq=held.subscription.position, oldest=self._bus.first, states=states
         )
 
-    @query(since="1.0", names={"most": "max"})
+    @query(since="1.0", names={"max_events": "max"}, scope="open")
     def next(
         self,
         context: Context,
         subscription_id: UUID,
         timeout: Annotated[float, Meta(ge=0, le=LONGEST_WAIT)] = 0.0,
-        most: Annotated[int, Meta(ge=1, le=10_000)] = 100,
+        max_events: Annotated[int, Meta(ge=1, le=10_000)] = 100,
     ) -> list[Event]:
-        """What is new: waits for it, if nothing is.
+        """Return new events; wait for one if there is none.
 
-        Where events are missing, an event `|events|gap|no_id` says which; the caller reads the state anew.
+        In place of missing events, an event `|events|gap|no_id` has their numbers; the caller must read the
+        state again.
 
         :param timeout: seconds to wait for the first event, but not beyond the deadline of the call
-        :param most: events to return at the most
-        :returns: events in the order of their numbers; none if there were none in time, or the host stops
-        :raises NoSuchSubscription: it has ended, or never was
+        :param max_events: maximum number of events to return
+        :returns: events in the order of their numbers; none after the timeout, or if the host stops
+        :raises NoSuchSubscription: it has ended, or never existed
         :raises ResourceExhausted: too many callers wait already
         """
         timeout = min(timeout, context.remaining(timeout))
-        with self._asking(subscription_id) as subscription:
-            events = subscription.next(0.0, most)
+        with self._polled(subscription_id, context.identity) as subscription:
+            events = subscription.next(0.0, max_events)
             if not events and timeout > 0:
-                events = self._wait(subscription, timeout, most, context)
+                events = self._wait(subscription, timeout, max_events, context)
             return events
 
-    @action(access="monitor", since="1.0", part="delete")
-    def unsubscribe(self, subscription_id: UUID) -> None:
+    @action(access="monitor", since="1.0", part="delete", scope="open")
+    def unsubscribe(self, subscription_id: UUID, context: Context) -> None:
         """End a subscription.
 
-        :raises NoSuchSubscription: it has ended, or never was
+        :raises NoSuchSubscription: it has ended, or never existed
         """
-        self._end([self._get(subscription_id)])
+        self._end([self._get(subscription_id, context.identity)])
 
-    @query(since="1.0", part="list")
+    @query(since="1.0", part="list", scope="open")
     def list(self, context: Context) -> list[EventSubscription]:
-        """The subscriptions of the caller; an admin sees all."""
+        """Return the subscriptions of the caller; for an admin, all."""
         self._expire()
         with self._lock:
             return [
                 EventSubscription(
                     subscription_id=held.id,
                     filter=held.pattern,
-                    seq=held.subscription.place,
+                    seq=held.subscription.position,
                     owner=held.owner.name,
                     idle=round(held.idle(self._clock()), 3),
                 )
                 for held in self._held.values()
-                if context.identity.role == "admin" or held.owner.name == context.identity.name
+                if held.belongs_to(context.identity)
             ]
 
-    @query(since="1.0")
+    @query(since="1.0", scope="open")
     def get_kinds(self) -> builtins.list[EventKind]:
-        """Every kind of event that this host may tell of, with its parameters, plugins' own included."""
+        """Return every kind of event of this host and its plugins, with its parameters."""
         return [
             EventKind(
                 component=kind.component,
@@ -218,39 +244,47 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         self._end(held)
 
     @contextmanager
-    def _asking(self, subscription_id: str) -> Iterator[Subscription]:
-        """A subscription that does not expire within this block."""
-        held = self._get(subscription_id)
+    def _polled(self, subscription_id: str, identity: Identity) -> Iterator[Subscription]:
+        """Yield a subscription that does not expire within this block."""
+        held = self._get(subscription_id, identity)
         with self._lock:
-            held.asking += 1
+            held.polling += 1
         try:
             yield held.subscription
         finally:
             with self._lock:
-                held.asking -= 1
-                held.asked = self._clock()
+                held.polling -= 1
+                held.last_polled = self._clock()
 
     def _wait(
-        self, subscription: Subscription, timeout: float, most: int, context: Context
+        self, subscription: Subscription, timeout: float, max_events: int, context: Context
     ) -> builtins.list[Event]:
         with ExitStack() as stack:
-            if not self._waiting.take(context.identity):
+            if not self._wait_slots.take(context.identity):
                 raise ResourceExhausted(
-                    reason=f"{self._waiting.taken} calls wait for events already, "
-                    f"of at most {self._waiting.limit}"
+                    reason=f"{self._wait_slots.taken} calls wait for events already, "
+                    f"of at most {self._wait_slots.limit}"
                 )
-            stack.callback(self._waiting.leave, context.identity)
-            if context.waiting is None:
-                return subscription.next(timeout, most)
-            stack.enter_context(context.waiting.taken(subscription.wake, context.identity))
-            return subscription.next(timeout, most, context.waiting.over)
+            stack.callback(self._wait_slots.leave, context.identity)
+            if context.wait_slots is None:
+                return subscription.next(timeout, max_events)
+            stack.enter_context(context.wait_slots.taken(subscription.wake, context.identity))
+            return subscription.next(timeout, max_events, context.wait_slots.over)
 
-    def _get(self, subscription_id: str) -> _Held:
+    def _get(self, subscription_id: str, identity: Identity) -> _Held:
         self._expire()
-        try:
-            return self._held[subscription_id.lower()]
-        except KeyError:
-            raise NoSuchSubscription(subscription_id=subscription_id) from None
+        held = self._held.get(subscription_id.lower())
+        if held is None or not held.belongs_to(identity):
+            raise NoSuchSubscription(subscription_id=subscription_id)
+        return held
+
+    def _begin(
+        self, identity: Identity, pattern: str, after: int | None, *, snapshot: bool
+    ) -> tuple[builtins.list[Event], Subscription]:
+        """Subscribe to the events that a caller may see."""
+        if snapshot:
+            return self._scopes.snapshot(self._bus, pattern, identity, after)
+        return [], self._bus.subscribe(pattern, after, allowed=self._scopes.event_filter(identity))
 
     def _expire(self) -> None:
         patience, now = self._options.subscription_timeout, self._clock()
@@ -262,6 +296,6 @@ class Events(Namespace, key="subscriptionID", plural="subscriptions", listed_by=
         for held in ending:
             with self._lock:
                 mine = self._held.pop(held.id, None)
-            if mine is not None:  # of two callers who end it, one gives its place back
+            if mine is not None:  # if two callers end it, only one returns its slot
                 self._slots.leave(held.owner)
             held.subscription.close()

@@ -1,20 +1,25 @@
-"""`Host` as far as it belongs to no feature area."""
+"""Verbs of `Host` that belong to no feature area."""
 
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
-from vdsm_bridge.api.declare import Namespace, Verb, action, query
+from vdsm_bridge.api.declare import Namespace, action, query
+from vdsm_bridge.api.legacy import LegacyForm, LegacyMethod
 from vdsm_bridge.api.schema import type_schema
+from vdsm_bridge.api.verb import Verb
+from vdsm_bridge.base.job import HostJobInfo, JobType, job_infos
 from vdsm_bridge.base.task import TaskDetails, TaskInfo, TaskStatus, details_of, info_of, status_of
+from vdsm_bridge.call.context import Context
 from vdsm_bridge.plugins.feature import PluginInfo, Runtime
 from vdsm_core.types import UUID, Record
 from vdsm_core.work.locks import WaitingCall
 
 LoggingLevel = Literal["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "CRIT"]
+_NO_IDS: Final[list[str]] = []
 _LEVELS = {"WARN": "WARNING", "CRIT": "CRITICAL"}
 
 
@@ -28,7 +33,11 @@ class ParamInfo(Record, frozen=True):
 
 
 class VerbInfo(Record, frozen=True):
-    """One verb, as the API describes itself. `result` is a JSON Schema."""
+    """One verb, as the API describes itself. `result` is a JSON Schema.
+
+    `keys` are the parameters with the ids of the object that it is called on, parents first; of a verb on a
+    collection, those of the parents. `key` is the last of the former. `legacy` are its old names.
+    """
 
     name: str
     kind: Literal["query", "action", "task"]
@@ -38,29 +47,59 @@ class VerbInfo(Record, frozen=True):
     summary: str
     description: str
     key: str
+    keys: list[str]
     part: str
     listed_by: str
+    legacy: list[str]
     params: list[ParamInfo]
     result: dict[str, Any]
     result_doc: str
     errors: list[str]
 
 
+class ObjectLimit(Record, frozen=True):
+    """The objects of one namespace that a caller is limited to: by id, by a tag that they carry, or with
+    `own` those that it has created."""
+
+    namespace: str
+    ids: list[str]
+    tags: list[str]
+    own: bool = False
+
+
+class WhoAmI(Record, frozen=True):
+    """The caller as the host knows it.
+
+    `how` is the kind of credentials: "peer" (unix socket), "token", "bus", "certificate", "loopback" or
+    "internal". `expires` is the Unix time in seconds from which they are invalid, 0 for never. Empty `verbs`
+    and `objects` restrict nothing.
+    """
+
+    name: str
+    role: Literal["monitor", "operator", "admin"]
+    how: str
+    binding: str
+    address: str
+    expires: float
+    verbs: list[str]
+    objects: list[ObjectLimit]
+
+
 class BaseHost(Namespace, name="Host", plural="host"):
-    """This host: what it is, what it can do, how it is."""
+    """This host: its description, capabilities and state."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    @query(since="1.0")
+    @query(since="1.0", scope="open", legacy=LegacyMethod("ping"))
     def ping(self) -> None:
-        """Answer, to show that the daemon lives. Also counts as a confirmation of connectivity."""
+        """Answer, to show that the daemon is running. Also counts as a confirmation of connectivity."""
 
-    @query(since="1.0")
+    @query(since="1.0", scope="open")
     def ping2(self) -> None:
-        """Answer, to show that the daemon lives, with no side effect at all."""
+        """Answer, to show that the daemon is running, without any side effect."""
 
-    @query(since="1.0")
+    @query(since="1.0", scope="open", legacy=LegacyForm(member="logged"))
     def echo(self, message: Annotated[str, Meta(max_length=65_536)]) -> str:
         """Return the text that was sent.
 
@@ -68,51 +107,103 @@ class BaseHost(Namespace, name="Host", plural="host"):
         """
         return message
 
-    @action(access="admin", since="1.0")
-    def set_log_level(self, level: LoggingLevel, name: str = "") -> None:
-        """Change how much the daemon logs, until it is restarted.
+    @query(since="1.0", scope="open")
+    def who_am_i(self, context: Context) -> WhoAmI:
+        """Return the identity of the caller on this host: name, role, credentials, and its limits.
 
-        :param level: the least important level to log
-        :param name: a logger and those below it; empty means all
+        Not a verb of VDSM. Every caller with a role may call it, whichever verbs it is limited to.
+        """
+        identity, scope = context.identity, context.identity.scope
+        return WhoAmI(
+            name=identity.name,
+            role=identity.role,
+            how=identity.how,
+            binding=context.binding,
+            address=context.address or context.origin,
+            expires=identity.expires,
+            verbs=list(scope.verbs),
+            objects=[
+                ObjectLimit(namespace=each.of, ids=list(each.ids), tags=list(each.tags), own=each.own)
+                for each in scope.objects
+            ],
+        )
+
+    @action(access="admin", since="1.0", legacy=LegacyMethod("setLogLevel", args=("level",)))
+    def set_log_level(self, level: LoggingLevel, name: str = "") -> None:
+        """Set the log level, until the daemon is restarted.
+
+        :param level: the lowest level that is logged
+        :param name: a logger, with those below it; empty means all
         """
         logging.getLogger(name or None).setLevel(_LEVELS.get(level, level))
 
     @query(since="1.0")
     def get_plugins(self) -> list[PluginInfo]:
-        """Every installed plugin with its state, and the reason where it does not run or is not well."""
+        """Return every installed plugin with its state, and the reason if it does not run or is unhealthy."""
         return self._runtime.plugins()
 
-    @query(since="1.0")
+    @query(since="1.0", scope="open")
     def get_verbs(self) -> list[VerbInfo]:
-        """Every verb of this host with its parameters and its result: the API describes itself."""
+        """Return every verb of this host with its parameters and its result."""
         return [verb_info(verb) for verb in self._runtime.registry.verbs.values()]
 
     @query(since="1.0")
     def get_queues(self) -> list[WaitingCall]:
-        """The actions that run or wait now, object by object, each with its place in the queue.
+        """Return the actions that run or wait now, by object, each with its position in the queue.
 
-        :returns: place 0 runs, place 1 is next
+        :returns: calls; `place` 0 runs, `place` 1 is next
         """
         return self._runtime.work.locks.snapshot()
 
-    @query(since="1.0")
+    @query(
+        since="1.0",
+        lists="Task",
+        legacy=LegacyMethod("getAllTasks", args=(LegacyMethod.IGNORED,), reply="tasks", message="OK"),
+    )
     def get_all_tasks(self) -> dict[UUID, TaskDetails]:
-        """Every task that is remembered, by id."""
-        return {record.id: details_of(record) for record in self._runtime.work.tasks.all()}
+        """Return every known task in full, by id."""
+        return {record.id: details_of(record) for record in self._runtime.work.tasks.listed()}
 
-    @query(since="1.0")
+    @query(
+        since="1.0",
+        lists="Task",
+        legacy=LegacyMethod("getAllTasksInfo", reply="allTasksInfo", message="OK"),
+    )
     def get_all_tasks_info(self) -> dict[UUID, TaskInfo]:
-        """Id and verb of every task, by id."""
-        return {record.id: info_of(record) for record in self._runtime.work.tasks.all()}
+        """Return id and verb of every task, by id."""
+        return {record.id: info_of(record) for record in self._runtime.work.tasks.listed()}
 
-    @query(since="1.0")
+    @query(
+        since="1.0",
+        lists="Task",
+        legacy=LegacyMethod("getAllTasksStatuses", reply="allTasksStatus", message="OK"),
+    )
     def get_all_tasks_statuses(self) -> dict[UUID, TaskStatus]:
-        """State and progress of every task, by id."""
-        return {record.id: status_of(record) for record in self._runtime.work.tasks.all()}
+        """Return state and progress of every task, by id."""
+        return {record.id: status_of(record) for record in self._runtime.work.tasks.listed()}
+
+    @query(
+        since="1.0",
+        names={"job_type": "job_type", "job_ids": "job_ids"},
+        legacy=LegacyMethod("getHostJobs", args=("job_type", "job_ids"), reply="jobs"),
+    )
+    def get_jobs(
+        self,
+        job_type: JobType | None = None,
+        job_ids: Annotated[list[UUID], Meta(max_length=10_000)] = _NO_IDS,
+    ) -> dict[UUID, HostJobInfo]:
+        """Return the host jobs by id: long work under ids that clients have chosen, in progress or ended.
+
+        A job is shown for an hour after its end.
+
+        :param job_type: only jobs of this type
+        :param job_ids: only jobs of these ids
+        """
+        return job_infos(self._runtime.work.tasks.all(), job_type or "", job_ids)
 
 
 def verb_info(verb: Verb) -> VerbInfo:
-    """A verb as the API describes it."""
+    """Return the description of a verb."""
     return VerbInfo(
         name=verb.name,
         kind=verb.kind.value,
@@ -122,8 +213,10 @@ def verb_info(verb: Verb) -> VerbInfo:
         summary=verb.summary,
         description=verb.description,
         key=verb.namespace.key if verb.on_object else "",
+        keys=list(verb.keys),
         part=verb.declaration.part,
         listed_by=verb.namespace.listed_by,
+        legacy=[method.name for method in verb.legacy_methods],
         params=[
             ParamInfo(name=p.name, type=type_schema(p.type), required=p.required, doc=p.doc)
             for p in verb.params

@@ -1,4 +1,4 @@
-"""`Task`: VDSM's verbs on long work, and how its states are spelled on the wire."""
+"""`Task`: VDSM's verbs about tasks, and the names of their states."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import msgspec
 from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, action, query
+from vdsm_bridge.api.legacy import LegacyMethod
+from vdsm_bridge.api.marks import Marks, object_path
+from vdsm_bridge.api.registry import Registry
+from vdsm_bridge.call.caller import owns
+from vdsm_bridge.call.context import Context
+from vdsm_core.errors import NoSuchTask, NotOwner
 from vdsm_core.types import UUID, Record
 from vdsm_core.work.record import TaskRecord
 from vdsm_core.work.tasks import Tasks
 
 TaskState = Literal["unknown", "init", "running", "finished", "aborting", "cleaning"]
 TaskResult = Literal["", "success", "cleanSuccess", "cleanFailure"]
-Progress = Annotated[int, Meta(ge=0, le=100, description="Per cent of the work that is done.")]
+Progress = Annotated[int, Meta(ge=0, le=100, description="Percent of the work that is done.")]
 
 #: Internal state -> VDSM's taskState and taskResult. `finished` alone does not mean success.
 _WIRE: dict[str, tuple[TaskState, TaskResult]] = {
@@ -28,16 +34,16 @@ _WIRE: dict[str, tuple[TaskState, TaskResult]] = {
 
 
 class TaskInfo(Record, frozen=True):
-    """What a task is."""
+    """The id and the verb of a task."""
 
     id: UUID
     verb: str
 
 
 class TaskStatus(Record, frozen=True):
-    """How far a task is. `code` and `message` are those of its error once it has failed.
+    """The status of a task. `code` and `message` are those of its error once it has failed.
 
-    `result` is what its verb returned, once it has finished with success.
+    `result` is the result of its verb, once it has finished with success.
     """
 
     task_id: UUID = msgspec.field(name="taskID")
@@ -66,62 +72,92 @@ class TaskDetails(Record, frozen=True):
 
 
 class Task(Namespace, key="taskID", listed_by="Host.getAllTasks"):
-    """Long work in the background."""
+    """A long operation that runs in the background."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    # Tasks belonged to VDSM's storage code, whose sentence of success was "OK".
+
+    def __init__(self, tasks: Tasks, registry: Registry) -> None:
         self._tasks = tasks
+        self._registry = registry
 
-    @query(since="1.0", part="get")
+    def marks_of(self, object_id: str) -> Marks | None:
+        """Return the object that a task is about as what the task is part of."""
+        try:
+            record = self._tasks.get_listed(object_id.lower())
+        except NoSuchTask:
+            return None
+        verb = self._registry.verbs.get(record.verb)
+        if verb is None or not verb.on_object:
+            return Marks()
+        arguments = msgspec.json.decode(record.arguments)
+        ids = [str(arguments.get(key, "")) for key in verb.keys] if isinstance(arguments, dict) else []
+        return Marks(parent=(verb.namespace.name, object_path(*ids))) if all(ids) and ids else Marks()
+
+    @query(since="1.0", part="get", legacy=LegacyMethod("getTaskInfo", reply="TaskInfo", message="OK"))
     def get_info(self, task_id: UUID) -> TaskInfo:
-        """What a task is.
+        """Return id and verb of a task.
 
         :raises NoSuchTask: no task of this id is known
         """
-        return info_of(self._tasks.get(task_id))
+        return info_of(self._tasks.get_listed(task_id))
 
-    @query(since="1.0")
+    @query(since="1.0", legacy=LegacyMethod("getTaskStatus", reply="taskStatus", message="OK"))
     def get_status(self, task_id: UUID) -> TaskStatus:
-        """How far a task is.
+        """Return state and progress of a task.
 
         :raises NoSuchTask: no task of this id is known
         """
-        return status_of(self._tasks.get(task_id))
+        return status_of(self._tasks.get_listed(task_id))
 
-    @action(since="1.0")
-    def stop(self, task_id: UUID) -> None:
-        """Ask a task to stop and to clean up; it does so at its next step.
+    @action(since="1.0", legacy=LegacyMethod("stopTask", message="OK"))
+    def stop(self, task_id: UUID, context: Context) -> None:
+        """Request a task to stop and to clean up; it does so at its next step.
 
         :raises NoSuchTask: no task of this id is known
+        :raises NotOwner: another caller began it, and this one is no admin
         :raises TaskStateError: it is over already
         """
-        self._tasks.abort(task_id)
+        self._tasks.abort(self._owned(task_id, context))
 
-    @action(since="1.0")
-    def revert(self, task_id: UUID) -> None:
-        """Roll back what a finished task did.
+    @action(since="1.0", legacy=LegacyMethod("revertTask", message="OK"))
+    def revert(self, task_id: UUID, context: Context) -> None:
+        """Roll back a finished task.
 
         :raises NoSuchTask: no task of this id is known
+        :raises NotOwner: another caller began it, and this one is no admin
         :raises TaskStateError: it has not finished, or its verb offers no roll-back
         """
-        self._tasks.revert(task_id)
+        self._tasks.revert(self._owned(task_id, context))
 
-    @action(since="1.0", part="delete")
-    def clear(self, task_id: UUID) -> None:
+    @action(since="1.0", part="delete", legacy=LegacyMethod("clearTask", message="OK"))
+    def clear(self, task_id: UUID, context: Context) -> None:
         """Forget a task that is over.
 
         :raises NoSuchTask: no task of this id is known
+        :raises NotOwner: another caller began it, and this one is no admin
         :raises TaskStateError: it is not over yet
         """
-        self._tasks.clear(task_id)
+        self._tasks.clear(self._owned(task_id, context))
+
+    def _owned(self, task_id: str, context: Context) -> str:
+        """Return the id of a task that a caller may change: its own one, or any as an admin.
+
+        :raises NoSuchTask: no task of this id is known
+        :raises NotOwner: it belongs to another caller
+        """
+        record, identity = self._tasks.get_listed(task_id), context.identity
+        if identity.role != "admin" and not owns(identity, record):
+            raise NotOwner(task_id=task_id, identity=identity.name)
+        return record.id
 
 
 def info_of(record: TaskRecord) -> TaskInfo:
-    """VDSM's short form of a task."""
+    """Return VDSM's short form of a task."""
     return TaskInfo(id=record.id, verb=record.verb)
 
 
 def status_of(record: TaskRecord) -> TaskStatus:
-    """VDSM's status form of a task."""
+    """Return VDSM's status form of a task."""
     state, result = _WIRE[record.state]
     return TaskStatus(
         task_id=record.id,
@@ -135,7 +171,7 @@ def status_of(record: TaskRecord) -> TaskStatus:
 
 
 def details_of(record: TaskRecord) -> TaskDetails:
-    """VDSM's long form of a task."""
+    """Return VDSM's long form of a task."""
     return TaskDetails(
         id=record.id,
         verb=record.verb,
@@ -152,6 +188,6 @@ def details_of(record: TaskRecord) -> TaskDetails:
 
 
 def _value(text: str) -> Any:
-    """A result from its JSON; a task without one leaves the member out, for there is no null in XML-RPC."""
+    """Return a result from its JSON; UNSET if there is none, because XML-RPC has no null."""
     value = msgspec.json.decode(text) if text else None
     return msgspec.UNSET if value is None else value

@@ -1,4 +1,4 @@
-"""What the audit log records of calls: everything about them but their arguments and results."""
+"""Audit records of calls: everything about them except their arguments and results."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any, Final
 
 import msgspec
 
-from vdsm_bridge.api.declare import Kind, TaskRef, Verb
+from vdsm_bridge.api.verb import Kind, TaskRef, Verb
 from vdsm_bridge.call.context import Context
 from vdsm_core.audit import AuditLog, AuditRecord
 from vdsm_core.errors import AccessRefused, UnexpectedError, VdsmError
+from vdsm_core.work.record import TaskRecord
 
-#: Characters of an id that the log keeps.
+#: Maximum number of characters of an id in the log.
 _LONGEST: Final = 128
 
 
 class AuditedCall:
     """One call, as the audit log records it.
 
-    `result` is looked at for the id of what was made, and of the task; `task` is the task as which it runs.
+    The ids of a new object and of a task are read from `result`; `task` is the id of the task that the call
+    runs as.
     """
 
     def __init__(self, verb: Verb, values: Mapping[str, Any], context: Context, task: str = "") -> None:
@@ -36,7 +38,7 @@ class AuditedCall:
         self.result: Any = None
 
     def record(self, outcome: str, code: int = 0, seconds: float | None = None) -> AuditRecord:
-        """A line about it."""
+        """Return its audit record."""
         context, identity = self.context, self.context.identity
         return AuditRecord(
             time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -59,9 +61,9 @@ class AuditedCall:
 
 
 class Auditor:
-    """Writes the records of calls.
+    """Writes the audit records of calls.
 
-    :param log: where to
+    :param log: destination of the records
     """
 
     def __init__(self, log: AuditLog) -> None:
@@ -71,9 +73,9 @@ class Auditor:
     def audited(
         self, verb: Verb, values: Mapping[str, Any], context: Context, task: str = ""
     ) -> Iterator[AuditedCall]:
-        """Carry an action out within this block.
+        """Record an action that is carried out within this block.
 
-        :param task: the task as which it runs
+        :param task: the id of the task that it runs as
         """
         call = AuditedCall(verb, values, context, task)
         self._log.write(call.record("begun"))
@@ -81,36 +83,54 @@ class Auditor:
         try:
             yield call
         except BaseException as error:
-            outcome = _told(error)
+            outcome = _outcome_of(error)
             raise
         finally:
             self._log.write(call.record(*outcome, seconds=time.monotonic() - call.began))
 
+    def ended(self, verb: Verb, record: TaskRecord, context: Context) -> None:
+        """Record the end of a task that went on after its call had been answered."""
+        call = AuditedCall(verb, {}, context, record.id)
+        outcome = "done" if record.state == "finished" else record.slug
+        about = next((object_id for _, object_id, _ in record.locks), "")
+        written = call.record(outcome, record.code, max(0.0, record.ended - record.started))
+        self._log.write(msgspec.structs.replace(written, object=about[:_LONGEST]))
+
     def replayed(self, verb: Verb, values: Mapping[str, Any], context: Context) -> None:
-        """A request got its first answer again."""
+        """Record that a request was answered with the result of its first call."""
         self._log.write(AuditedCall(verb, values, context).record("replayed"))
 
     def refused(
         self, verb: Verb, context: Context, error: VdsmError, values: Mapping[str, Any] | None = None
     ) -> None:
-        """A call was not carried out. Of queries only those that the caller may not make count."""
+        """Record that a call was refused. Queries are recorded only if the caller lacks the role."""
         if verb.kind is not Kind.QUERY or isinstance(error, AccessRefused):
-            self._log.write(AuditedCall(verb, values or {}, context).record(*_told(error)))
+            self._log.write(AuditedCall(verb, values or {}, context).record(*_outcome_of(error)))
 
 
-def _told(error: BaseException) -> tuple[str, int]:
+def _outcome_of(error: BaseException) -> tuple[str, int]:
     if isinstance(error, VdsmError):
         return error.slug, error.code
-    # The bridge makes this of it.
+    # The bridge converts any other error to this one.
     return UnexpectedError.slug, UnexpectedError.code
 
 
 def object_of(verb: Verb, values: Mapping[str, Any], result: Any = None) -> str:
-    """The id of the object that a call is about; empty if there is none.
+    """Return the id of the object that a call is about; empty if there is none.
 
-    It is an argument, or a member of what describes the object, or of what was made.
+    It is an argument, or a member of what describes the object, or of what was made. The ids of its parents
+    stand before its own, with slashes between them.
     """
-    key = verb.namespace.key.lower()
+    ids = []
+    for level in verb.levels:
+        found = _id_of(level.key.lower(), verb, values, result)
+        if not found:
+            break
+        ids.append(found)
+    return "/".join(ids)
+
+
+def _id_of(key: str, verb: Verb, values: Mapping[str, Any], result: Any) -> str:
     if not key:
         return ""
     for param in verb.params:
@@ -123,7 +143,7 @@ def object_of(verb: Verb, values: Mapping[str, Any], result: Any = None) -> str:
 
 
 def _member(described: Any, key: str) -> str:
-    known = getattr(described, "known", described)  # an open structure keeps what it knows there
+    known = getattr(described, "known", described)  # the typed part of an open structure
     if not isinstance(known, msgspec.Struct):
         return ""
     for field in msgspec.structs.fields(known):

@@ -1,8 +1,8 @@
-"""The bridge: the one way to call a verb, for every binding and for the daemon itself.
+"""The bridge: the only way to call a verb, for every binding and for the daemon itself.
 
-A request goes: find the verb, check access, convert the arguments, (an action: take its locks), run the
-function, give the typed result back. A verb's errors pass through; anything else it raises becomes
-an `UnexpectedError` with an id that the log has, too.
+Steps of a request: check the client's limits, find the verb, check access, convert the arguments, check their
+objects, take the locks (actions), run the function, return the typed result. Errors of a verb are passed on;
+any other exception becomes an `UnexpectedError` with an id that is also in the log.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from typing import Any, Final
 
 import msgspec
 
-from vdsm_bridge.api.declare import Kind, TaskRef, Verb
 from vdsm_bridge.api.registry import Registry
+from vdsm_bridge.api.verb import Kind, TaskRef, Verb
 from vdsm_bridge.call import context as calls
-from vdsm_bridge.call.access import Access, Credentials
+from vdsm_bridge.call.access import Access, Credentials, Scopes
 from vdsm_bridge.call.audit import Auditor, object_of
-from vdsm_bridge.call.context import Context, Identity
-from vdsm_bridge.call.idempotency import Answer, IdempotencyStore, refused, replay
+from vdsm_bridge.call.caller import caller_of, stored_caller
+from vdsm_bridge.call.context import INTERNAL, Context, Identity
+from vdsm_bridge.call.idempotency import Answer, IdempotencyStore, RequestKey, refused, replay
+from vdsm_bridge.call.limits import CallLimits
 from vdsm_bridge.call.shared import Shared
 from vdsm_core import types
+from vdsm_core.config import LimitOptions
 from vdsm_core.errors import InvalidArgument, MissingArgument, Unavailable, VdsmError
 from vdsm_core.events import Event, EventBus, Subscription
 from vdsm_core.incident import report_incident
@@ -35,22 +38,24 @@ from vdsm_core.work.references import in_order
 from vdsm_core.work.steps import Plan, Progress, Step
 
 log = logging.getLogger(__name__)
-#: Seconds that long work has to end which a call displaces.
+#: Seconds within which long work must end that a call preempts.
 _DISPLACED: Final = 10.0
-#: Characters of an object's id that the log shows.
+#: Seconds. A call that waited longer, for its turn or for events, has its caller checked again.
+_WAITED: Final = 0.5
+#: Maximum number of characters of an object's id in the log.
 _LONGEST_NAME: Final = 64
 
 Condition = Callable[[], None]
 
 
 def _no_condition() -> None:
-    """Hold always."""
+    """Accept every call."""
 
 
 class Bridge:
-    """Everything a binding may use.
+    """The interface of bindings to the host.
 
-    :param call_deadline: seconds that a call may take when its caller names no deadline
+    :param call_deadline: seconds that a call may take if its context has no deadline
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Bridge:
         *,
         registry: Registry,
         access: Access,
+        scopes: Scopes,
         work: Engine,
         events: EventBus,
         requests: IdempotencyStore,
@@ -66,13 +72,16 @@ class Bridge:
     ) -> None:
         self._registry = registry
         self._access = access
+        self._scopes = scopes
         self._work = work
         self._events = events
         self._requests = requests
         self._auditor = auditor
         self._call_deadline = call_deadline
-        #: What bindings of this daemon use together, as the HTTP bindings their front.
+        #: Objects that bindings of this daemon share, as the HTTP bindings share their front.
         self.shared = Shared()
+        #: The limits of each client; `[limits]` once the daemon has passed its configuration.
+        self.limits = CallLimits(LimitOptions())
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -81,11 +90,11 @@ class Bridge:
 
     @property
     def revision(self) -> str:
-        """Changes exactly when the API changes."""
+        """An identifier of the API: it changes exactly when the API changes."""
         return self._registry.revision
 
     def identify(self, credentials: Credentials) -> Identity:
-        """Who a caller is.
+        """Return the identity of a caller.
 
         :raises Unauthenticated: the credentials are wrong, or do not suffice
         """
@@ -93,22 +102,31 @@ class Bridge:
 
     @property
     def access_revision(self) -> int:
-        """Changes with the rules of access; what `identify` returned is valid for one revision."""
+        """The revision of the access rules; an identity from `identify` is valid for one revision."""
         return self._access.revision
 
     def standing(self, credentials: Credentials, identity: Identity) -> Callable[[], bool]:
-        """Return a function that tells whether a caller still has its role; see `Access.standing`."""
+        """Return a predicate: whether a caller still has its rights; see `Access.standing`."""
         return self._access.standing(credentials, identity)
 
-    def subscribe(self, pattern: str | Sequence[str] = "", after: int | None = None) -> Subscription:
-        """Subscribe to events; see `EventBus.subscribe`."""
-        return self._events.subscribe(pattern, after)
+    def subscribe(
+        self, pattern: str | Sequence[str] = "", after: int | None = None, *, identity: Identity = INTERNAL
+    ) -> Subscription:
+        """Subscribe to the events that a caller may see; see `EventBus.subscribe`.
 
-    def snapshot(self, pattern: str | Sequence[str] = "") -> tuple[list[Event], Subscription]:
-        """The current states behind the events that match, and the subscription to what changes them."""
-        known, states = self._events.snapshot(pattern)
-        after = min(known.values(), default=None)
-        return states, self._events.subscribe(pattern, after, known)
+        :raises OutOfScope: the caller may not see events
+        """
+        allowed = self._scopes.event_filter(identity)
+        return self._events.subscribe(pattern, after, allowed=allowed)
+
+    def snapshot(
+        self, pattern: str | Sequence[str] = "", *, identity: Identity = INTERNAL
+    ) -> tuple[list[Event], Subscription]:
+        """Return the current states behind the events that match, and a subscription to their changes.
+
+        :raises OutOfScope: the caller may not see events
+        """
+        return self._scopes.snapshot(self._events, pattern, identity)
 
     def call(
         self,
@@ -124,34 +142,42 @@ class Bridge:
         :param name: full name, `VM.pause`
         :param arguments: plain data by wire name
         :param text: the arguments come from a text protocol: numbers and booleans may be spelled as text
-        :param condition: called when the object's turn has come, just before the verb; raises if the caller
-            does not want it any more. Not called for a query, nor for a request that was answered before
+        :param condition: called once the locks are held, just before the verb; raises to withdraw the call.
+            Not called for a query, nor for a request that was answered before
         :returns: the typed result; for a task verb its `TaskRef`
         :raises VdsmError: of any kind, `UnexpectedError` for a bug in the verb
         """
-        verb = self._registry.enter(name, context.remaining(self._call_deadline))
+        client = self.limits.enter(context.identity)
         try:
-            values = self._let_in(verb, arguments, context, text=text)
-            return self._answer(verb, values, context, condition)
+            verb = self._registry.enter(name, context.remaining(self._call_deadline))
+            try:
+                values = self._let_in(verb, arguments, context, text=text)
+                return self._answer(verb, values, context, condition)
+            finally:
+                self._registry.leave(verb)
         finally:
-            self._registry.leave(verb)
+            self.limits.leave(client)
 
     def _let_in(
         self, verb: Verb, arguments: Mapping[str, Any], context: Context, *, text: bool
     ) -> dict[str, Any]:
-        """The arguments of a call that may be made and can be meant."""
+        """Check access, and return the converted arguments."""
         try:
             self._access.check(verb, context.identity)
-            return self._convert(verb, arguments, text=text)
+            self._scopes.check_verb(verb, context.identity)
+            self.limits.check(arguments)
+            values = self._convert(verb, arguments, text=text)
+            self._scopes.check_objects(verb, values, context.identity)
         except VdsmError as error:
             self._auditor.refused(verb, context, error)
             raise
+        return values
 
     def _answer(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         token = calls.enter(context)
         try:
             if verb.kind is Kind.QUERY:
-                return self._run(verb, values, context)
+                return self._ask(verb, values, context)
             if context.request_id:
                 return self._once(verb, values, context, condition)
             return self._carry_out(verb, values, context, condition)
@@ -162,6 +188,14 @@ class Bridge:
             raise report_incident(log, verb.name) from error
         finally:
             calls.leave(token)
+
+    def _ask(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
+        """Run a query, and return what its caller may see of the result."""
+        began = time.monotonic()
+        result = self._run(verb, values, context)
+        if time.monotonic() - began > _WAITED:
+            self._access.check_again(verb, context.identity)
+        return self._scopes.visible(verb, values, result, context.identity)
 
     def plan_of(self, record: TaskRecord) -> Plan | None:
         """Return the plan of a stored task; None while no running plugin offers its verb.
@@ -174,7 +208,14 @@ class Bridge:
         if verb.kind is not Kind.TASK:
             raise InvalidArgument(argument="verb", reason=f"{verb.name} starts no task any more")
         values = self._convert(verb, msgspec.json.decode(record.arguments), text=False)
-        return self._plan(verb, values, _caller_of(record))
+        return self._plan(verb, values, caller_of(record))
+
+    def task_ended(self, record: TaskRecord) -> None:
+        """Audit the end of a task that a plugin began for a caller, beside the tasks of task verbs."""
+        verb = self._registry.verbs.get(record.verb)
+        if verb is None or verb.kind is Kind.TASK or not record.caller:
+            return
+        self._auditor.ended(verb, record, caller_of(record))
 
     @staticmethod
     def _convert(verb: Verb, arguments: Mapping[str, Any], *, text: bool) -> dict[str, Any]:
@@ -186,8 +227,9 @@ class Bridge:
 
     def _once(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         timeout = context.remaining(self._call_deadline)
+        request = RequestKey(context.identity.key, context.request_id)
         try:
-            first = self._requests.begin(context.request_id, verb.name, types.to_json(values), timeout)
+            first = self._requests.begin(request, verb.name, types.to_json(values), timeout)
         except VdsmError as error:
             self._auditor.refused(verb, context, error, values)
             raise
@@ -204,25 +246,25 @@ class Bridge:
             answer = refused(error)
             raise
         except Exception as error:
-            # The request was carried out, whatever became of its result: not again.
+            # The request was carried out, even if its result was lost: do not repeat it.
             failure = report_incident(log, verb.name)
             answer = refused(failure)
             raise failure from error
         finally:
-            self._requests.end(context.request_id, answer)
+            self._requests.end(request, answer)
         return result
 
     def _carry_out(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         if log.isEnabledFor(logging.INFO):
             about = object_of(verb, values)[:_LONGEST_NAME]
-            # Ids of plugins' objects may be any text; a line of the log stays one line.
+            # Object ids of plugins may be any text: keep the log entry on one line.
             about = about if about.isprintable() else ascii(about)
             log.info("%s by %s", f"{verb.name} {about}".rstrip(), context.identity.name)
         with self._auditor.audited(verb, values, context) as call:
-            call.result = result = self._in_turn(verb, values, context, condition)
+            call.result = result = self._with_locks(verb, values, context, condition)
         return result
 
-    def _in_turn(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
+    def _with_locks(self, verb: Verb, values: dict[str, Any], context: Context, condition: Condition) -> Any:
         if verb.kind is Kind.TASK:
             condition()
             return self._start_task(verb, values, context)
@@ -233,7 +275,7 @@ class Bridge:
         deadline = context.deadline
         if deadline is None:
             deadline = time.monotonic() + self._call_deadline
-        preempts = verb.declaration.preempts
+        preempts, began = verb.declaration.preempts, time.monotonic()
         with self._work.locks.holding(locks, verb.name, deadline=deadline, preempts=preempts) as hold:
             if preempts:
                 self._displace(hold, context)
@@ -241,11 +283,14 @@ class Bridge:
                 raise Unavailable(
                     reason=f"the plugin '{verb.plugin}' was switched off, or restarted, while the call waited"
                 )
+            if time.monotonic() - began > _WAITED:
+                self._access.check_again(verb, context.identity)
+            self._scopes.check_objects(verb, values, context.identity)
             condition()
             return self._run(verb, values, context)
 
     def _displace(self, hold: Hold, context: Context) -> None:
-        """Let long work on the objects of a call end that preempts it, within half of the call's time."""
+        """End long work on the objects of a preempting call, within half of the call's time."""
         self._work.locks.displace(hold, min(_DISPLACED, context.remaining(self._call_deadline) / 2))
 
     def _run(self, verb: Verb, values: dict[str, Any], context: Context) -> Any:
@@ -257,8 +302,9 @@ class Bridge:
         by_wire_name = {param.name: values[param.python_name] for param in verb.params}
         arguments = types.to_json(by_wire_name).decode()
         plan = self._plan(verb, values, context)
-        caller = msgspec.json.encode(_Caller.of(context)).decode()
-        task_id = self._work.tasks.submit(verb.name, context.identity.name, arguments, plan, caller)
+        task_id = self._work.tasks.submit(
+            verb.name, context.identity.name, arguments, plan, stored_caller(context)
+        )
         return TaskRef(task_id=task_id)
 
     def _plan(self, verb: Verb, values: dict[str, Any], context: Context) -> Plan:
@@ -273,43 +319,21 @@ class Bridge:
             finally:
                 calls.leave(token)
 
-        said = verb.declaration
+        declaration = verb.declaration
         revert: Callable[[], None] | None = None
-        if said.revert:
-            method = getattr(verb.function.__self__, said.revert)  # type: ignore[attr-defined]
+        if declaration.revert:
+            method = getattr(verb.function.__self__, declaration.revert)  # type: ignore[attr-defined]
             revert = lambda: method(**values)  # noqa: E731 - a def would need the same two lines and a name
-        refuses = said.refuses
+        refuses = declaration.refuses
         return Plan(
-            steps=(Step(name=verb.name, do=run, repeatable=said.resumable),),
+            steps=(Step(name=verb.name, do=run, repeatable=declaration.resumable),),
             locks=in_order(verb.locks(values)),
-            others=LongWork(beside=said.beside, refuses=partial(refuses, values))
+            others=LongWork(beside=declaration.beside, refuses=partial(refuses, values))
             if refuses is not None
-            else LongWork(beside=said.beside),
-            queue="long" if said.long else "short",
+            else LongWork(beside=declaration.beside),
+            queue="long" if declaration.long else "short",
             revert=revert,
         )
-
-
-class _Caller(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of the caller of a task, for the audit log of the daemon that goes on with it."""
-
-    identity: Identity
-    binding: str = "internal"
-    address: str = ""
-    origin: str = ""
-    flow_id: str = ""
-
-    @classmethod
-    def of(cls, context: Context) -> _Caller:
-        """Keep what outlives the call."""
-        return cls(context.identity, context.binding, context.address, context.origin, context.flow_id)
-
-
-def _caller_of(record: TaskRecord) -> Context:
-    if not record.caller:
-        return Context()  # a task of a release that did not keep it
-    kept = msgspec.json.decode(record.caller, type=_Caller)
-    return Context(identity=kept.identity, binding=kept.binding, address=kept.address, flow_id=kept.flow_id)
 
 
 def _argument_error(mismatch: TypeMismatch) -> VdsmError:

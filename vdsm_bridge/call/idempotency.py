@@ -1,5 +1,8 @@
-"""The idempotency store: the same request sent again gets the first answer, over any binding, also
-after a restart, and is not carried out twice."""
+"""The idempotency store: a request that the same caller sends again gets its first answer and is not carried
+out twice, over any binding, also after a restart.
+
+A request id belongs to the identity that used it: the same id of another identity is another request.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import hashlib
 import logging
 import threading
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -27,11 +30,11 @@ log = logging.getLogger(__name__)
 
 #: Bytes of a request id: it is kept for days.
 MAX_ID_BYTES: Final = 256
-#: Answers kept at most: the oldest are forgotten first. Looked at with `_TIDY_EVERY`.
+#: Maximum number of answers; the oldest are deleted first, every `_TIDY_EVERY` seconds.
 MAX_ANSWERS: Final = 200_000
-#: Answers that could not be stored, kept in memory until they can.
+#: Maximum number of answers that are kept in memory because they could not be stored.
 _MAX_UNSTORED: Final = 10_000
-#: Seconds between two looks for answers that are too old.
+#: Seconds between two deletions of old answers.
 _TIDY_EVERY: Final = 3600.0
 _TABLES: Final = (
     (
@@ -39,11 +42,29 @@ _TABLES: Final = (
         "fingerprint TEXT NOT NULL, begun REAL NOT NULL, answer BLOB)"
     ),
     "CREATE INDEX requests_begun ON requests (begun)",
+    # Request ids had one namespace for all callers: theirs is the empty identity.
+    (
+        "CREATE TABLE answers (identity TEXT NOT NULL, id TEXT NOT NULL, verb TEXT NOT NULL, "
+        "fingerprint TEXT NOT NULL, begun REAL NOT NULL, answer BLOB, PRIMARY KEY (identity, id))"
+    ),
+    (
+        "INSERT INTO answers SELECT '', id, verb, fingerprint, begun, answer FROM requests "
+        "ORDER BY requests.rowid"
+    ),
+    "DROP TABLE requests",
+    "CREATE INDEX answers_begun ON answers (begun)",
 )
 
 
+class RequestKey(NamedTuple):
+    """A request id of one caller; `identity` is `Identity.key`."""
+
+    identity: str
+    request_id: str
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request ended: JSON of the result, or the error's slug and facts."""
+    """The outcome of a request: JSON of the result, or the error's slug and facts."""
 
     result: str = ""
     error: str = ""
@@ -72,9 +93,9 @@ class _Running:
 
 
 class IdempotencyStore:
-    """Remembers each request id of actions and tasks with its answer.
+    """Stores each request id of actions and tasks with its answer.
 
-    :param keep: seconds that an answer is remembered
+    :param keep: seconds that an answer is kept
     """
 
     def __init__(self, state: StateStore, keep: float) -> None:
@@ -82,38 +103,39 @@ class IdempotencyStore:
         state.declare("requests", _TABLES)
         self._keep = keep
         self._lock = threading.Lock()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[RequestKey, _Running] = {}
         self._tidied = 0.0
         self._started = 0.0
-        #: What could not be stored at the end of a request, by id; None: the id is free again.
-        self._unstored: dict[str, Answer | None] = {}
+        #: Answers that could not be stored, by request; None: the id is free again.
+        self._unstored: dict[RequestKey, Answer | None] = {}
 
     def start(self) -> None:
-        """Make the table where absent, and forget what is too old; it is looked for every hour."""
+        """Create the table where absent, and delete old answers; they are deleted every hour, too."""
         self._state.migrate("requests", _TABLES)
         self._started = time.time()
         self._forget_old()
 
-    def begin(self, request_id: str, verb: str, arguments: bytes, timeout: float) -> Answer | None:
-        """Take a request id into use. None: carry the request out, then call `end`. Else: the first answer.
+    def begin(self, key: RequestKey, verb: str, arguments: bytes, timeout: float) -> Answer | None:
+        """Begin a request. Return None: carry it out, then call `end`; else return its first answer.
 
         :param timeout: seconds to wait for the first call, if it still runs
         :raises RequestIdReused: the id belongs to another verb or other arguments
         :raises OutcomeUnknown: the daemon ended while the first call ran
-        :raises StateUnavailable: the id cannot be kept: the request must not be carried out
+        :raises StateUnavailable: the id cannot be stored: the request must not be carried out
         :raises InvalidArgument: the id is too long
         """
+        request_id = key.request_id
         if len(request_id.encode(errors="surrogatepass")) > MAX_ID_BYTES:
             raise InvalidArgument(argument="request id", reason=f"it has more than {MAX_ID_BYTES} bytes")
         fingerprint = hashlib.sha256(arguments).hexdigest()
         with self._lock:
-            running = self._running.get(request_id)
+            running = self._running.get(key)
             if running is None:
-                self._store_late()
-                answer = self._remembered(request_id, verb, fingerprint)
+                self._store_unstored()
+                answer = self._remembered(key, verb, fingerprint)
                 if answer is not None:
                     return answer
-                self._running[request_id] = _Running(verb, fingerprint)
+                self._running[key] = _Running(verb, fingerprint)
                 if time.monotonic() - self._tidied > _TIDY_EVERY:
                     self._forget_old()
                 return None
@@ -121,64 +143,72 @@ class IdempotencyStore:
             raise RequestIdReused(request_id=request_id, verb=running.verb)
         if not running.ended.wait(timeout):
             raise DeadlineExceeded(reason=f"the first call with request id '{request_id}' still runs")
-        return self.begin(request_id, verb, arguments, timeout)
+        return self.begin(key, verb, arguments, timeout)
 
-    def end(self, request_id: str, answer: Answer | None) -> None:
-        """Store how a request ended. None: it changed nothing, so the id may be used again.
+    def end(self, key: RequestKey, answer: Answer | None) -> None:
+        """Store the answer of a request. None: it changed nothing, so the id may be used again.
 
-        An answer that cannot be stored is kept in memory: the request was carried out, its caller gets the
-        result, and so does a repetition. Should the daemon end before it can be stored, the next one reports
-        the outcome as unknown.
+        An answer that cannot be stored is kept in memory: the request was carried out, and its caller and any
+        repetition get the result. If the daemon ends before it can be stored, the next one reports the
+        outcome as unknown.
         """
         try:
-            self._store(request_id, answer)
+            self._store(key, answer)
         except StateUnavailable as error:
-            log.warning("The answer to request id '%s' is only in memory: %s", request_id, error)
+            log.warning("The answer to request id '%s' is only in memory: %s", key.request_id, error)
             with self._lock:
                 if len(self._unstored) < _MAX_UNSTORED:
-                    self._unstored[request_id] = answer
+                    self._unstored[key] = answer
         finally:
-            # Also if the store fails: then the outcome is unknown, but nobody waits for it for ever.
+            # Also if storing fails: then the outcome is unknown, but repetitions must not wait forever.
             with self._lock:
-                self._running.pop(request_id).ended.set()
+                self._running.pop(key).ended.set()
 
-    def _store(self, request_id: str, answer: Answer | None) -> None:
+    def _store(self, key: RequestKey, answer: Answer | None) -> None:
         if answer is None:
-            self._state.write("DELETE FROM requests WHERE id = ?", request_id)
+            self._state.write("DELETE FROM answers WHERE identity = ? AND id = ?", *key)
         else:
             self._state.write(
-                "UPDATE requests SET answer = ? WHERE id = ?", msgspec.json.encode(answer), request_id
+                "UPDATE answers SET answer = ? WHERE identity = ? AND id = ?",
+                msgspec.json.encode(answer),
+                *key,
             )
 
-    def _store_late(self) -> None:
-        """Store what could not be stored before; called with the lock held."""
+    def _store_unstored(self) -> None:
+        """Store answers that could not be stored before; called with the lock held."""
         while self._unstored:
-            request_id = next(iter(self._unstored))
+            key = next(iter(self._unstored))
             try:
-                self._store(request_id, self._unstored[request_id])
+                self._store(key, self._unstored[key])
             except StateUnavailable:
                 return
-            del self._unstored[request_id]
+            del self._unstored[key]
 
     def _forget_old(self) -> None:
-        # Not the unanswered ones: one of them may run on this very thread.
-        sql = "DELETE FROM requests WHERE begun < ? AND (answer IS NOT NULL OR begun < ?)"
+        # Keep unanswered ones: such a request may run on this very thread.
+        sql = "DELETE FROM answers WHERE begun < ? AND (answer IS NOT NULL OR begun < ?)"
         now = time.time()
         self._state.write(sql, now - self._keep, self._started - self._keep)
         self._state.write(
-            "DELETE FROM requests WHERE answer IS NOT NULL AND rowid <= "
-            "(SELECT max(rowid) FROM requests) - ?",
+            "DELETE FROM answers WHERE answer IS NOT NULL AND rowid <= (SELECT max(rowid) FROM answers) - ?",
             MAX_ANSWERS,
         )
         self._tidied = time.monotonic()
 
-    def _remembered(self, request_id: str, verb: str, fingerprint: str) -> Answer | None:
-        if (late := self._unstored.get(request_id)) is not None:
+    def _remembered(self, key: RequestKey, verb: str, fingerprint: str) -> Answer | None:
+        if (late := self._unstored.get(key)) is not None:
             return late
-        rows = self._state.rows("SELECT verb, fingerprint, answer FROM requests WHERE id = ?", request_id)
+        request_id = key.request_id
+        # An id of a release that stored no caller is answered to any caller with the same request.
+        rows = self._state.rows(
+            "SELECT verb, fingerprint, answer FROM answers WHERE id = ? AND identity IN (?, '') "
+            "ORDER BY identity DESC LIMIT 1",
+            request_id,
+            key.identity,
+        )
         if not rows:
-            sql = "INSERT INTO requests (id, verb, fingerprint, begun) VALUES (?, ?, ?, ?)"
-            self._state.write(sql, request_id, verb, fingerprint, time.time())
+            sql = "INSERT INTO answers (identity, id, verb, fingerprint, begun) VALUES (?, ?, ?, ?, ?)"
+            self._state.write(sql, *key, verb, fingerprint, time.time())
             return None
         first_verb, first_fingerprint, blob = rows[0]
         if (first_verb, first_fingerprint) != (verb, fingerprint):
@@ -196,7 +226,7 @@ def refused(error: VdsmError) -> Answer | None:
 
 
 def replay(answer: Answer) -> VdsmError:
-    """The error that a remembered answer stands for, of its own class where that is still known."""
+    """Return the error of a stored answer, of its own class where that still exists."""
     for cls in errors.tree():
         if cls.slug == answer.error and "__init__" not in vars(cls):
             return cls(**answer.facts)

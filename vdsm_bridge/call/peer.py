@@ -14,7 +14,7 @@ from typing import Final
 
 from vdsm_bridge.call.addresses import is_loopback
 
-#: A socket address as `getsockname` and `getpeername` give it: IP address, port, and more for IPv6.
+#: A socket address as `getsockname` and `getpeername` return it: IP address, port, and more for IPv6.
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 _NETLINK_SOCK_DIAG: Final = 4
@@ -61,7 +61,7 @@ def _ask(
     if local.version != remote.version:
         return None
     family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
-    # Seen from the peer: its own end is the source.
+    # The query is about the peer's socket: the remote end is the source.
     ports = _PORTS.pack(remote_port, local_port)
     ends = remote.packed.ljust(16, b"\0") + local.packed.ljust(16, b"\0")
     query = _QUERY.pack(family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + ports + ends + _ANY_INTERFACE
@@ -73,7 +73,7 @@ def _ask(
     if _HEADER.unpack_from(reply)[1] != _SOCK_DIAG_BY_FAMILY:
         return None
     uid, inode = _OWNER.unpack_from(reply, _OWNER_AT)
-    # Where the connection is gone the kernel answers with a listening socket of that port, if there is one;
-    # a socket that its process has closed has no inode, and counts as root's.
+    # For a closed connection, the kernel may return a listening socket of that port; a socket that its
+    # process has closed has no inode, and root as its owner.
     same_ports = reply[_ID_AT : _ID_AT + 4] == ports
     return int(uid) if same_ports and inode else None

@@ -1,4 +1,4 @@
-"""What several plugins of one daemon use together, without knowing each other."""
+"""Objects that several plugins of one daemon share without importing each other."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 class Shared:
-    """One object of each type, made at its first use; a library keeps there what its users have in common.
+    """One object of each type, made at its first use; a library keeps the shared state of its users here.
 
-    The HTTP bindings share one front this way: no plugin imports another, nothing is global to the process.
+    The HTTP bindings share one front this way: no plugin imports another, and no state is global to the
+    process.
     """
 
     def __init__(self) -> None:
@@ -25,3 +26,8 @@ class Shared:
             if make not in self._objects:
                 self._objects[make] = make()
             return cast("T", self._objects[make])
+
+    def provide(self, type_: type[T], thing: T) -> None:
+        """Let `get` return an object of the daemon's own from now on, instead of one with defaults."""
+        with self._lock:
+            self._objects[type_] = thing

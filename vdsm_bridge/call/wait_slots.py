@@ -1,4 +1,4 @@
-"""Calls that wait for something to happen: each holds a thread of its binding, so they are bounded."""
+"""A limit for calls that wait for events: each occupies a thread of its binding."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class WaitSlots:
-    """The waiting calls of one binding, which hands it to them in their `Context`.
+    """The waiting calls of one binding, which passes this object to them in their `Context`.
 
-    :param limit: how many there may be, shared by callers as `Slots` says; the rest of the binding's threads
-        is left to other calls
+    :param limit: maximum number of waiting calls, shared among callers as by `Slots`; the rest of the
+        binding's threads is left to other calls
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,9 +30,9 @@ class WaitSlots:
 
     @contextmanager
     def taken(self, wake: Callable[[], None], identity: Identity) -> Iterator[None]:
-        """Wait within this block.
+        """Take a slot for a wait within this block.
 
-        :param wake: lets the call see that it is `over`
+        :param wake: called by `end`; makes the wait check `over`
         :raises ResourceExhausted: too many calls wait already, or too many of this caller
         """
         if not self._slots.take(identity):
@@ -57,15 +57,15 @@ class WaitSlots:
 
     @property
     def count(self) -> int:
-        """How many wait now."""
+        """The number of waiting calls."""
         return len(self._wakers)
 
     def over(self) -> bool:
-        """Whether nobody is to wait any longer."""
+        """Return whether `end` was called."""
         return self._over
 
     def end(self) -> None:
-        """Let all of them return what they have, at once; the binding stops."""
+        """End all waits at once: the binding stops."""
         with self._lock:
             self._over = True
             wakers = list(self._wakers.values())

@@ -6,12 +6,13 @@ serves::
     [project.entry-points."vdsm.transports"]
     amqp = "vdsm_bus.client:BusTransport"
 
-This module stands on the standard library alone, so that a client starts quickly and needs no part of a host.
+This module imports only the standard library, so that a client starts quickly and needs no part of a host.
 
 Errors::
 
     TransportError
-    ├── Unreachable      no answer: nothing listens, the connection broke, or the time was up
+    ├── NoTransport      no installed distribution serves the URL
+    ├── Unreachable      no answer: nothing listens, the connection broke, or the timeout passed
     └── CallRefused      the host answered with an error
 """
 
@@ -31,16 +32,27 @@ class TransportError(Exception):
     """A call did not return a result. The text says what cannot be done, and why."""
 
 
+class NoTransport(TransportError):
+    """No transport of this scheme can be used.
+
+    :ivar installed: whether there is one, which cannot be loaded
+    """
+
+    def __init__(self, message: str, *, installed: bool) -> None:
+        super().__init__(message)
+        self.installed = installed
+
+
 class Unreachable(TransportError):
-    """There was no answer. An action may have been carried out all the same, unless nothing was sent."""
+    """There was no answer. An action may have been carried out, unless nothing was sent."""
 
 
 class CallRefused(TransportError):
     """The host answered with an error of its own.
 
-    :ivar slug: what programs compare, e.g. "no-such-vm"
+    :ivar slug: the stable name, for programs, e.g. "no-such-vm"
     :ivar code: VDSM's number; 100 where VDSM had none
-    :ivar facts: the particulars, by name
+    :ivar facts: the facts of the error, by name
     """
 
     def __init__(self, slug: str, code: int, message: str, facts: Mapping[str, Any] | None = None) -> None:
@@ -53,22 +65,28 @@ class CallRefused(TransportError):
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """What a client proves itself with. On a unix socket the host knows the user without any.
+    """The credentials of a client. On a unix socket the kernel proves the user, without any.
 
     :ivar token: a bearer token; never shown, so it stays out of the representation
-    :ivar token_source: how a shell obtains the token, for requests that are printed instead of sent
+    :ivar token_source: shell code that yields the token, for requests that are printed instead of sent
+    :ivar ca: file with the certificates of the CAs that sign hosts; empty: those that the system trusts
+    :ivar certificate: file with the client certificate, for TLS; empty: none
+    :ivar key: file with its private key; empty: it is in the same file
     """
 
     token: str = field(default="", repr=False)
     token_source: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallOptions:
-    """What accompanies one call.
+    """The options of one call.
 
     :ivar timeout: seconds to wait for the answer
-    :ivar request_id: the same id sent again gets the first result, instead of doing the work twice
+    :ivar request_id: a call with the id of an earlier one returns its result, and does not run again
     :ivar flow_id: the caller's tag, for the host's log
     """
 
@@ -79,7 +97,11 @@ class CallOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing that happened on the host. `time` is the Unix time in seconds."""
+    """One event of the host.
+
+    :ivar seq: its number, higher than that of the event before it
+    :ivar time: Unix time, in seconds
+    """
 
     seq: int
     id: str
@@ -87,20 +109,22 @@ class Event:
     params: Mapping[str, Any]
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Event:
-        """An event as the host describes it; members of later hosts are left out."""
-        return cls(seq=told["seq"], id=told["id"], time=told["time"], params=told["params"])
+    def of(cls, described: Mapping[str, Any]) -> Event:
+        """Return the event that a host describes, without members that later releases add."""
+        return cls(
+            seq=described["seq"], id=described["id"], time=described["time"], params=described["params"]
+        )
 
     @property
     def is_gap(self) -> bool:
-        """Whether it says that others are missing: what is known of the host's state is to be read anew."""
+        """Whether it announces missing events: a client must read the state of the host again."""
         return self.id == "|events|gap|no_id"
 
 
 class EventStream(ABC):
     """Events of a host, as they happen.
 
-    :ivar position: the number after which to go on once the stream is broken; None as long as only a new
+    :ivar position: the number of the event after which a new stream continues; None while only a new
         snapshot would do
     """
 
@@ -125,21 +149,21 @@ class EventStream(ABC):
 
     @abstractmethod
     def next(self, timeout: float) -> list[Event]:
-        """Wait for events, return those there are; none after `timeout` seconds.
+        """Wait for events and return them; return none after `timeout` seconds.
 
         :raises CallRefused: the host ended the stream
-        :raises Unreachable: it is broken
+        :raises Unreachable: the connection broke
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End it."""
+        """End the stream."""
 
 
 class Transport(ABC):
-    """One host, reached by its URL. Connecting is left to the first call.
+    """One host, reached by its URL. The first call connects.
 
-    :param url: where the host is; its scheme is the name of the entry point
+    :param url: URL of the host; its scheme is the name of the entry point
     """
 
     def __init__(self, url: str, credentials: Credentials) -> None:
@@ -156,7 +180,7 @@ class Transport(ABC):
         """
 
     def verbs(self, options: CallOptions) -> list[dict[str, Any]]:
-        """Every verb of the host, each as `Host.getVerbs` describes it.
+        """Return every verb of the host, as `Host.getVerbs` describes it.
 
         :raises CallRefused: the host answered with an error
         :raises Unreachable: there was no answer
@@ -172,17 +196,16 @@ class Transport(ABC):
         after: int | None = None,
         snapshot: bool = False,
     ) -> EventStream:
-        """Begin to read events whose id matches a pattern; without patterns, all.
+        """Return a stream of the events whose id matches a pattern; without patterns, of all.
 
-        A transport that has nothing better leaves this alone: the host is asked again and again, and
-        answers once something happens.
+        This implementation polls; a transport with streams overrides it.
 
-        :param after: begin behind the event of this number; without it, with what happens from now on
+        :param after: begin behind the event of this number; without it, with the next event
         :param snapshot: begin with the current states, as events
         :raises CallRefused: the host answered with an error
         :raises Unreachable: there was no answer
         """
-        # It stands on this module, and most commands do without.
+        # Import it here: it imports this module, and most commands do without.
         polling = importlib.import_module("vdsm_bridge.client.polling")
         stream: EventStream = polling.PolledEvents(self, patterns, options, after=after, snapshot=snapshot)
         return stream
@@ -190,20 +213,20 @@ class Transport(ABC):
     @property
     @abstractmethod
     def revision(self) -> str:
-        """The revision of the host's API by its last answer, also one with an error; empty if unknown."""
+        """The revision of the API in the last answer, also in an error; empty before the first."""
 
     @abstractmethod
     def preview(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> str:
-        """A line for a POSIX shell that sends the same request. It shows no secret."""
+        """Return a line for a POSIX shell that sends the same request. It contains no secret."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the transport holds. It is not used afterwards."""
+        """Free the resources of the transport. It is not used afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """How a call on one of several hosts ended: with a value, or with an error."""
+    """The outcome of a call on one of several hosts: a value or an error."""
 
     host: str
     value: Any = None
@@ -211,32 +234,43 @@ class Answer:
 
 
 class Fleet(Transport):
-    """A transport to several hosts: its URL names what they share, such as a message bus.
+    """A transport to several hosts: its URL is that of what they share, such as a message bus.
 
-    As a transport to one host its URL has the host's id as its path, `amqp://broker/HOST`.
+    A URL with the id of a host as its path, `amqp://broker/HOST`, is that of one host.
     """
 
     @abstractmethod
     def hosts(self, timeout: float) -> list[str]:
-        """The ids of the hosts that answer, sorted.
+        """Return the ids of the hosts that answer, sorted.
 
         :param timeout: seconds to wait for the first one
-        :raises Unreachable: there is none
+        :raises Unreachable: no host answered
         """
 
     @abstractmethod
     def find(self, name: str, timeout: float) -> str:
-        """The id of the host that has this id or name.
+        """Return the id of the host with an id or name.
 
         :raises Unreachable: none has it, or several have the name
         """
 
     @abstractmethod
     def on(self, host: str) -> Transport:
-        """One of the hosts, over the same connection."""
+        """Return one of the hosts, over the same connection."""
 
     @abstractmethod
     def call_many(
         self, hosts: Iterable[str], verb: str, arguments: Mapping[str, Any], options: CallOptions
     ) -> Iterator[Answer]:
-        """Call a verb on several hosts at once; one answer for each, as they come."""
+        """Call a verb on several hosts at once. Yield an answer for each, in the order of arrival."""
+
+
+def open_transport(url: str, credentials: Credentials) -> Transport:
+    """Return the transport of the scheme of a URL. Nothing is sent yet.
+
+    :raises NoTransport: no installed distribution serves the scheme, or its transport cannot be loaded
+    """
+    # Import it here: it needs a package beyond the standard library.
+    opening = importlib.import_module("vdsm_bridge.client.opening")
+    opened: Transport = opening.open_transport(url, credentials)
+    return opened

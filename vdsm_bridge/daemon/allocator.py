@@ -1,4 +1,4 @@
-"""The C library's allocator, set up for a process with many threads that mostly wait.
+"""Settings of the C library's allocator for a process with many threads that mostly wait.
 
 Both functions do nothing with another C library than glibc, which has no such options.
 """
@@ -13,10 +13,10 @@ _M_ARENA_MAX: Final = -8
 
 
 def share_one_arena() -> None:
-    """Let all threads share one arena. To be called before threads are started.
+    """Let all threads share one arena. Call this before starting threads.
 
-    By default each gets an arena of its own, and what one of them has had once stays there. Small objects
-    are served by Python's own allocator, and each thread has a cache: more arenas make nothing quicker.
+    By default each thread has an arena of its own, which keeps freed memory. More arenas bring no speed:
+    Python's own allocator serves small objects, and each thread has a cache.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -24,7 +24,7 @@ def share_one_arena() -> None:
 
 
 def give_back() -> None:
-    """Return to the system what is free at the moment, as after a start."""
+    """Return free memory to the system, as after a start."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(ctypes.c_size_t(0))

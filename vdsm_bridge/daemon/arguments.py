@@ -1,4 +1,4 @@
-"""The arguments that both commands, `vdsmd` and `vdsm-tool`, have."""
+"""The arguments that `vdsmd` and `vdsm-tool` have in common."""
 
 from __future__ import annotations
 
@@ -18,6 +18,15 @@ class _Version(argparse.Action):
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Add the option `--version`."""
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and end")
+
+
+def add_system(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--system`."""
+    parser.add_argument(
+        "--system",
+        action="store_true",
+        help="use /etc/vdsm, /var/lib/vdsm and /run/vdsm, as the service does",
+    )
 
 
 def add_place(parser: argparse.ArgumentParser, default: Path | str | None) -> None:

@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import Any, Final
 
 from vdsm_bridge.api.registry import Registry
-from vdsm_bridge.call.access import Access, read_rules
+from vdsm_bridge.call.access import Access, Rules, Scopes, read_rules
+from vdsm_bridge.call.access.rules import weaknesses
+from vdsm_bridge.call.access.tokens import path_of
 from vdsm_bridge.call.audit import Auditor
 from vdsm_bridge.call.bridge import Bridge
+from vdsm_bridge.call.context import running
 from vdsm_bridge.call.idempotency import IdempotencyStore
 from vdsm_bridge.daemon.events import ConfigReloaded, PluginChanged
 from vdsm_bridge.plugins.budget import Budget
 from vdsm_bridge.plugins.feature import PluginInfo, Runtime
 from vdsm_bridge.plugins.lifecycle import Lifecycle
-from vdsm_core.audit import AuditFiles, AuditLog, AuditToLog, NoAudit
-from vdsm_core.config import TABLES, Config, check_required
+from vdsm_core.audit import AuditFiles, AuditLog, AuditToLog, NoAudit, configured_path
+from vdsm_core.config import TABLES, Config, TlsOptions, check_required
 from vdsm_core.events import EventBus, EventParams, Journal
 from vdsm_core.hooks.manager import Hooks
+from vdsm_core.hooks.specs.host import vdsm_after_vdsm_stop, vdsm_before_vdsm_start
 from vdsm_core.hypervisor import Hypervisor
-from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Discovery, Found
+from vdsm_core.plugins import BINDINGS, HOOKS, PRIVILEGED, VERBS, Discovery, Found
+from vdsm_core.plugins.timeout import StartStopTimeout, run_with_timeout
+from vdsm_core.privileged.client import Caller, PrivilegedClient
+from vdsm_core.privileged.frames import MAX_SECONDS
 from vdsm_core.state import MEMORY, StateStore
 from vdsm_core.state_lock import StateLock
 from vdsm_core.work.engine import Engine
@@ -33,18 +40,22 @@ _SECONDS_A_DAY = 86_400.0
 #: Options outside of the plugins' tables that a reload applies; all others are named by it and wait.
 APPLIED_AT_RELOAD: Final = frozenset(
     {"daemon.required"}
-    | {f"{table}.{name}" for table in ("access", "hooks") for name in TABLES[table].__struct_fields__}
+    | {
+        f"{table}.{name}"
+        for table in ("access", "hooks", "limits", "tls")
+        for name in TABLES[table].__struct_fields__
+    }
 )
 
 
 class Host:
-    """All parts of one host, put together. `start`, then `stop`; in between, `reload`.
+    """All parts of one host. Call `start`, then `stop`; in between, `reload`.
 
-    :param discover: how the plugins of an entry-point group are found; without it, by what is installed
-    :param connect: how the hypervisor is connected to; the seam for tests
+    :param discover: returns the plugins of an entry-point group; by default the installed ones
+    :param connect: connects to the hypervisor; for tests
     :param plugin_changed: called when the state of a plugin has changed, on any thread; it must not wait
-    :param root: where the files of the host are
-    :param clock: what features measure durations with, in seconds
+    :param root: the root of the host's files
+    :param clock: the clock of features for durations, in seconds
     """
 
     def __init__(
@@ -58,7 +69,7 @@ class Host:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
-        #: What the parts were built with. A reload does not rebuild them.
+        #: The configuration that the parts were built with. A reload does not rebuild them.
         self._built_with = config
         daemon = config.daemon
         keep = daemon.keep_days * _SECONDS_A_DAY
@@ -77,7 +88,7 @@ class Host:
         self._hypervisor = Hypervisor(config.hypervisor, **({"connect": connect} if connect else {}))
         self._requests = IdempotencyStore(self._state, keep)
         self._audit = _audit_log(config)
-        self._access = Access(config.access)
+        self._access = Access(config.access, path_of(config))
         self._notice_change = plugin_changed
         self._stopped = False
         self._lifecycle = Lifecycle(
@@ -87,8 +98,10 @@ class Host:
             changed=self._plugin_changed,
         )
         registry = Registry()
+        scopes = Scopes(registry)
         self.bridge = Bridge(
             registry=registry,
+            scopes=scopes,
             access=self._access,
             work=self._work,
             events=self._events,
@@ -96,6 +109,11 @@ class Host:
             auditor=Auditor(self._audit),
             call_deadline=daemon.call_deadline,
         )
+        self._work.tasks.on_end = self.bridge.task_ended
+        self.bridge.shared.provide(TlsOptions, config.tls)
+        self.bridge.limits.use(config.limits)
+        #: Whether hooks were called: those of the daemon's end follow those of its start.
+        self._hooks_started = False
         self.runtime = Runtime(
             config=config,
             hypervisor=self._hypervisor,
@@ -103,21 +121,24 @@ class Host:
             work=self._work,
             hooks=Hooks(config.hooks),
             registry=registry,
+            privileged=PrivilegedClient(daemon.helper_socket, _caller),
+            scopes=scopes,
+            shared=self.bridge.shared,
             plugins=lambda: self._lifecycle.info(health=True),
             root=root,
             clock=clock,
         )
 
     def plugins(self) -> list[PluginInfo]:
-        """Every plugin with its state."""
+        """Return every plugin with its state."""
         return self._lifecycle.info()
 
     def start(self) -> None:
-        """Bring everything up.
+        """Start all parts.
 
         :raises ConfigError: the configuration cannot be used
         :raises PluginsMissing: a required plugin does not run
-        :raises DaemonStops: it was told to hurry meanwhile
+        :raises DaemonStops: `begin_stop` was called meanwhile
         """
         with self._lifecycle.changing:
             self._start()
@@ -130,14 +151,19 @@ class Host:
             self._audit.open()
             self._events.start()
             self._work.start()
+            self._report_head_later()
             self._events.provide(PluginChanged.component, [PluginChanged.operation], self._plugin_states)
             self._requests.start()
-            self._access.load()
+            self._use_rules(self.config, _rules(self.config))
             self._lifecycle.find()
             self._lifecycle.check(self.config)
             self._hypervisor.start()
-            self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(HOOKS, VERBS))
-            # Tasks need the verbs; callers, whom the bindings let in, need the tasks.
+            self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(PRIVILEGED, HOOKS))
+            self._hooks_started = True
+            self.runtime.hooks.run(vdsm_before_vdsm_start)
+            self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(VERBS,))
+            # Resume tasks after the features, which offer their verbs, and before the bindings, which let
+            # callers in.
             self._work.resume(self.bridge.plan_of)
             self._lifecycle.apply(self.config, self.runtime, self.bridge, groups=(BINDINGS,))
             self._lifecycle.require(self.config.daemon.required)
@@ -145,13 +171,21 @@ class Host:
             self.stop()
             raise
 
+    def _report_head_later(self) -> None:
+        def report() -> None:
+            self._audit.report_head()
+            self._report_head_later()
+
+        after = self.config.audit.head_interval
+        self._work.scheduler.plan("log the head of the audit log", report, after=after, second="replaces")
+
     def reload(self, config: Config) -> list[str]:
-        """Apply the plugin tables, `[access]` and `[hooks]` of a changed configuration.
+        """Apply the plugin tables, `[access]`, `[hooks]`, `[limits]` and `[tls]` of a changed configuration.
 
-        What has not changed serves on.
-        Distributions that were installed or removed meanwhile are noticed. Of two reloads at once one waits.
+        Unchanged plugins keep serving. Distributions that were installed or removed meanwhile are detected.
+        Reloads run one after the other.
 
-        :returns: the options, as `daemon.state_dir`, whose new value waits for the next start
+        :returns: the options, as `daemon.state_dir`, whose new value takes effect at the next start
         :raises ConfigError: an option is not acceptable; then nothing has changed
         :raises DaemonStops: the daemon is about to stop
         """
@@ -160,12 +194,16 @@ class Host:
 
     def _reload(self, config: Config) -> list[str]:
         check_required(config)
-        rules = read_rules(config.access)
+        rules = _rules(config)
         self._lifecycle.find()
         self._lifecycle.check(config)
-        # Before the plugins, which may take their time: a revoked token stops working at once.
-        self._access.use(rules)
+        # Before the plugins, which may be slow: a revoked token must stop working at once.
+        self._use_rules(config, rules)
         self.runtime.hooks.use(config.hooks)
+        self.bridge.shared.provide(TlsOptions, config.tls)
+        self.bridge.limits.use(config.limits)
+        # Before the plugins, whose operations may be new.
+        self.runtime.privileged.reload()
         self._lifecycle.apply(config, self.runtime, self.bridge)
         waiting = self._waiting_for_a_start(config)
         reason = f"a restart is needed to apply {', '.join(waiting)}" if waiting else ""
@@ -175,8 +213,13 @@ class Host:
         self.config = config
         return waiting
 
+    def _use_rules(self, config: Config, rules: Rules) -> None:
+        self._access.use(rules)
+        for weakness in weaknesses(config, rules):
+            log.warning("%s", weakness)
+
     def _waiting_for_a_start(self, config: Config) -> list[str]:
-        """The options that differ from those in force, however many reloads ago they were changed."""
+        """Return the options that differ from those that the parts were built with."""
         waiting = []
         for table, type_ in TABLES.items():
             wanted, built = getattr(config, table), getattr(self._built_with, table)
@@ -186,12 +229,22 @@ class Host:
                     waiting.append(dotted)
         return waiting
 
-    def hurry(self) -> None:
-        """Cut a start or a reload short, which goes on on another thread: `stop` follows."""
-        self._lifecycle.hurry()
+    def _notify_of_stop(self, seconds: float) -> None:
+        """Call the hook of the daemon's end, at most for some seconds: deadlines of hooks may be longer."""
+        hooks = self.runtime.hooks
+        if not self._hooks_started or not hooks.implemented(vdsm_after_vdsm_stop):
+            return
+        try:
+            run_with_timeout(vdsm_after_vdsm_stop.name, lambda: hooks.run(vdsm_after_vdsm_stop), seconds)
+        except StartStopTimeout as error:
+            log.warning("%s", error)
+
+    def begin_stop(self) -> None:
+        """Cut a start or reload on another thread short: `stop` follows."""
+        self._lifecycle.begin_stop()
 
     def reload_refused(self, reason: str) -> None:
-        """Tell subscribers that a changed configuration cannot be used, and why."""
+        """Publish that a changed configuration cannot be used, and the reason."""
         self._events.publish(ConfigReloaded(applied=False, reason=reason))
 
     def _plugin_changed(self, plugin: PluginInfo) -> None:
@@ -204,12 +257,12 @@ class Host:
         return [(plugin.name, _plugin_event(plugin)) for plugin in self._lifecycle.at_rest(barrier)]
 
     def stop(self) -> None:
-        """Take everything down: bindings first, so that no call finds half a host.
+        """Stop all parts: bindings first, so that no call reaches a partly stopped host.
 
-        All of it takes about `daemon.grace` seconds at the most, whatever hangs.
+        This takes at most about `daemon.grace` seconds, even if a part hangs.
         """
-        self.hurry()
-        # Who hangs in a start or a reload all the same does not keep the rest from its end.
+        self.begin_stop()
+        # A start or reload that hangs all the same must not block the stop of the rest.
         mine = self._lifecycle.changing.acquire(timeout=self.config.daemon.grace)
         try:
             if not self._stopped:
@@ -221,9 +274,12 @@ class Host:
 
     def _stop(self) -> None:
         budget = Budget(self.config.daemon.grace)
-        self._lifecycle.stop(self.runtime, budget)
+        self._lifecycle.stop(self.runtime, budget, (BINDINGS, VERBS))
+        self._notify_of_stop(budget.share())
+        self._lifecycle.stop(self.runtime, budget, (HOOKS, PRIVILEGED))
         for what, stop in (
             ("work", lambda: self._work.stop(budget.share())),
+            ("privileged client", self.runtime.privileged.close),
             ("hypervisor", lambda: self._hypervisor.stop(budget.share())),
             ("events", self._events.stop),
             ("audit log", self._audit.close),
@@ -233,8 +289,20 @@ class Host:
             try:
                 stop()
             except Exception:
-                # What comes after it is taken down all the same.
-                log.exception("The %s did not stop cleanly", what)
+                # Stop the remaining parts all the same.
+                log.exception("Cannot stop the %s cleanly", what)
+
+
+def _caller() -> Caller:
+    """For whom this thread works: the call that runs on it, or else the daemon itself."""
+    context = running()
+    if context is None:
+        return Caller()
+    return Caller(context.identity.name, context.flow_id, context.remaining(MAX_SECONDS))
+
+
+def _rules(config: Config) -> Rules:
+    return read_rules(config.access, path_of(config), config.origin)
 
 
 def _plugin_event(plugin: PluginInfo) -> PluginChanged:
@@ -245,16 +313,13 @@ def _journal(config: Config) -> Journal:
     folder = config.daemon.state_dir
     return Journal(
         MEMORY if folder == MEMORY else str(Path(folder) / "events.sqlite"),
-        most_bytes=config.events.journal_size * 2**20,
+        max_bytes=config.events.journal_size * 2**20,
         keep=config.events.keep_days * _SECONDS_A_DAY,
     )
 
 
 def _audit_log(config: Config) -> AuditLog:
-    options, folder = config.audit, config.daemon.state_dir
-    if options.to == "log":
-        return AuditToLog()
-    if options.to == "none" or (folder == MEMORY and not options.file):
-        return NoAudit()
-    path = Path(options.file or Path(folder) / "audit.log")
-    return AuditFiles(path, most_bytes=options.file_size * 2**20, files=options.files)
+    options, path = config.audit, configured_path(config)
+    if path is not None:
+        return AuditFiles(path, max_bytes=options.file_size * 2**20, files=options.files)
+    return AuditToLog() if options.to == "log" else NoAudit()

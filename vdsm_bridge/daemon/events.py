@@ -9,9 +9,9 @@ from vdsm_core.events import EventParams
 
 
 class PluginChanged(EventParams, frozen=True):
-    """A plugin came up, went down or failed. The object is its name.
+    """A plugin was started or stopped, or failed. The object is its name.
 
-    `retrying`: it has failed for a reason that can pass, and is started again in the background.
+    `retrying`: its start failed for a temporary reason, and is tried again in the background.
     """
 
     component: ClassVar[str] = "host"
@@ -25,7 +25,7 @@ class PluginChanged(EventParams, frozen=True):
 class ConfigReloaded(EventParams, frozen=True):
     """A changed configuration was applied, or refused for a reason; then the old one stays in force.
 
-    Where it was applied, `reason` names the options that take a restart.
+    If it was applied, `reason` names the options that need a restart.
     """
 
     component: ClassVar[str] = "host"

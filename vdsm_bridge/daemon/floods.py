@@ -1,4 +1,4 @@
-"""Floods of one log line, bounded: the same line from the same place, many times in a short while."""
+"""A limit for floods of one log line: the same line from the same place, many times in a short time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vdsm_core import audit
 #: Lines of one kind that pass within a window, and the window in seconds.
 MAX_LINES: Final = 100
 WINDOW: Final = 60.0
-#: Kinds of lines that are counted at the same time; more pass uncounted.
+#: Maximum number of kinds of lines that are counted at the same time; further kinds pass.
 _MAX_KINDS: Final = 1000
-#: The mark of a line of this module's.
+#: The attribute of log records that this module makes.
 _SUMMARY: Final = "vdsm_summary"
 
 _Kind = tuple[str, int, int, str]
@@ -32,11 +32,11 @@ class _Count:
 
 
 class FloodFilter(logging.Filter):
-    """Suppresses what comes too often, and sums it up when its window ends.
+    """Suppresses lines that repeat too often, and summarizes them when their window ends.
 
     A kind of line is the place in the source, the level and the template of the message; a line of another
-    kind always passes. Warnings and errors are counted: what is logged below is one line per request, and
-    the level of the log turns it off. The audit log is never touched.
+    kind always passes. Warnings and errors are counted; lower levels have one line per request and are
+    controlled by the log level. The audit log is never filtered.
 
     :param handler: writes the summaries
     :param clock: monotonic, in seconds

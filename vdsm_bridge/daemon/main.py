@@ -10,21 +10,24 @@ import signal
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, Self
 
 from vdsm_bridge.call.context import FlowFilter
+from vdsm_bridge.daemon.account import leave_root
 from vdsm_bridge.daemon.allocator import give_back, share_one_arena
-from vdsm_bridge.daemon.arguments import add_place, add_version
+from vdsm_bridge.daemon.arguments import add_place, add_system, add_version
 from vdsm_bridge.daemon.composition import Host
 from vdsm_bridge.daemon.floods import FloodFilter
 from vdsm_bridge.daemon.sd_notify import notify
 from vdsm_bridge.daemon.status_file import Outcome, StatusFile
 from vdsm_bridge.plugins.lifecycle import DaemonStops
 from vdsm_bridge.plugins.reasons import reason_of
-from vdsm_core import config
+from vdsm_core import config, deprecated
 from vdsm_core.config import Config
 from vdsm_core.errors import ConfigError
+from vdsm_core.privileged.launch import OwnHelper
 
 log = logging.getLogger("vdsm")
 
@@ -39,19 +42,33 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     share_one_arena()
+    implied = os.geteuid() == 0 and not (options.system or options.config or config.is_service())
+    with config.system_folders() if options.system or implied else nullcontext():
+        return _run(options.config, "vdsmd without --system" if implied else "")
+
+
+def _run(place: Path | None, deprecated_way: str) -> int:
     try:
-        loaded = config.load(options.config)
+        loaded = config.load(place)
     except ConfigError as error:
         print(f"vdsmd: {error}", file=sys.stderr)  # noqa: T201 - no log is set up yet
         return 1
     set_up_log(loaded.daemon.log_level)
-    return _serve(loaded, options.config)
+    if deprecated_way:
+        log.warning("%s: %s", deprecated_way, deprecated.COMMANDS[deprecated_way].notice)
+    try:
+        helper = leave_root(loaded, place)
+    except ConfigError as error:
+        log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
+        return 1
+    return _serve(loaded, place, helper)
 
 
 def parser() -> argparse.ArgumentParser:
     """What `vdsmd` may be started with."""
     words = argparse.ArgumentParser(prog="vdsmd", description="The management daemon of one KVM host.")
     add_version(words)
+    add_system(words)
     add_place(words, default=None)
     return words
 
@@ -68,11 +85,11 @@ def set_up_log(level: str) -> None:
 
 
 class Signals:
-    """The signals that this process gets, in their order.
+    """The signals that this process receives, in order.
 
-    Python runs a handler some time after the signal, when the main thread has come to a good place; between
-    that place and a wait that begins there, a signal would lie unnoticed until the next one. So each is
-    written to a pipe when it comes, and read from there.
+    Python runs a handler later than the signal, between two instructions of the main thread; a signal that
+    arrives just before a blocking wait would stay unnoticed until the next one. Therefore each is written to
+    a pipe by the C handler, and read from there.
     """
 
     def __init__(self) -> None:
@@ -91,7 +108,7 @@ class Signals:
         os.close(self._write)
 
     def add(self, number: int) -> None:
-        """Let `next` return a number that is no signal's."""
+        """Make `next` return a number that is not a signal."""
         os.write(self._write, bytes([number]))
 
     def next(self) -> int:
@@ -99,20 +116,26 @@ class Signals:
         return os.read(self._read, 1)[0]
 
 
-def _serve(loaded: Config, place: Path | None) -> int:
+def _serve(loaded: Config, place: Path | None, helper: OwnHelper | None) -> int:
     with Signals() as signals:
-        return _serve_until(signals, loaded, place)
+        try:
+            return _serve_until(signals, loaded, place, helper)
+        finally:
+            if helper is not None:
+                helper.stop(loaded.daemon.grace)
 
 
-def _serve_until(signals: Signals, loaded: Config, place: Path | None) -> int:
+def _serve_until(signals: Signals, loaded: Config, place: Path | None, helper: OwnHelper | None) -> int:
     status = StatusFile(loaded.daemon.run_dir)
     host = Host(loaded, plugin_changed=lambda: _update(status, host))
+    if helper is not None:
+        host.runtime.privileged.use(helper.address)
     try:
         status.claim()
     except ConfigError as error:
         log.error("Cannot start: %s", error)  # noqa: TRY400 - the message says it all
         return 1
-    # Starts and reloads take their time when a plugin hangs. This thread hears the next signal meanwhile.
+    # Starts and reloads take long when a plugin hangs. This thread receives signals meanwhile.
     control = ThreadPoolExecutor(1, thread_name_prefix="control")
     start = control.submit(_start, host, status, place)
     start.add_done_callback(lambda _: signals.add(_STARTED))
@@ -126,10 +149,12 @@ def _serve_until(signals: Signals, loaded: Config, place: Path | None) -> int:
             return 1
     notify("STOPPING=1")
     log.info("Stopping")
-    host.hurry()
+    host.begin_stop()
     control.shutdown(wait=False, cancel_futures=True)
     wait([work], loaded.daemon.grace)
     host.stop()
+    if helper is not None:
+        helper.stop(loaded.daemon.grace / 2)
     status.release()
     log.info("Stopped")
     # A thread that hangs in a call to a dead hypervisor must not keep the process alive.
@@ -139,7 +164,7 @@ def _serve_until(signals: Signals, loaded: Config, place: Path | None) -> int:
 
 
 def _start(host: Host, status: StatusFile, place: Path | None) -> bool:
-    """Whether the daemon has come up."""
+    """Start the host; return whether that succeeded."""
     began = time.monotonic()
     try:
         host.start()
@@ -155,7 +180,7 @@ def _start(host: Host, status: StatusFile, place: Path | None) -> bool:
 
 
 def spare_the_heap() -> None:
-    """Let garbage collections pass over what is there now: it stays, and looking at it stops all threads."""
+    """Exclude present objects from garbage collections: they stay, and examining them stops all threads."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
@@ -169,19 +194,19 @@ def _reload_and_report(host: Host, status: StatusFile, place: Path | None) -> No
 
 
 def _reload(host: Host, place: Path | None) -> tuple[str, list[str]]:
-    """Apply the configuration as it is now; why it cannot be, or nothing, and what takes a restart."""
+    """Apply the present configuration; return the error, if any, and the options that need a restart."""
     try:
         waiting = host.reload(config.load(place))
     except ConfigError as error:
-        log.error("The configuration stays as it was: %s", error)  # noqa: TRY400
+        log.error("Cannot reload the configuration, it stays unchanged: %s", error)  # noqa: TRY400
         host.reload_refused(str(error))
         return str(error), []
     except DaemonStops as error:
-        log.info("The configuration was not applied in full: %s", error)
+        log.info("The configuration was applied in part: %s", error)
         return str(error), []
     except Exception as error:
-        # Whatever goes wrong here, machines are still to be managed.
-        log.exception("The configuration was not applied in full")
+        # A bug here must not end the management of machines.
+        log.exception("The configuration was applied in part")
         host.reload_refused(reason_of(error))
         return reason_of(error), []
     log.info("The configuration was applied")
@@ -208,8 +233,8 @@ def _report(
     try:
         status.report(outcome)
     except OSError as error:
-        log.warning("Cannot write down what came of it: %s", error)
-    # One may have changed between the reading above and the writing.
+        log.warning("Cannot write the status file: %s", error)
+    # A plugin may have changed between the reading above and the writing.
     _update(status, host)
 
 
@@ -217,7 +242,7 @@ def _update(status: StatusFile, host: Host) -> None:
     try:
         status.update(host.plugins)
     except OSError as error:
-        log.warning("Cannot write down how the plugins are: %s", error)
+        log.warning("Cannot update the status file: %s", error)
 
 
 def _announce(host: Host) -> None:
@@ -225,10 +250,10 @@ def _announce(host: Host) -> None:
     addresses = [address for plugin in running for address in plugin.address]
     for plugin in host.plugins():
         if plugin.state == "failed":
-            again = "; it is tried again" if plugin.retrying else ""
+            again = "; its start is retried" if plugin.retrying else ""
             log.error("Plugin %s does not run: %s%s", plugin.name, plugin.error, again)
     if not addresses:
-        log.warning("No binding runs: nobody can call this host")
+        log.warning("No binding runs: this host cannot be called")
     log.info(
         "Ready with %d verbs; listening on %s", len(host.bridge.verbs), ", ".join(addresses) or "nothing"
     )

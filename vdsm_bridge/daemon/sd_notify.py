@@ -1,4 +1,4 @@
-"""Telling systemd that the daemon is up: the protocol of sd_notify(3), which is one datagram."""
+"""Notification of systemd: the protocol of sd_notify(3), which is one datagram."""
 
 from __future__ import annotations
 

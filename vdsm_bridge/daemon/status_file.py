@@ -1,9 +1,9 @@
-"""How a running daemon is found and asked to read its configuration again, through files in its `run_dir`.
+"""The files in `run_dir` through which a running daemon is found, and its reload requested.
 
-The daemon holds a lock on `vdsmd.pid` as long as it lives, so that a file left by a crash misleads nobody.
-After its start and after each reload it writes `vdsmd.json`: what came of it; and again with the plugins as
-they are when one of them has changed since. Whoever sends SIGHUP waits for
-an outcome whose reading of the configuration began after the signal was sent.
+The daemon holds a lock on `vdsmd.pid` while it runs, so that a file left by a crash is recognized. After its
+start and after each reload it writes the outcome to `vdsmd.json`, and again whenever the state of a plugin
+changes. The sender of SIGHUP waits for an outcome whose reading of the configuration began after the signal
+was sent.
 """
 
 from __future__ import annotations
@@ -29,34 +29,37 @@ OUTCOME_FILE: Final = "vdsmd.json"
 
 
 class NoDaemon(VdsmError):
-    """No daemon runs that uses this folder. Facts: `run_dir`."""
+    """No daemon uses this folder. Facts: `run_dir`."""
 
     slug = "no-daemon"
-    template = "No vdsmd runs on {run_dir}; if yours was started with --config, name the same place here"
+    template = "No vdsmd runs on {run_dir}; if it was started with --config, give the same --config here"
 
 
 class DaemonSilent(VdsmError):
-    """A daemon was told to reload and has not said what came of it. Facts: `pid`, `seconds`."""
+    """A daemon did not report the outcome of a reload in time. Facts: `pid`, `seconds`."""
 
     slug = "daemon-silent"
     template = (
-        "vdsmd (pid {pid}) is not done with the reload after {seconds:g} s; a plugin may be hanging, "
-        "its log tells which"
+        "vdsmd (pid {pid}) has not finished the reload after {seconds:g} s; a plugin may hang, "
+        "see the daemon's log"
     )
 
 
 class NotYours(VdsmError):
-    """The daemon belongs to another user, who alone may tell it anything. Facts: `pid`."""
+    """The daemon belongs to another user and cannot be signalled. Facts: `pid`."""
 
     slug = "not-your-daemon"
-    template = "vdsmd (pid {pid}) belongs to another user; do this as that user, or as root"
+    template = (
+        "Cannot signal vdsmd (pid {pid}): it belongs to another user. Run this as that user, or as root"
+    )
 
 
 class Outcome(Record, frozen=True):
-    """What came of the start, or of the last reload. `began` is on the clock of `time.monotonic`, in seconds.
+    """The outcome of the start, or of the last reload. `began` is on the clock of `time.monotonic`, in
+    seconds.
 
-    `waiting` are the options whose new values take a restart. `config` is what the daemon was started with
-    (`--config`), empty for the default files.
+    `waiting` are the options whose new values need a restart. `config` is the argument `--config` of the
+    daemon, empty for the default files.
     """
 
     began: float
@@ -68,9 +71,9 @@ class Outcome(Record, frozen=True):
 
 
 class StatusFile:
-    """The daemon's side.
+    """The daemon's side of the files.
 
-    :param run_dir: empty: the daemon is not to be found
+    :param run_dir: empty: write no files
     """
 
     def __init__(self, run_dir: str) -> None:
@@ -80,7 +83,7 @@ class StatusFile:
         self._reported: Outcome | None = None
 
     def claim(self) -> None:
-        """Take the folder for this process.
+        """Lock the folder for this process.
 
         :raises ConfigError: another daemon uses it, or it cannot be written to
         """
@@ -98,7 +101,7 @@ class StatusFile:
         self._lock.flush()
 
     def report(self, outcome: Outcome) -> None:
-        """Let whoever waits know what came of the start or of a reload.
+        """Write the outcome of the start or of a reload.
 
         :raises OSError: it cannot be written
         """
@@ -107,9 +110,9 @@ class StatusFile:
             self._write(outcome)
 
     def update(self, plugins: Callable[[], list[PluginInfo]]) -> None:
-        """Say how the plugins are now, of which one has changed since the last outcome.
+        """Write the last outcome again, with the present states of the plugins.
 
-        Before the first outcome nothing is written: somebody may be waiting for that.
+        Before the first outcome nothing is written: a client may be waiting for that one.
 
         :raises OSError: it cannot be written
         """
@@ -125,7 +128,7 @@ class StatusFile:
             new.rename(self._folder / OUTCOME_FILE)
 
     def release(self) -> None:
-        """Be gone."""
+        """Remove the files and unlock the folder."""
         with self._writing:
             self._reported = None
         if self._folder is not None and self._lock is not None:
@@ -147,7 +150,7 @@ def _locked(path: Path) -> IO[str] | None:
 
 
 def find(run_dir: str) -> int:
-    """The process id of the daemon that uses a folder.
+    """Return the process id of the daemon that uses a folder.
 
     :raises NoDaemon: there is none
     """
@@ -162,7 +165,7 @@ def find(run_dir: str) -> int:
 
 
 def last_outcome(run_dir: str) -> Outcome | None:
-    """What the daemon has told last; None if it has not come up yet."""
+    """Return the last outcome that the daemon wrote; None before the first."""
     try:
         return msgspec.json.decode((Path(run_dir) / OUTCOME_FILE).read_bytes(), type=Outcome)
     except FileNotFoundError:
@@ -170,11 +173,11 @@ def last_outcome(run_dir: str) -> Outcome | None:
 
 
 def reload(run_dir: str, timeout: float) -> Outcome:
-    """Tell the daemon to read its configuration again, and wait for what comes of it.
+    """Signal the daemon to reload its configuration, and wait for the outcome.
 
     :param timeout: seconds
     :raises NoDaemon: there is none
-    :raises DaemonSilent: it has not told anything in time
+    :raises DaemonSilent: it has not reported an outcome in time
     :raises NotYours: it belongs to another user
     """
     pid = find(run_dir)
@@ -185,7 +188,7 @@ def reload(run_dir: str, timeout: float) -> Outcome:
         raise NotYours(pid=pid) from None
     while time.monotonic() < sent + timeout:
         outcome = last_outcome(run_dir)
-        # One that began before may not have seen what the caller has written.
+        # A reload that began before the signal may have read an earlier configuration.
         if outcome is not None and outcome.began >= sent:
             return outcome
         find(run_dir)

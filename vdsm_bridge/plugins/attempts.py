@@ -1,7 +1,7 @@
-"""Starting a plugin over and over: what failed for a reason that can pass is tried again in the background.
+"""Repeated attempts to start a plugin, in the background, after a failure that is temporary.
 
-The first attempt is waited for. Further ones follow after pauses that double up to `MAX_PAUSE`. An
-attempt that does not come to its end in time goes on beside them, and its result counts when it comes.
+The first attempt is waited for. Further ones follow after pauses that double up to `MAX_PAUSE`. An attempt
+that exceeds its time limit continues beside them, and its result counts when it ends.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
-from vdsm_core.bounded import GivenUp, StartStopTimeout, bounded
 from vdsm_core.errors import DeadlineExceeded, Unavailable
+from vdsm_core.plugins.timeout import GivenUp, StartStopTimeout, run_with_timeout
 
 R = TypeVar("R")
 
 #: Seconds before the second attempt.
 FIRST_PAUSE: Final = 1.0
-#: Seconds between two attempts at the most.
+#: Maximum number of seconds between two attempts.
 MAX_PAUSE: Final = 60.0
-#: Attempts that may hang at the same time; while so many do, no further one is begun.
+#: Maximum number of hanging attempts; while so many hang, no further one is begun.
 MAX_HANGING: Final = 2
-#: The system's refusals that depend on what else runs at the moment, or on another machine.
+#: Errors of the system that depend on other processes or machines, and may thus be temporary.
 _PASSING: Final = frozenset(
     {
         errno.EADDRINUSE,
@@ -52,11 +52,11 @@ _PASSING: Final = frozenset(
 
 
 def can_pass(error: BaseException) -> bool:
-    """Return whether the same start may succeed later, though nobody changes anything.
+    """Return whether the same start may succeed later, without any change.
 
-    So it is with `Unavailable`, `DeadlineExceeded` and what is derived from them, with a start that did not
-    come to its end, and with refusals of the system such as an address in use. An `OSError` in words of the
-    plugin counts by the error that it was raised from.
+    This applies to `Unavailable`, `DeadlineExceeded` and errors derived from them, to a start that exceeded
+    its time limit, and to errors of the system such as an address in use. An `OSError` with a text of the
+    plugin's own counts by the error that it was raised from.
     """
     if isinstance(error, StartStopTimeout):
         return not error.interrupted
@@ -72,11 +72,11 @@ def can_pass(error: BaseException) -> bool:
 class Attempts(Generic[R]):
     """Attempts at one piece of work, until `end`.
 
-    :param what: names it, in logs and errors
+    :param what: its name in logs and errors
     :param work: one attempt
-    :param seconds: how long one is waited for
-    :param done: called with the result of an attempt that `first` did not return, on another thread; to
-        undo it, too, if it is not wanted any more
+    :param seconds: time limit of one attempt
+    :param done: called with the result of an attempt that `first` did not return, on another thread; it also
+        undoes a result that is not wanted any more
     :param failed: called with the error of an attempt that `first` did not raise, likewise
     """
 
@@ -100,24 +100,24 @@ class Attempts(Generic[R]):
 
     @property
     def over(self) -> bool:
-        """Whether they have been ended: what comes of one that still hangs is not wanted."""
+        """Whether they have been ended: the result of one that still hangs is not wanted."""
         return self._over.done()
 
-    def first(self, hurry: Future[None]) -> R:
-        """Make the first attempt, and return its result.
+    def first(self, give_up: Future[None]) -> R:
+        """Run the first attempt and return its result.
 
-        :param hurry: once it is done, the attempt is not waited for
-        :raises StartStopTimeout: the attempt has not come to its end, and goes on
-        :raises GivenUp: it was not waited for
+        :param give_up: ends the wait for the attempt once it is done
+        :raises StartStopTimeout: the attempt exceeded its time limit, and continues
+        :raises GivenUp: `give_up` was done first
         """
-        return self._bounded(hurry)
+        return self._run_once(give_up)
 
     def go_on(self) -> None:
-        """Make further attempts in the background."""
+        """Run further attempts in the background."""
         threading.Thread(target=self._run, name=f"further {self._what}", daemon=True).start()
 
     def end(self) -> None:
-        """Begin no attempt any more. Ending twice is harmless."""
+        """Begin no further attempt. Ending twice is harmless."""
         with suppress(InvalidStateError):
             self._over.set_result(None)
 
@@ -130,28 +130,33 @@ class Attempts(Generic[R]):
 
     def _attempt(self) -> None:
         try:
-            result = self._bounded(self._over)
+            result = self._run_once(self._over)
         except GivenUp:
             return
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+        except Exception as error:  # noqa: BLE001 - a plugin may raise any error
             self._failed(error)
             return
         self._done(result)
 
-    def _bounded(self, hurry: Future[None]) -> R:
+    def _run_once(self, give_up: Future[None]) -> R:
         try:
-            return bounded(
-                self._what, self._work, self._seconds, late=self._late, failed=self._failed_late, hurry=hurry
+            return run_with_timeout(
+                self._what,
+                self._work,
+                self._seconds,
+                on_late_result=self._late_result,
+                on_late_error=self._late_error,
+                give_up=give_up,
             )
         except StartStopTimeout:
             self._count(1)
             raise
 
-    def _late(self, result: R) -> None:
+    def _late_result(self, result: R) -> None:
         self._count(-1)
         self._done(result)
 
-    def _failed_late(self, error: Exception) -> None:
+    def _late_error(self, error: Exception) -> None:
         self._count(-1)
         self._failed(error)
 

@@ -1,4 +1,4 @@
-"""The contract of a binding: what a class named in the entry-point group `vdsm.bindings` must be."""
+"""The contract of a binding: the base of the classes in the entry-point group `vdsm.bindings`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vdsm_core.config import Options
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):
-    """How a binding or feature is: `state`, and why if it is not well."""
+    """The health of a binding or feature: `state`, and the reason if it is not "ok"."""
 
     state: Literal["ok", "degraded", "failed"] = "ok"
     reason: str = ""
 
 
 class Binding(ABC):
-    """A protocol served on the bridge. It decodes, calls the bridge, encodes; it decides nothing.
+    """A protocol served on the bridge. It decodes, calls the bridge, and encodes; it has no logic of its own.
 
-    `Config` is the type of its table in the configuration. The constructor keeps what it is given.
+    `Config` is the type of its table in the configuration. The constructor only stores its arguments.
     """
 
     Config: ClassVar[type[Options]] = Options
@@ -34,20 +34,20 @@ class Binding(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Listen, and return once callers are served. Whatever this raises is shown as the plugin's error.
+        """Listen, and return once callers are served. Any exception is reported as the plugin's error.
 
-        After an error that can pass, such as an address in use, a new object is started later.
+        After a temporary error, such as an address in use, a new object is started later.
         """
 
     @abstractmethod
     def stop(self, grace: float) -> None:
-        """Take no new calls, let those in flight end within `grace` seconds, free everything."""
+        """Refuse new calls, wait up to `grace` seconds for running ones, release all resources."""
 
     @property
     @abstractmethod
     def address(self) -> tuple[str, ...]:
-        """Where it listens, as URLs; empty while it does not."""
+        """The URLs that it listens on; empty while it does not listen."""
 
     def health(self) -> Health:
-        """How it is."""
+        """Return its health."""
         return Health()

@@ -1,4 +1,4 @@
-"""Time that several steps share."""
+"""A time limit that several steps share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-#: What one step may take of what is left.
+#: The fraction of the remaining time that one step may take.
 _SHARE: Final = 0.5
 
 
 class Budget:
-    """Seconds for steps that follow each other: one that hangs leaves half of them to those that come after.
+    """Seconds for consecutive steps: a hanging step leaves half of the remaining time to later ones.
 
-    Steps that end at once cost the others nothing.
+    Steps that end at once take nothing from the others.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -21,5 +21,5 @@ class Budget:
         self._end = clock() + seconds
 
     def share(self) -> float:
-        """The seconds that the next step may take, never negative."""
+        """Return the seconds that the next step may take, never negative."""
         return max(0.0, self._end - self._clock()) * _SHARE

@@ -1,4 +1,4 @@
-"""The contract of a feature area: what a class named in the entry-point group `vdsm.verbs` must be.
+"""The contract of a feature area: the base of the classes in the entry-point group `vdsm.verbs`.
 
 ::
 
@@ -19,6 +19,8 @@ import msgspec
 
 from vdsm_bridge.api.declare import Namespace
 from vdsm_bridge.api.registry import Registry
+from vdsm_bridge.call.access import Scopes
+from vdsm_bridge.call.shared import Shared
 from vdsm_bridge.plugins.binding import Health
 from vdsm_core.config import Config, Options
 from vdsm_core.deprecated import warn_of_attribute
@@ -26,6 +28,7 @@ from vdsm_core.events import EventBus
 from vdsm_core.hooks.manager import Hooks
 from vdsm_core.hypervisor import Hypervisor
 from vdsm_core.lanes import Lanes
+from vdsm_core.privileged.client import PrivilegedClient
 from vdsm_core.types import Record
 from vdsm_core.work.engine import Engine
 from vdsm_core.work.tasks import Tasks
@@ -34,9 +37,9 @@ PluginState = Literal["disabled", "failed", "running", "stopped"]
 
 
 class PluginInfo(Record, frozen=True):
-    """One plugin, as `Host.getPlugins` shows it.
+    """One plugin, as `Host.getPlugins` returns it.
 
-    `retrying`: it has failed for a reason that can pass, and is started again in the background.
+    `retrying`: its start failed for a temporary reason, and is tried again in the background.
     """
 
     name: str
@@ -50,7 +53,7 @@ class PluginInfo(Record, frozen=True):
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of the host that a feature stands on."""
+    """The parts of the host that a feature uses."""
 
     config: Config
     hypervisor: Hypervisor
@@ -58,11 +61,17 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     work: Engine
     hooks: Hooks
     registry: Registry
-    #: What `Host.getPlugins` answers.
+    #: Runs operations that need root, in the privileged helper.
+    privileged: PrivilegedClient
+    #: The objects and events that callers with a scope may see.
+    scopes: Scopes
+    #: Objects that parts of one distribution share, by their class: its hooks and its feature.
+    shared: Shared = msgspec.field(default_factory=Shared)
+    #: Returns the result of `Host.getPlugins`.
     plugins: Callable[[], list[PluginInfo]]
-    #: Where the files of the host are; tests put a made-up tree here.
+    #: The root of the host's files; tests use a prepared tree.
     root: Path = Path("/")
-    #: What durations are measured with: monotonic, in seconds. Tests give one that they move.
+    #: The clock for durations: monotonic, in seconds. Tests pass one that they move.
     clock: Callable[[], float] = time.monotonic
 
     @property
@@ -79,7 +88,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Feature(ABC):
-    """A feature area. `Config` is the type of its table. The constructor keeps what it is given."""
+    """A feature area. `Config` is the type of its table. The constructor only stores its arguments."""
 
     Config: ClassVar[type[Options]] = Options
     #: The version of the plugin API that this feature is written for. Undeclared means the first one.
@@ -91,18 +100,18 @@ class Feature(ABC):
 
     @abstractmethod
     def namespaces(self) -> Sequence[Namespace]:
-        """The objects whose decorated methods are the verbs. Called once, before `start`."""
+        """Return the objects whose decorated methods are the verbs. Called once, before `start`."""
 
     def start(self) -> None:  # noqa: B027 - most features have no work in the background
-        """Begin work in the background. The verbs can be called once this has returned.
+        """Begin background work. The verbs can be called once this has returned.
 
-        What this waits for outside of the host has a bound of its own. After an error that can pass, such as
-        `Unavailable`, or a refusal of the system, such as an address in use, a new object is started later.
+        Waits for anything outside of the host need a time limit. After a temporary error, such as
+        `Unavailable` or an address in use, a new object is started later.
         """
 
     def stop(self, grace: float) -> None:  # noqa: B027 - as above
-        """End the work in the background within `grace` seconds. The verbs are gone already."""
+        """End background work within `grace` seconds. The verbs are already removed."""
 
     def health(self) -> Health:
-        """How it is."""
+        """Return its health."""
         return Health()

@@ -1,4 +1,4 @@
-"""What starting and stopping means for each kind of plugin: hooks, features, bindings."""
+"""Starting and stopping each kind of plugin: privileged operations, hooks, features, bindings."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import logging
 import time
 from typing import Any, Final
 
-from vdsm_bridge.api.declare import Verb, collect
+from vdsm_bridge.api.collect import collect
+from vdsm_bridge.api.verb import Verb
 from vdsm_bridge.call.bridge import Bridge
 from vdsm_bridge.plugins.binding import Binding
 from vdsm_bridge.plugins.feature import Feature, Runtime
-from vdsm_bridge.plugins.hook_plugin import HookPlugin
+from vdsm_bridge.plugins.hook_plugin import HookPlugin, implementation_of
+from vdsm_bridge.plugins.privileged_plugin import PrivilegedPlugin
 from vdsm_core.config import Options
-from vdsm_core.plugins import HOOKS, VERBS, Found
+from vdsm_core.plugins import HOOKS, PRIVILEGED, VERBS, Found
 
 log = logging.getLogger(__name__)
 
-#: What was started, and the verbs that it offers.
+#: A started plugin, and the verbs that it offers.
 Started = tuple[Any, list[Verb]]
-#: The part of its time to stop that a feature gives to the calls that run.
+#: The fraction of the time to stop in which running calls of a feature may finish.
 _FINISHING: Final = 0.5
 
 
 def bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -> Started:
-    """Make and start a plugin; whatever it raises is its error."""
+    """Construct and start a plugin. Any exception is its error."""
+    if found.group == PRIVILEGED:
+        operations = PrivilegedPlugin(runtime.privileged, found.name, found.loaded)
+        operations.start()
+        return operations, []
     if found.group == HOOKS:
-        implementations = HookPlugin(runtime.hooks, found.name, found.loaded)
+        implementations = HookPlugin(
+            runtime.hooks, found.name, implementation_of(found.loaded, runtime, options)
+        )
         implementations.start()
         return implementations, []
     if found.group == VERBS:
@@ -39,11 +47,11 @@ def bring_up(found: Found, options: Options, runtime: Runtime, bridge: Bridge) -
 
 
 def take_down(found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
-    """Stop a plugin; a feature first lets the calls of its verbs end.
+    """Stop a plugin; for a feature, first wait for running calls of its verbs.
 
-    :param grace: seconds that it gets
+    :param grace: time limit in seconds
     """
     end = time.monotonic() + grace
     if found.group == VERBS and (left := runtime.registry.drain(found.name, grace * _FINISHING)):
-        log.warning("Plugin %s stops while %d calls of its verbs run", found.name, left)
+        log.warning("Stopping plugin %s although %d calls of its verbs still run", found.name, left)
     instance.stop(max(0.0, end - time.monotonic()))

@@ -1,15 +1,15 @@
-"""The life of plugins: found, switched on, started, stopped; a failure stays with the plugin that failed.
+"""The lifecycle of plugins: discovery, start, restart, stop. A failure affects the failed plugin only.
 
-Hooks come first, then features, then bindings, so that nothing is served before it can be answered;
-they go in the opposite order. Starting and stopping have a bound each: a plugin that does not come back is
-reported and left alone. When the daemon ends, all of it together has one.
+Privileged operations start first, then hooks, features and bindings, so that nothing is served before it can
+be answered; they stop in reverse order. Each start and stop has a time limit: a plugin that exceeds it is
+reported and abandoned. At the end of the daemon, all stops together have one.
 
-A plugin that did not start for a reason that can pass is started again in the background, until it runs or
-fails for good; a reload, and the end of the daemon, end that. A start that comes to its end late counts.
+After a failure that is temporary, a plugin is started again in the background until it runs or fails
+permanently, or until a reload or the end of the daemon. A start that succeeds after its time limit counts.
 
-A feature whose options change is replaced: calls of its verbs wait meanwhile. What does not start with other
-options goes on with those that it had, and says so. A feature that is switched off takes its verbs away
-first, and has the time to finish the calls that it has begun.
+A feature whose options change is replaced: calls of its verbs wait meanwhile. If it does not start with the
+new options, it is started with its former ones, and its error has the reason. When a feature is disabled, its
+verbs are removed first, and calls that run may finish.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from vdsm_bridge.api.declare import Verb
+from vdsm_bridge.api.verb import Verb
 from vdsm_bridge.call.bridge import Bridge
 from vdsm_bridge.plugins.attempts import Attempts, can_pass
 from vdsm_bridge.plugins.binding import Binding
@@ -32,25 +32,27 @@ from vdsm_bridge.plugins.feature import Feature, PluginInfo, PluginState, Runtim
 from vdsm_bridge.plugins.hook_plugin import HookPlugin
 from vdsm_bridge.plugins.kinds import Started, bring_up, take_down
 from vdsm_bridge.plugins.option_types import config_type, without_conflicts
+from vdsm_bridge.plugins.privileged_plugin import PrivilegedPlugin
 from vdsm_bridge.plugins.reasons import is_sentence, reason_of
 from vdsm_core import deprecated
-from vdsm_core.bounded import bounded
 from vdsm_core.config import Config, Options
 from vdsm_core.errors import PluginsMissing, VdsmError
-from vdsm_core.plugins import BINDINGS, HOOKS, VERBS, Found
+from vdsm_core.plugins import BINDINGS, HOOKS, PRIVILEGED, VERBS, Found
+from vdsm_core.plugins.timeout import run_with_timeout
 
 log = logging.getLogger(__name__)
 
-_ORDER = (HOOKS, VERBS, BINDINGS)
-#: What a plugin is known by: group, name, target and distribution.
-_Place = tuple[str, str, str, str]
+_ORDER = (PRIVILEGED, HOOKS, VERBS, BINDINGS)
+_WITH_HEALTH = (Binding, Feature, HookPlugin, PrivilegedPlugin)
+#: The key of a plugin: group, name, target and distribution.
+_PluginKey = tuple[str, str, str, str]
 
 
 class DaemonStops(VdsmError):
-    """The plugins are not changed any more."""
+    """The daemon is shutting down; plugin changes are refused."""
 
     slug = "daemon-stops"
-    template = "The daemon stops; its plugins are not changed any more"
+    template = "The daemon is shutting down; plugin changes are refused"
 
 
 class Plugin:
@@ -60,51 +62,51 @@ class Plugin:
         self.found = found
         self.state: PluginState = state
         self.error = error or found.error
-        #: Why it did not stop cleanly the last time.
+        #: Why its last stop failed.
         self.unclean = ""
         self.options: Options | None = None
-        #: The options that it ran with, while others are tried.
+        #: Its former options, while it is started with new ones.
         self.former: Options | None = None
         self.instance: Any = None
-        #: The present attempts to start it, until it runs or fails for good.
+        #: The present attempts to start it, until it runs or fails permanently.
         self.attempts: Attempts[Started] | None = None
-        #: It has failed, and is tried again in the background.
+        #: Whether it has failed, and is started again in the background.
         self.retrying = False
 
     def give_up(self) -> None:
-        """Start it no more: what is still to come of its attempts is undone."""
+        """End the attempts to start it; one that succeeds later is undone."""
         if self.attempts is not None:
             self.attempts.end()
 
     def address(self) -> list[str]:
-        """Where it listens. A binding that is about to stop, or has a mistake there, listens nowhere."""
+        """Return the addresses of a running binding; empty if it raises an error."""
         instance = self.instance
         if self.state != "running" or not isinstance(instance, Binding):
             return []
         try:
             return [str(each) for each in instance.address]
         except Exception:
-            # Isolation: what is told of all plugins does not fail because of one.
-            log.exception("Plugin %s cannot tell its address", self.found.name)
+            # Isolation: one plugin must not fail the report of all.
+            log.exception("Cannot read the address of plugin %s", self.found.name)
             return []
 
     def trouble(self) -> str:
-        """What is wrong with the health of a plugin that runs; empty if all is well."""
+        """Return what is wrong with a running plugin; empty if it is healthy."""
         instance = self.instance
-        if self.state != "running" or not isinstance(instance, Binding | Feature | HookPlugin):
+        if self.state != "running" or not isinstance(instance, _WITH_HEALTH):
             return ""
         try:
             health = instance.health()
         except Exception:
             # As above.
-            log.exception("Plugin %s cannot tell how it is", self.found.name)
-            return "it cannot tell how it is; see the log"
+            log.exception("Cannot read the health of plugin %s", self.found.name)
+            return "its health check failed; see the log"
         return "" if health.state == "ok" else f"{health.state}: {health.reason}"
 
     def info(self, *, health: bool = False) -> PluginInfo:
-        """What is told of it.
+        """Return its public description.
 
-        :param health: ask it, too, how it is now
+        :param health: include its current health
         """
         return PluginInfo(
             name=self.found.name,
@@ -118,17 +120,17 @@ class Plugin:
         )
 
 
-def _place(found: Found) -> _Place:
+def _key(found: Found) -> _PluginKey:
     return found.group, found.name, found.target, found.distribution
 
 
 class Lifecycle:
     """All plugins of the host.
 
-    :param discover: how the plugins of a group are found
-    :param start_timeout: seconds that each gets to start
-    :param grace: seconds that each gets to stop while the daemon goes on
-    :param changed: told of each plugin whose state has changed
+    :param discover: returns the plugins of a group
+    :param start_timeout: time limit of each start, in seconds
+    :param grace: time limit of each stop while the daemon keeps running, in seconds
+    :param changed: called with each plugin whose state has changed
     """
 
     def __init__(
@@ -144,43 +146,43 @@ class Lifecycle:
         self._start_timeout = start_timeout
         self._grace = grace
         self._plugins: list[Plugin] = []
-        #: What the last look has found; it takes the place of `_plugins` when it is applied.
+        #: The result of the last discovery; it replaces `_plugins` at the next `apply`.
         self._next: list[Plugin] = []
-        #: The version of each plugin whose code is in memory. Python cannot load another one over it.
-        self._in_memory: dict[_Place, str] = {}
-        #: Held while plugins are changed: by the start, a reload, an attempt in the background, or the end.
+        #: The version of each plugin whose code is loaded. Python cannot load another one over it.
+        self._in_memory: dict[_PluginKey, str] = {}
+        #: Held while plugins are changed: by the start, a reload, a background attempt, or the end.
         self.changing = threading.RLock()
-        # Held while a state changes and is told of, so that a snapshot is before or after that.
-        self._turning = threading.Lock()
-        #: Done once the daemon stops: no start is begun any more, or waited for.
-        self._hurry: Future[None] = Future()
+        # Held while a state changes and is published, so that a snapshot is before or after that.
+        self._state_lock = threading.Lock()
+        #: Done once the daemon is shutting down: no start is begun or waited for.
+        self._stopping: Future[None] = Future()
 
     def info(self, *, health: bool = False) -> list[PluginInfo]:
-        """Every plugin with its state, by group and name.
+        """Return every plugin with its state, by group and name.
 
-        :param health: ask those that run how they are now
+        :param health: include the current health of running ones
         """
         return [plugin.info(health=health) for plugin in self._plugins]
 
     def at_rest(self, barrier: Callable[[], None]) -> list[PluginInfo]:
-        """Every plugin with its state, at the moment when `barrier` is called, in which none changes."""
-        with self._turning:
+        """Call `barrier` and return every plugin with its state, while none changes."""
+        with self._state_lock:
             barrier()
             return self.info()
 
     def find(self) -> None:
-        """Look for what is installed now. It is told and used from the next `apply` on."""
-        known = {_place(plugin.found): plugin for plugin in self._plugins}
+        """Rediscover installed plugins. Takes effect at the next `apply()`."""
+        known = {_key(plugin.found): plugin for plugin in self._plugins}
         found = [self._as_in_memory(each) for group in _ORDER for each in self._discover(group)]
-        self._next = [self._seen_again(each, known) for each in without_conflicts(found)]
+        self._next = [self._merged(each, known) for each in without_conflicts(found)]
         self._next.sort(key=lambda plugin: (_ORDER.index(plugin.found.group), plugin.found.name))
 
     @staticmethod
-    def _seen_again(found: Found, known: Mapping[_Place, Plugin]) -> Plugin:
-        before = known.get(_place(found))
+    def _merged(found: Found, known: Mapping[_PluginKey, Plugin]) -> Plugin:
+        before = known.get(_key(found))
         if before is None:
             return Plugin(found)
-        # What runs, runs on, even if another distribution claims its name by now.
+        # A running plugin stays, even if another distribution uses its name by now.
         if before.state == "running":
             return before
         plugin = Plugin(found, before.state, before.error)
@@ -190,7 +192,7 @@ class Lifecycle:
     def _as_in_memory(self, found: Found) -> Found:
         if found.loaded is None:
             return found
-        version = self._in_memory.setdefault(_place(found), found.version)
+        version = self._in_memory.setdefault(_key(found), found.version)
         if version != found.version:
             log.warning(
                 "%s is installed; the code of version %s stays in use until the daemon starts again",
@@ -200,7 +202,7 @@ class Lifecycle:
         return msgspec.structs.replace(found, version=version)
 
     def check(self, config: Config) -> dict[int, Options]:
-        """The typed options of each plugin that is switched on, by its place in the list.
+        """Return the typed options of each enabled plugin, by its index in the list.
 
         :raises ConfigError: an option is unknown or has a bad value
         """
@@ -214,61 +216,62 @@ class Lifecycle:
     def apply(
         self, config: Config, runtime: Runtime, bridge: Bridge, *, groups: Sequence[str] = _ORDER
     ) -> None:
-        """Bring the plugins of some groups to the state that `config` asks for; those there are not touched.
+        """Bring the plugins of some groups to the state that `config` requires. Unchanged ones are not
+        touched.
 
         :raises ConfigError: an option is not acceptable; then nothing has changed
-        :raises DaemonStops: it was told to hurry; plugins that had not had their turn are as before
+        :raises DaemonStops: `begin_stop` was called; the remaining plugins are unchanged
         """
         wanted = self.check(config)
-        self._drop_what_is_gone(runtime)
-        if HOOKS in groups:
-            self._remark_on(config)
+        self._remove_uninstalled(runtime)
+        if PRIVILEGED in groups:
+            self._warn_about(config)
         for number, plugin in reversed(list(enumerate(self._plugins))):
             if (
                 plugin.found.group in groups
                 and plugin.state == "running"
                 and plugin.options != wanted.get(number)
             ):
-                self._go_on()
-                self._stop(plugin, runtime, self._grace, comes_back=number in wanted)
+                self._check_running()
+                self._stop(plugin, runtime, self._grace, restarting=number in wanted)
         for number, plugin in enumerate(self._plugins):
             if plugin.found.group not in groups:
                 continue
             if number in wanted:
                 self._run(plugin, wanted[number], runtime, bridge)
             elif not config.enabled(plugin.found.name):
-                self._turn(plugin, "disabled", plugin.unclean)
+                self._set_state(plugin, "disabled", plugin.unclean)
             else:
-                self._turn(plugin, "failed", plugin.found.error)
+                self._set_state(plugin, "failed", plugin.found.error)
 
     def _run(self, plugin: Plugin, options: Options, runtime: Runtime, bridge: Bridge) -> None:
         if plugin.state == "running":
-            # It may have been about options that nobody wants any more.
-            self._turn(plugin, "running", "")
+            # Its error may concern options that are no longer configured.
+            self._set_state(plugin, "running", "")
         else:
-            self._go_on()
+            self._check_running()
             self._start(plugin, options, runtime, bridge)
 
-    def _remark_on(self, config: Config) -> None:
+    def _warn_about(self, config: Config) -> None:
         for name in sorted(set(config.plugin) - {plugin.found.name for plugin in self._plugins}):
-            # An empty one asks for nothing: packages leave those of their examples behind.
+            # An empty table configures nothing: packages leave those of their examples behind.
             if config.enabled(name) and config.plugin[name]:
-                log.warning("The table [plugin.%s] belongs to no plugin that is installed", name)
+                log.warning("The table [plugin.%s] belongs to no installed plugin", name)
         for notice in deprecated.options_in_use(config.origin):
             log.warning("%s", notice)
 
-    def hurry(self) -> None:
-        """Do not wait for starts any more, and let no plugin be changed; the daemon is about to stop."""
-        if not self._hurry.done():
-            self._hurry.set_result(None)
+    def begin_stop(self) -> None:
+        """Abandon starts and refuse plugin changes: the daemon is shutting down."""
+        if not self._stopping.done():
+            self._stopping.set_result(None)
         for plugin in self._plugins:
             plugin.give_up()
 
-    def _go_on(self) -> None:
-        if self._hurry.done():
+    def _check_running(self) -> None:
+        if self._stopping.done():
             raise DaemonStops
 
-    def _drop_what_is_gone(self, runtime: Runtime) -> None:
+    def _remove_uninstalled(self, runtime: Runtime) -> None:
         for plugin in reversed(self._plugins):
             if plugin in self._next:
                 continue
@@ -279,7 +282,7 @@ class Lifecycle:
         self._plugins = self._next
 
     def require(self, names: Sequence[str]) -> None:
-        """Insist on plugins.
+        """Check that required plugins run.
 
         :raises PluginsMissing: one is absent, or does not run
         """
@@ -298,12 +301,15 @@ class Lifecycle:
                 reason="; ".join(reasons),
             )
 
-    def stop(self, runtime: Runtime, budget: Budget) -> None:
-        """Stop everything that runs, bindings first; those of one group side by side, in its share."""
+    def stop(self, runtime: Runtime, budget: Budget, groups: Sequence[str] = _ORDER) -> None:
+        """Stop the running plugins of some groups, bindings first.
+
+        Those of one group are stopped in parallel, within its share.
+        """
         for plugin in self._plugins:
             if plugin.found.group == VERBS and plugin.state != "running":
-                runtime.registry.remove(plugin.found.name)  # nobody waits for it to come back
-        for group in reversed(_ORDER):
+                runtime.registry.remove(plugin.found.name)  # end calls that wait for its restart
+        for group in (group for group in reversed(_ORDER) if group in groups):
             share = budget.share()
             stops = [
                 threading.Thread(target=self._stop, args=(plugin, runtime, share), name=f"stop {group}")
@@ -321,51 +327,51 @@ class Lifecycle:
             f"start of {found.name}",
             lambda: bring_up(found, options, runtime, bridge),
             self._start_timeout,
-            done=lambda started: self._came_up(plugin, attempts, options, started, runtime),
+            done=lambda started: self._started_later(plugin, attempts, options, started, runtime),
             failed=lambda error: self._failed_again(plugin, attempts, error),
         )
         try:
-            self._serve(plugin, options, attempts.first(self._hurry), runtime)
+            self._serve(plugin, options, attempts.first(self._stopping), runtime)
         except Exception as error:
-            # Isolation: whatever a plugin raises, the daemon and its neighbours go on.
+            # Isolation: an error of one plugin must not affect the daemon and other plugins.
             reason = reason_of(error)
-            # What the plugin says itself needs no traceback; anything else is a bug, and does.
+            # An error meant for people needs no traceback; any other one is a bug, and does.
             trace = None if is_sentence(error) else error
-            log.error("Plugin %s (%s) did not start: %s", found.name, found.group, reason, exc_info=trace)  # noqa: TRY400
-            self._did_not_start(plugin, error, runtime, bridge)
+            log.error("Cannot start plugin %s (%s): %s", found.name, found.group, reason, exc_info=trace)  # noqa: TRY400
+            self._start_failed(plugin, error, runtime, bridge)
 
     def _serve(self, plugin: Plugin, options: Options, started: Started, runtime: Runtime) -> None:
         instance, verbs = started
         self._offer(plugin.found, instance, verbs, runtime)
         plugin.options, plugin.instance, plugin.unclean, plugin.former = options, instance, "", None
         plugin.give_up()
-        self._turn(plugin, "running", "")
+        self._set_state(plugin, "running", "")
         where = ", ".join(plugin.address())
-        log.info("Plugin %s runs%s", plugin.found.name, f" on {where}" if where else "")
+        log.info("Started plugin %s%s", plugin.found.name, f" on {where}" if where else "")
 
-    def _did_not_start(self, plugin: Plugin, error: Exception, runtime: Runtime, bridge: Bridge) -> None:
+    def _start_failed(self, plugin: Plugin, error: Exception, runtime: Runtime, bridge: Bridge) -> None:
         reason, attempts = reason_of(error), plugin.attempts
         former, plugin.former = plugin.former, None
-        if former is not None and not self._hurry.done():
+        if former is not None and not self._stopping.done():
             self._start(plugin, former, runtime, bridge)
             if plugin.state == "running":
                 if attempts is not None:
                     attempts.end()
-                self._turn(plugin, "running", f"it goes on with its options of before: {reason}")
+                self._set_state(plugin, "running", f"it keeps running with its former options: {reason}")
                 return
             plugin.give_up()
             plugin.attempts = attempts
         if plugin.found.group == VERBS:
             runtime.registry.remove(plugin.found.name)
-        retrying = attempts is not None and can_pass(error) and not self._hurry.done()
-        self._turn(plugin, "failed", reason, retrying=retrying)
+        retrying = attempts is not None and can_pass(error) and not self._stopping.done()
+        self._set_state(plugin, "failed", reason, retrying=retrying)
         if attempts is not None and retrying:
-            log.info("Plugin %s is tried again in the background", plugin.found.name)
+            log.info("Retrying the start of plugin %s in the background", plugin.found.name)
             attempts.go_on()
         else:
             plugin.give_up()
 
-    def _came_up(
+    def _started_later(
         self,
         plugin: Plugin,
         attempts: Attempts[Started],
@@ -373,7 +379,7 @@ class Lifecycle:
         started: Started,
         runtime: Runtime,
     ) -> None:
-        """Take over what an attempt that nobody waited for has started; undo it if it is not wanted now."""
+        """Use the result of a background attempt; undo it if the plugin is not to run any more."""
         with self.changing:
             if not attempts.over:
                 try:
@@ -384,8 +390,8 @@ class Lifecycle:
         try:
             take_down(plugin.found, started[0], runtime, self._grace)
         except Exception:
-            # As for every stop: what cannot be undone is reported and left alone.
-            log.exception("The late start of plugin %s could not be undone", plugin.found.name)
+            # As for every stop: a failure is reported, and the plugin abandoned.
+            log.exception("Cannot undo the late start of plugin %s", plugin.found.name)
 
     def _failed_again(self, plugin: Plugin, attempts: Attempts[Started], error: Exception) -> None:
         with self.changing:
@@ -394,8 +400,10 @@ class Lifecycle:
             retrying = can_pass(error)
             if not retrying:
                 attempts.end()
-            log.warning("Plugin %s did not start this time either: %s", plugin.found.name, reason_of(error))
-            self._turn(plugin, "failed", reason_of(error), retrying=retrying)
+            log.warning(
+                "Cannot start plugin %s at this attempt either: %s", plugin.found.name, reason_of(error)
+            )
+            self._set_state(plugin, "failed", reason_of(error), retrying=retrying)
 
     def _offer(self, found: Found, instance: Any, verbs: Sequence[Verb], runtime: Runtime) -> None:
         if found.group != VERBS:
@@ -403,46 +411,46 @@ class Lifecycle:
         try:
             runtime.registry.replace(found.name, verbs, found.source)
         except VdsmError:
-            with suppress(VdsmError):  # the first trouble is the one to tell
+            with suppress(VdsmError):  # report the first error
                 self._end(found, instance, runtime, self._grace)
             raise
 
-    def _stop(self, plugin: Plugin, runtime: Runtime, grace: float, *, comes_back: bool = False) -> None:
+    def _stop(self, plugin: Plugin, runtime: Runtime, grace: float, *, restarting: bool = False) -> None:
         found = plugin.found
         if found.group == VERBS:
-            if comes_back:
+            if restarting:
                 runtime.registry.hold(found.name)
             else:
                 runtime.registry.remove(found.name)
-        plugin.former = plugin.options if comes_back else None
+        plugin.former = plugin.options if restarting else None
         reason = ""
         try:
             self._end(found, plugin.instance, runtime, grace)
         except Exception as error:
-            # As above: what cannot stop is reported and left alone.
+            # As above: a failure is reported, and the plugin abandoned.
             reason = reason_of(error)
-            log.exception("Plugin %s (%s) did not stop cleanly", found.name, found.group)
+            log.exception("Cannot stop plugin %s (%s) cleanly", found.name, found.group)
         plugin.options, plugin.instance, plugin.unclean = None, None, reason
-        self._turn(plugin, "stopped", reason)
+        self._set_state(plugin, "stopped", reason)
 
-    def _turn(self, plugin: Plugin, state: PluginState, error: str, *, retrying: bool = False) -> None:
-        with self._turning:
+    def _set_state(self, plugin: Plugin, state: PluginState, error: str, *, retrying: bool = False) -> None:
+        with self._state_lock:
             if (plugin.state, plugin.error, plugin.retrying) != (state, error, retrying):
                 plugin.state, plugin.error, plugin.retrying = state, error, retrying
                 self._changed(plugin.info())
 
     def _end(self, found: Found, instance: Any, runtime: Runtime, grace: float) -> None:
-        bounded(
+        run_with_timeout(
             f"stop of {found.name}",
             lambda: take_down(found, instance, runtime, grace),
-            # Who uses all of the grace still has to close what it holds.
+            # A plugin that uses all of the grace still has to release its resources.
             grace * 1.25,
-            late=lambda _: self._ended_after_all(_place(found)),
+            on_late_result=lambda _: self._stopped_late(_key(found)),
         )
 
-    def _ended_after_all(self, place: _Place) -> None:
+    def _stopped_late(self, key: _PluginKey) -> None:
         for plugin in self._plugins:
-            if _place(plugin.found) == place and plugin.unclean:
+            if _key(plugin.found) == key and plugin.unclean:
                 still, plugin.unclean = plugin.unclean, ""
                 if plugin.error == still:
-                    self._turn(plugin, plugin.state, "")
+                    self._set_state(plugin, plugin.state, "")

@@ -12,7 +12,7 @@ from vdsm_core.plugins import Found
 
 
 def without_conflicts(found: Sequence[Found]) -> list[Found]:
-    """Plugins of all groups; those whose tables of options cannot be, or be shared, refused."""
+    """Return the plugins of all groups; refuse those whose tables of options are invalid or conflict."""
     owners: dict[str, tuple[type[Options], Found]] = {}
     return [_with_own_options(each, owners) for each in plugins.refuse_shared_tables(found)]
 
@@ -23,7 +23,7 @@ def _with_own_options(found: Found, owners: dict[str, tuple[type[Options], Found
         owners.setdefault(found.name, (config, found)) if config is not Options else (config, found)
     )
     if "enabled" in config.__struct_fields__:
-        reason = "its option 'enabled' would be the switch that every plugin has"
+        reason = "its option 'enabled' conflicts with the option 'enabled' of every plugin"
     elif first is not config:
         reason = (
             f"{owner.target} ({owner.source}) and {found.target} ({found.source}) "
@@ -35,7 +35,7 @@ def _with_own_options(found: Found, owners: dict[str, tuple[type[Options], Found
 
 
 def config_type(found: Found, known: Sequence[Found]) -> type[Options]:
-    """The type of a plugin's options. A name may stand in several groups; one of them owns the options."""
+    """Return the type of a plugin's options, which plugins of one name in several groups share."""
     for candidate in (found, *(other for other in known if other.name == found.name)):
         config = getattr(candidate.loaded, "Config", None)
         if isinstance(config, type) and issubclass(config, Options) and config is not Options:

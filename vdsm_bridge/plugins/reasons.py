@@ -1,4 +1,4 @@
-"""Why a plugin failed, in one line for people."""
+"""The reason of a plugin's failure, in one line for people."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from vdsm_core.errors import VdsmError
 
 
 def is_sentence(error: Exception) -> bool:
-    """Whether an error's text is written for people: ours, or the system's in words of the plugin."""
+    """Return whether an error's text is meant for people: a `VdsmError`, or an `OSError` with own text."""
     return isinstance(error, VdsmError) or (isinstance(error, OSError) and error.errno is None)
 
 
 def reason_of(error: Exception) -> str:
-    """Return the text of an error, after the name of its class where the text alone may say nothing."""
+    """Return the text of an error, after the name of its class where the text alone may not be clear."""
     return str(error) if is_sentence(error) else f"{type(error).__name__}: {error}"

@@ -1,8 +1,8 @@
-"""A hypervisor that hangs when told to: libvirt's test driver, with domains that block.
+"""A hypervisor that hangs on demand: libvirt's test driver, with domains that block.
 
-What QEMU does to libvirt is acted out: a QEMU that hangs blocks every call that needs its monitor; bulk
-statistics that do not wait leave its values out, unless they are the first to meet it and hang with it;
-libvirt says who holds the domain; `destroy` kills QEMU, upon which the blocked calls return.
+It simulates libvirt with a hanging QEMU: every call that needs its monitor blocks; bulk statistics with
+NOWAIT omit its values, unless theirs is the first call that needs it, which hangs; libvirt reports the holder
+of the domain; `destroy` kills QEMU, upon which the blocked calls return.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STATS_STATE: Final = 1
 _STATS_OF_MONITOR: Final = 4
 _CONTROL_OCCUPIED: Final = 2
 _CLOSE_REASON_EOF: Final = 1
-#: Nothing listens there.
+#: A URI without a listener.
 _NOWHERE: Final = "qemu+unix:///system?socket=/nonexistent/libvirt-sock"
 
 
@@ -37,15 +37,15 @@ class _Hang:
     def __init__(self, *, statistics: bool) -> None:
         self.gate = threading.Event()
         self.since = time.monotonic()
-        #: The next bulk statistics call is the first to meet it.
+        #: The next bulk statistics call is the first that needs its monitor.
         self.statistics = statistics
 
 
 class BlockingDriver:
     """Libvirt's test driver, with domains that block on demand. Give `connect` to a `Hypervisor`.
 
-    Used in a `with` statement: it keeps the test driver's state until the end of the block, and then lets
-    everything go that still waits.
+    Use it in a `with` statement: it keeps the test driver's state until the end of the block, and then
+    releases all blocked calls.
     """
 
     def __init__(self) -> None:
@@ -68,64 +68,64 @@ class BlockingDriver:
         self._keeper.close()
 
     def connect(self, _uri: str) -> Any:
-        """What a `Hypervisor` calls to connect."""
+        """Connect; to be passed to a `Hypervisor`."""
         connection = _Connection(self, open_libvirt(_NOWHERE if self._refusing else self._uri))
         with self._lock:
             self._connections.append(connection)
         return connection
 
     def block(self, uuid: str, *, statistics: bool = False) -> None:
-        """Let a domain hang.
+        """Make a domain hang.
 
-        :param statistics: the next bulk statistics call hangs with it, as the first that meets it would
+        :param statistics: the next bulk statistics call hangs, too, as the first that needs its monitor
         """
         with self._lock:
             self._hangs[uuid] = _Hang(statistics=statistics)
 
     def release(self, uuid: str) -> None:
-        """Let a domain go on, and all calls that wait for it."""
+        """Release a domain, and all calls that wait for it."""
         with self._lock:
             hang = self._hangs.pop(uuid, None)
         if hang is not None:
             hang.gate.set()
 
     def release_all(self) -> None:
-        """Let everything go on."""
+        """Release all domains."""
         for uuid in list(self._hangs):
             self.release(uuid)
 
     def waiting(self) -> list[tuple[str, str]]:
-        """The calls that wait, as pairs of uuid and libvirt's name of the method."""
+        """Return the blocked calls, as pairs of uuid and libvirt's name of the method."""
         with self._lock:
             return [(uuid, method) for uuid, method, _connection in self._waiting]
 
     def waiting_by_connection(self) -> list[int]:
-        """How many calls wait on each connection, those on which none waits left out."""
+        """Return the numbers of blocked calls of each connection that has some."""
         with self._lock:
             return list(Counter(id(connection) for *_, connection in self._waiting).values())
 
-    def break_connections(self, *, refuse: bool = False, tell: bool = True) -> None:
-        """Cut every connection, as a libvirtd that ends does.
+    def break_connections(self, *, refuse: bool = False, notify: bool = True) -> None:
+        """Cut every connection, as at the end of libvirtd.
 
-        :param tell: call the close callbacks
-        :param refuse: and let no new one come about until `accept`
+        :param notify: call the close callbacks
+        :param refuse: refuse new connections until `accept`
         """
         self._refusing = refuse
         with self._lock:
             connections, self._connections = self._connections, []
         for connection in connections:
-            connection.cut(tell=tell)
+            connection.cut(notify=notify)
 
     def accept(self) -> None:
-        """Let new connections come about again."""
+        """Accept new connections again."""
         self._refusing = False
 
     def hangs(self, uuid: str) -> _Hang | None:
-        """How a domain hangs; None while it does not."""
+        """Return the hang of a domain; None if it does not hang."""
         return self._hangs.get(uuid)
 
     def wait_for(self, uuid: str, method: str, connection: _Connection) -> None:
-        """Return when the domain does not hang (any more)."""
+        """Block until the domain does not hang (any more)."""
         hang = self._hangs.get(uuid)
         if hang is None:
             return
@@ -137,7 +137,7 @@ class BlockingDriver:
             self._waiting.remove(call)
 
     def meet(self, connection: _Connection) -> None:
-        """What a bulk statistics call does when it is the first to meet a domain that hangs."""
+        """Block a bulk statistics call that is the first to need a hanging domain's monitor."""
         with self._lock:
             met = [uuid for uuid, hang in self._hangs.items() if hang.statistics]
             for uuid in met:
@@ -146,13 +146,13 @@ class BlockingDriver:
             self.wait_for(uuid, "getAllDomainStats", connection)
 
     def closed_connection(self) -> Any:
-        """A connection on which every call fails as on a broken one."""
+        """Return a connection on which every call fails as on a broken one."""
         connection = open_libvirt(self._uri)
         connection.close()
         return connection
 
     def forget(self, connection: _Connection) -> None:
-        """A connection was closed by its user."""
+        """Forget a connection that its user closed."""
         with self._lock, contextlib.suppress(ValueError):
             self._connections.remove(connection)
 
@@ -161,7 +161,7 @@ class BlockingDriver:
 
 
 class _Connection:
-    """A connection of the test driver's. What is not named here goes straight through."""
+    """A connection of the test driver. All other methods are those of the real one."""
 
     def __init__(self, driver: BlockingDriver, real: Any) -> None:
         self._driver = driver
@@ -205,18 +205,18 @@ class _Connection:
         if not self._is_cut:
             self._real.close()
 
-    def cut(self, *, tell: bool) -> None:
-        """Break, and tell so. Calls under way keep what they use; later ones find a closed connection."""
+    def cut(self, *, notify: bool) -> None:
+        """Break the connection, and call the close callback. Calls under way finish; later ones fail."""
         self._is_cut = True
         for number in self._events:
             self._real.domainEventDeregisterAny(number)
         self._real = self._driver.closed_connection()
         closed, self._closed = self._closed, None
-        if tell and closed is not None:
+        if notify and closed is not None:
             closed()
 
     def _figures(self, domain: Any) -> dict[str, int]:
-        """What the test driver knows of an active domain, under the names that QEMU's driver uses."""
+        """Return the test driver's figures of an active domain, under the names of QEMU's driver."""
         if domain.ID() == -1:
             return {}
         _state, most, current, cpus, nanoseconds = domain.info()
@@ -227,7 +227,7 @@ class _Connection:
 
 
 class _Domain:
-    """A domain of the test driver's. Whatever needs its monitor waits while it hangs."""
+    """A domain of the test driver. Calls that need its monitor block while it hangs."""
 
     def __init__(self, driver: BlockingDriver, connection: _Connection, real: Any) -> None:
         self._driver = driver

@@ -1,8 +1,8 @@
 """One form for the results of every binding, so that they can be compared.
 
 A text protocol carries some numbers and booleans as text, some of them rounded, because VDSM did so. The
-declared types say which; here such data becomes plain numbers and booleans again, and what a spelling
-rounds is rounded wherever it came from.
+declared types define which; here such data becomes plain numbers and booleans again, and values that a
+spelling rounds are rounded for every protocol.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from vdsm_core.types import SPELL_1, SPELL_2, SPELLING, Open
 
 
 def canonical(data: Any, type_: Any, *, text: bool = False) -> Any:
-    """Plain data by wire name, rounded as the spellings of `type_` say.
+    """Return plain data by wire name, rounded according to the spellings of `type_`.
 
     :param data: a result as a client of the binding decoded it
-    :param text: it came over a text protocol
+    :param text: it was received over a text protocol
     :raises TypeMismatch: the data is no `type_` at all
     """
     plain = types.builtins(types.convert(data, type_, text=text))

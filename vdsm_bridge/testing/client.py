@@ -1,4 +1,4 @@
-"""What the contract suite calls a host through: the bridge itself, or a client of a binding."""
+"""The clients of the contract suite: the bridge itself, or a client of a binding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BridgeClient", "Client", "ContractError"]
 
 
 class ContractError(Exception):
-    """A verb was refused or failed, as the client of a binding sees it.
+    """A verb was refused or failed, as reported by the client of a binding.
 
     `slug` is empty if the protocol carries none.
     """

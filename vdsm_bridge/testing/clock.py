@@ -6,7 +6,7 @@ import threading
 
 
 class Clock:
-    """A monotonic clock that stands until somebody moves it. Calling it reads it, in seconds.
+    """A monotonic clock that stands still until a test moves it. Calling it reads it, in seconds.
 
     It can stand in for `time.monotonic`, and for the module `time` where that is read and slept by only.
     """
@@ -29,5 +29,5 @@ class Clock:
             self._now += seconds
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, as who sleeps does."""
+        """Move the clock, in place of `time.sleep`."""
         self.move(max(0.0, seconds))

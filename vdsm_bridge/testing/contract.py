@@ -1,6 +1,6 @@
 """The contract suite: one set of tests, run through the bridge and through every binding.
 
-It is what shows that the API is not forked. A binding's test subclasses `BindingContract`::
+It proves that the API is not forked. A binding's test subclasses `BindingContract`::
 
     from vdsm_bridge.testing.contract import BindingContract
 
@@ -14,7 +14,8 @@ It is what shows that the API is not forked. A binding's test subclasses `Bindin
 
 `connect` gives a `vdsm_bridge.testing.client.Client`. Tests about what a protocol cannot carry at all are
 skipped, and say so: `carries` names what it can. A binding with streams of events of its own kind overrides
-`stream`; then they are held to what the verbs of `Events` give.
+`stream`; then they are held to what the verbs of `Events` give. One that names objects by its own means, as
+REST does with paths, overrides `call_on_object`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from typing import Any, Final
 
 import pytest
 
-from vdsm_bridge.api.declare import Kind
+from vdsm_bridge.api.verb import Kind
+from vdsm_bridge.testing.access_contract import AccessContract
 from vdsm_bridge.testing.canonical import canonical, shape
 from vdsm_bridge.testing.client import BridgeClient, Client, ContractError
 from vdsm_bridge.testing.event_contract import EventContract
@@ -46,7 +48,9 @@ from vdsm_bridge.testing.harness import (
     queue,
 )
 from vdsm_bridge.testing.host import TestHost
+from vdsm_bridge.testing.nested_contract import NestedContract
 from vdsm_bridge.testing.polling import until
+from vdsm_bridge.testing.secret_contract import SecretContract
 from vdsm_bridge.testing.tokens import TOKENS
 from vdsm_core.errors import NoSuchVerb
 
@@ -84,7 +88,7 @@ TEXTS: Final = (
 WHOLE_NUMBERS: Final = (0, -1, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 + 1, 2**63 - 1, -(2**63))
 
 
-class BindingContract(EventContract):
+class BindingContract(AccessContract, EventContract, NestedContract, SecretContract):
     """Subclass it in the test module of a binding; see the module's docstring."""
 
     # -- what is offered
@@ -131,7 +135,7 @@ class BindingContract(EventContract):
     # -- results
 
     def test_every_kind_of_value_survives(self, client: Client, bridge: BridgeClient, host: TestHost) -> None:
-        """Numbers, booleans, texts, lists and structs arrive as they left, whatever their spelling."""
+        """Numbers, booleans, texts, lists and structs arrive unchanged, in any spelling."""
         self.same_result(client, bridge, host, "Room.getSpellings", {})
 
     def test_whole_numbers_survive(self, client: Client, bridge: BridgeClient, host: TestHost) -> None:
@@ -146,7 +150,7 @@ class BindingContract(EventContract):
         return str(value) if self.text and not -(2**31) <= value < 2**31 else value
 
     def test_texts_survive(self, client: Client) -> None:
-        """Text arrives in both directions, whatever it holds."""
+        """Any text arrives unchanged in both directions."""
         for text in TEXTS:
             assert client.call("Host.echo", {"message": text}) == text
 
@@ -160,7 +164,7 @@ class BindingContract(EventContract):
         assert client.call("Host.ping", {}) is None
 
     def test_life_of_an_object(self, client: Client, bridge: BridgeClient, host: TestHost) -> None:
-        """Create, read, list, change and delete; members that nobody knows are kept."""
+        """Create, read, list, change and delete work; unknown members are kept."""
         lamp_id = str(uuid.uuid4())
         spec = {"lampID": lamp_id, "name": "a", "watts": 7, "holder": {"thread": "E27"}, "tags": ["x"]}
         made = canonical(
@@ -188,7 +192,7 @@ class BindingContract(EventContract):
         assert bridge.call("Lamp.list", {}) == before
 
     def test_errors_of_verbs(self, client: Client, bridge: BridgeClient, lamp: str) -> None:
-        """What a verb raises arrives with its slug, its code and its message."""
+        """An error of a verb arrives with its slug, its code and its message."""
         unknown = {"lampID": str(uuid.uuid4())}
         taken = {"lamp": {"lampID": lamp, "name": "again"}}
         for verb, arguments in (("Lamp.getInfo", unknown), ("Lamp.remove", unknown), ("Lamp.create", taken)):
@@ -229,7 +233,7 @@ class BindingContract(EventContract):
         assert isinstance(theirs, Failure) == (role != "admin")
 
     def test_wrong_token(self, client: Client, bridge: BridgeClient) -> None:
-        """A token that nobody was given lets nobody in, though the caller is on loopback."""
+        """An unknown token is refused, although the caller is on loopback."""
         self.needs(TOKEN)
         guessed = "guessed"
         theirs, ours = (self.failure(caller, "Host.ping", {}, token=guessed) for caller in (client, bridge))
@@ -238,7 +242,7 @@ class BindingContract(EventContract):
     # -- audit
 
     def test_actions_are_audited(self, client: Client, host: TestHost, tmp_path: Path, lamp: str) -> None:
-        """Who did what on which object, over which binding, and how it ended; never the arguments."""
+        """Records name caller, verb, object, binding and outcome; never the arguments."""
         token = TOKENS["operator"] if TOKEN in self.carries else ""
         request_id = str(uuid.uuid4()) if REQUEST_ID in self.carries else ""
         arguments = {"lampID": lamp, "lit": True, "note": "hush-hush"}
@@ -267,7 +271,7 @@ class BindingContract(EventContract):
     def test_task_that_succeeds(
         self, client: Client, bridge: BridgeClient, host: TestHost, lamp: str
     ) -> None:
-        """A task starts at once, can be asked for, and keeps its result; it can be reverted, and cleared."""
+        """A task starts at once, can be queried, and keeps its result; it can be reverted, and cleared."""
         task_id = self._start(client, lamp, hours=3)
         assert client.call("Task.getInfo", task_id)["verb"] == "Lamp.burn"
         status = self.ended(client, host, task_id)
@@ -288,7 +292,7 @@ class BindingContract(EventContract):
     def test_task_that_is_stopped(
         self, client: Client, bridge: BridgeClient, host: TestHost, lamp: str
     ) -> None:
-        """A running task cannot be cleared or reverted; stopped, it ends soon, and says so."""
+        """A running task cannot be cleared or reverted; after a stop it ends soon, and reports that."""
         task_id = self._start(client, lamp, hours=1000, pause=10)
         for verb in ("Task.clear", "Task.revert"):
             assert _steady(self.failure(client, verb, task_id)) == _steady(
@@ -313,12 +317,11 @@ class BindingContract(EventContract):
     def test_request_id(self, client: Client, bridge: BridgeClient, host: TestHost, lamp: str) -> None:
         """The same request sent again is not carried out twice, and has the first answer, on any binding."""
         self.needs(REQUEST_ID)
-        arguments, request_id = {"lampID": lamp, "text": "once"}, str(uuid.uuid4())
+        arguments, by = {"lampID": lamp, "text": "once"}, self._once()
         first, again = (
-            self.outcome(client, host, "Lamp.engrave", arguments, text=self.text, request_id=request_id)
-            for _ in range(2)
+            self.outcome(client, host, "Lamp.engrave", arguments, text=self.text, **by) for _ in range(2)
         )
-        elsewhere = self.outcome(bridge, host, "Lamp.engrave", arguments, request_id=request_id)
+        elsewhere = self.outcome(bridge, host, "Lamp.engrave", arguments, **by)
         assert first["marks"] == ["once"]
         assert first == again == elsewhere
 
@@ -340,17 +343,22 @@ class BindingContract(EventContract):
     def test_request_id_of_another_request(self, client: Client, bridge: BridgeClient, lamp: str) -> None:
         """A request id belongs to one verb with one set of arguments."""
         self.needs(REQUEST_ID)
-        request_id = str(uuid.uuid4())
-        client.call("Lamp.engrave", {"lampID": lamp, "text": "a"}, request_id=request_id)
+        by = self._once()
+        client.call("Lamp.engrave", {"lampID": lamp, "text": "a"}, **by)
         for verb, arguments in (
             ("Lamp.engrave", {"lampID": lamp, "text": "b"}),
             ("Lamp.remove", {"lampID": lamp}),
         ):
-            theirs, ours = (
-                self.failure(caller, verb, arguments, request_id=request_id) for caller in (client, bridge)
-            )
+            theirs, ours = (self.failure(caller, verb, arguments, **by) for caller in (client, bridge))
             assert theirs == ours
             assert theirs.slug in self.slugs("request-id-reused")
+
+    def _once(self) -> dict[str, Any]:
+        """A request id, and the token that makes the callers of two bindings one identity."""
+        return {
+            "request_id": str(uuid.uuid4()),
+            "token": TOKENS["admin"] if TOKEN in self.carries else "",
+        }
 
     # -- many callers
 
@@ -404,7 +412,7 @@ class BindingContract(EventContract):
                 call.result(PATIENCE)
 
     def test_deadline_in_the_queue(self, connection: Callable[[], Client], host: TestHost, lamp: str) -> None:
-        """A call that waits beyond its deadline learns its place, and for whom it waited; it did nothing."""
+        """A call that waits beyond its deadline gets its position and the holder; it did nothing."""
         self.needs(DEADLINE)
         slow, impatient = connection(), connection()
         with ThreadPoolExecutor(1) as pool:
@@ -413,7 +421,7 @@ class BindingContract(EventContract):
             failure = self.failure(impatient, "Lamp.switch", {"lampID": lamp, "lit": True}, timeout=0.1)
             call.result(PATIENCE)
         assert (failure.slug, failure.code) in {(slug, 40) for slug in self.slugs("queue-deadline")}
-        assert "place 1" in failure.message
+        assert "position 1" in failure.message
         assert "Lamp.engrave" in failure.message
         assert host.call("Lamp.getInfo", lampID=lamp).lit is False
 

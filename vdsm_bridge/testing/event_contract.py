@@ -1,7 +1,7 @@
 """The contract suite's part about events: the same events, in the same order, under the same numbers.
 
-Each test reads events by the verbs of `Events`, which every binding has, and again by the binding's own
-streams, if it has such.
+Each test reads events by the verbs of `Events`, which every binding has, and again by the streams of the
+binding, if it has any.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Read(Protocol):
     def __call__(
         self, pattern: str = "", *, after: int | None = None, snapshot: bool = False
     ) -> Callable[[int], list[Any]]:
-        """A function that waits for the next so many events."""
+        """Return a function that waits for a number of events."""
 
 
 class _Asked:
@@ -52,7 +52,7 @@ class _Asked:
         """See `EventReader.take`."""
         end = time.monotonic() + PATIENCE
         while len(self._ready) < count:
-            assert time.monotonic() < end, f"{count} events were expected, these have come: {self._ready}"
+            assert time.monotonic() < end, f"{count} events were expected, these have arrived: {self._ready}"
             self._ready += self._ask("Events.next", {"subscriptionID": self._id, "timeout": 5})
         taken, self._ready = self._ready[:count], self._ready[count:]
         return taken
@@ -67,7 +67,7 @@ class EventContract(Harness):
 
     @pytest.fixture(params=[_ASKED, _STREAMED])
     def read(self, host: TestHost, client: Client, request: pytest.FixtureRequest) -> Iterator[Read]:
-        """A function that begins to read events; what it has begun ends with the test."""
+        """A function that begins reading events; its readers are closed after the test."""
         if request.param == _STREAMED and type(self).stream is Harness.stream:
             pytest.skip("this binding has no streams of events of its own")
 
@@ -92,16 +92,16 @@ class EventContract(Harness):
 
     @pytest.fixture
     def told(self, host: TestHost) -> Iterator[Callable[[int], list[Any]]]:
-        """What the bridge tells of the sample: the yardstick."""
+        """The events of the sample, read from the bridge: the reference."""
         with closing(host.bridge.subscribe("sample")) as subscription:
             yield lambda count: _take(subscription, count)
 
-    # -- the same for everybody
+    # -- equal for all readers
 
     def test_the_same_events(
         self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str
     ) -> None:
-        """Everything that happens arrives, in order, under the numbers that it has everywhere."""
+        """All events arrive, in order, under the same numbers as at the bridge."""
         take = read("sample")
         other = str(uuid.uuid4())
         host.call("Lamp.create", lamp={"lampID": other, "name": "other"})
@@ -112,7 +112,7 @@ class EventContract(Harness):
         assert [event["params"]["lit"] for event in theirs] == [bool(turn % 2) for turn in range(20)]
 
     def test_what_one_does_another_hears(self, read: Read, client: Client, lamp: str) -> None:
-        """An action over the binding itself is told like any other."""
+        """An action over the binding itself publishes its event like any other."""
         take = read(f"sample|*|{lamp}")
         client.call("Lamp.switch", {"lampID": lamp, "lit": True})
         (event,) = take(1)
@@ -121,7 +121,7 @@ class EventContract(Harness):
     def test_patterns_select(
         self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str
     ) -> None:
-        """Only what fits arrives."""
+        """Only matching events arrive."""
         take = read("sample|sw*ed")
         host.call("Lamp.burn", lampID=lamp, hours=1, pause=0.0)
         host.call("Lamp.switch", lampID=lamp, lit=True)
@@ -130,7 +130,7 @@ class EventContract(Harness):
     # -- going on
 
     def test_resuming(self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str) -> None:
-        """After any number exactly that follows which followed it, whoever saw that number, and where."""
+        """After any number, exactly the later events follow, also if another reader had that number."""
         for turn in range(10):
             host.call("Lamp.switch", lampID=lamp, lit=bool(turn % 2))
         events = told(10)
@@ -138,7 +138,7 @@ class EventContract(Harness):
             assert read("sample", after=events[place]["seq"])(9 - place) == events[place + 1 :]
 
     def test_a_gap(self, read: Read, told: Callable[[int], list[Any]], host: TestHost, lamp: str) -> None:
-        """What cannot be delivered any more is one gap that says so, for every pattern; then it goes on."""
+        """Events that are lost are announced as one gap, for every pattern; later events follow."""
         host.call("Lamp.switch", lampID=lamp, lit=True)
         last = told(1)[0]["seq"]
         take = read("sample", after=last + 1000)
@@ -150,7 +150,7 @@ class EventContract(Harness):
         assert take(1) == told(1)
 
     def test_snapshot_then_events(self, read: Read, host: TestHost, lamp: str) -> None:
-        """The current states come first, then what happens, and nothing of it is older."""
+        """The current states arrive first, then events, none of which is older."""
         states, subscription = host.bridge.snapshot("host|plugin")
         subscription.close()
         assert states
@@ -169,7 +169,7 @@ class EventContract(Harness):
     # -- kinds
 
     def test_kinds(self, client: Client, host: TestHost) -> None:
-        """A client can ask which kinds of events there are, and what their parameters look like."""
+        """A client can list the kinds of events, with the schemas of their parameters."""
         listed = self.outcome(client, host, "Events.getKinds", {}, text=self.text)
         kinds = {(kind["component"], kind["operation"]): kind for kind in listed}
         assert kinds.keys() == {(kind.component, kind.operation) for kind in event_types()}
@@ -180,7 +180,7 @@ class EventContract(Harness):
     # -- subscriptions
 
     def test_waiting(self, client: Client, host: TestHost, lamp: str) -> None:
-        """A call waits until something happens, and no longer than it was told to."""
+        """A call waits until an event arrives, and no longer than its timeout."""
         made = client.call("Events.subscribe", {"filter": "sample"})
         asked = {"subscriptionID": made["subscriptionID"], "timeout": 0.2}
         begun = time.monotonic()
@@ -195,7 +195,7 @@ class EventContract(Harness):
     def test_a_few_at_a_time(
         self, client: Client, host: TestHost, told: Callable[[int], list[Any]], lamp: str
     ) -> None:
-        """No more come than were asked for; the rest stays for the next time."""
+        """A call returns no more events than requested; the rest stays for the next call."""
         made = client.call("Events.subscribe", {"filter": "sample"})
         for turn in range(5):
             host.call("Lamp.switch", lampID=lamp, lit=bool(turn % 2))
@@ -231,13 +231,13 @@ class EventContract(Harness):
             assert gone.slug in self.slugs("no-such-subscription")
 
     def test_unknown_subscription(self, client: Client, bridge: BridgeClient) -> None:
-        """What was never subscribed to is refused in the same words."""
+        """An unknown subscription is refused with the same error."""
         asked = {"subscriptionID": str(uuid.uuid4())}
         for verb in ("Events.next", "Events.unsubscribe"):
             assert self.failure(client, verb, asked) == self.failure(bridge, verb, asked)
 
     def test_expiry(self, tmp_path: Path) -> None:
-        """A subscription that nobody asks ends by itself; one that is asked, or waited on, does not."""
+        """A subscription that is not polled expires; one that is polled, or waited on, does not."""
         clock, patience, lamp = Clock(), 60.0, str(uuid.uuid4())
         tables = {"events": {"subscription_timeout": patience}}
         with (
@@ -256,7 +256,7 @@ class EventContract(Harness):
             assert gone == self.failure(bridge, "Events.next", forgotten)
             assert gone.slug in self.slugs("no-such-subscription")
             waiting = pool.submit(client.call, "Events.next", {**kept, "timeout": PATIENCE})
-            # It has been idle until somebody waits on it.
+            # It is idle until a call waits on it.
             until(lambda: [each.idle for each in host.call("Events.list")] == [0.0], PATIENCE)
             clock.move(patience * 2)
             assert len(host.call("Events.list")) == 1

@@ -1,4 +1,4 @@
-"""What the contract suite stands on: a host with one binding, its clients, and ways to compare."""
+"""The base of the contract suite: a host with one binding, its clients, and comparisons."""
 
 from __future__ import annotations
 
@@ -67,9 +67,19 @@ class Harness:
         """
         raise NotImplementedError
 
+    def call_on_object(
+        self,
+        client: Any,
+        host: TestHost,  # noqa: ARG002 - for those who override it
+        verb: str,
+        arguments: Mapping[str, Any],
+    ) -> Any:
+        """Call a verb by the binding's own way of naming objects, if it has one; else by the verb's name."""
+        return client.call(verb, arguments)
+
     def address_of(self, host: TestHost) -> str:
         """The first URL of the binding."""
-        (info,) = (plugin for plugin in host.server.plugins() if (plugin.name, plugin.group) == self._key)
+        (info,) = (plugin for plugin in host.host.plugins() if (plugin.name, plugin.group) == self._key)
         assert info.state == "running", info.error
         return str(info.address[0])
 
@@ -171,16 +181,16 @@ class Harness:
         return theirs
 
     def slugs(self, slug: str) -> tuple[str, ...]:
-        """What a client may see of a slug: nothing, if the protocol carries none."""
+        """Return the slug that a client receives: empty if the protocol carries none."""
         return (slug,) if SLUG in self.carries else ("",)
 
     @staticmethod
     def reply(host: TestHost, verb: str) -> Any:
-        """The type that a caller of a verb gets."""
+        """Return the type of a verb's reply."""
         return host.bridge.verbs[verb].reply
 
     def ended(self, client: Client, host: TestHost, task_id: dict[str, str]) -> dict[str, Any]:
-        """The status of a task, once it has come to its end."""
+        """Wait for the end of a task, and return its status."""
         status: dict[str, Any] = {}
 
         def over() -> bool:
@@ -192,5 +202,5 @@ class Harness:
 
 
 def queue(host: TestHost, lamp: str) -> list[Any]:
-    """The calls that run or wait on one lamp."""
+    """Return the calls that run or wait on one lamp."""
     return [call for call in host.call("Host.getQueues") if call.lane.endswith(lamp)]

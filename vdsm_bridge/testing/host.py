@@ -13,12 +13,13 @@ from vdsm_bridge.call.context import INTERNAL, Context, Identity
 from vdsm_bridge.daemon.composition import Host
 from vdsm_bridge.testing.sample import Sample
 from vdsm_core import config as configuration
-from vdsm_core.plugins import BINDINGS, GROUPS, HOOKS, VERBS, Found, discover
+from vdsm_core.deprecated import warn_of_attribute
+from vdsm_core.plugins import BINDINGS, GROUPS, HOOKS, PRIVILEGED, VERBS, Found, discover
 from vdsm_core.state import MEMORY
 
 
 def found(group: str, name: str, loaded: Any) -> Found:
-    """What discovery would say of a plugin that is only an object of the test."""
+    """Return the result of a discovery for a plugin that is only an object of the test."""
     return Found(group=group, name=name, target="test", distribution="test", version="0", loaded=loaded)
 
 
@@ -33,10 +34,11 @@ class TestHost(AbstractContextManager["TestHost"]):
     :param verbs: features by name, added to the default ones
     :param bindings: bindings by name
     :param hooks: hook implementations by name
+    :param privileged: modules of operations by name; `daemon.helper_socket` in `config` names their helper
     :param installed: also use the plugins that are installed here
     :param config: tables of the configuration, over the defaults of a test
-    :param connect: how the hypervisor is connected to
-    :param clock: what features measure durations with; see `Clock`
+    :param connect: connects to the hypervisor
+    :param clock: the clock of features for durations; see `Clock`
     """
 
     __test__ = False  # the name begins like a test's
@@ -47,6 +49,7 @@ class TestHost(AbstractContextManager["TestHost"]):
         verbs: Mapping[str, Any] | None = None,
         bindings: Mapping[str, Any] | None = None,
         hooks: Mapping[str, Any] | None = None,
+        privileged: Mapping[str, Any] | None = None,
         installed: bool = False,
         config: dict[str, Any] | None = None,
         connect: Callable[[str], Any] | None = None,
@@ -56,6 +59,7 @@ class TestHost(AbstractContextManager["TestHost"]):
             VERBS: {"base": Base, "sample": Sample, **(verbs or {})},
             BINDINGS: bindings or {},
             HOOKS: hooks or {},
+            PRIVILEGED: privileged or {},
         }
         self._plugins = {
             group: [found(group, name, loaded) for name, loaded in given[group].items()] for group in GROUPS
@@ -63,37 +67,47 @@ class TestHost(AbstractContextManager["TestHost"]):
         self._installed = installed
         document = {
             "daemon": {"state_dir": MEMORY, "run_dir": "", "grace": 10.0},
-            # Tests call over loopback without a token; a daemon refuses that unless it is told otherwise.
+            # Tests call over loopback without a token; by default, a daemon refuses that.
             "access": {"loopback": "admin"},
             "hypervisor": {"uri": "test:///default", "sample_interval": 0.2},
         }
-        self.server = Host(
+        #: The daemon's composition of all parts; `host.runtime` is what features get.
+        self.host = Host(
             configuration.merge([("test defaults", document), ("test", config or {})]),
             discover=self._discover,
             connect=connect,
             clock=clock,
         )
+        if "helper_socket" not in (config or {}).get("daemon", {}):
+            # No test uses the helper of this machine.
+            self.host.runtime.privileged.use("")
 
     def __enter__(self) -> Self:
-        self.server.start()
+        self.host.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.server.stop()
+        self.host.stop()
+
+    @property
+    def server(self) -> Host:
+        """Deprecated: `host`, as earlier releases named it."""
+        warn_of_attribute("TestHost.server")
+        return self.host
 
     @property
     def bridge(self) -> Any:
         """The bridge of this host."""
-        return self.server.bridge
+        return self.host.bridge
 
     def call(
         self, verb: str, /, *, identity: Identity = INTERNAL, request_id: str = "", **arguments: Any
     ) -> Any:
         """Call a verb as the daemon itself, with arguments by wire name."""
         context = Context(identity=identity, binding="test", request_id=request_id)
-        return self.server.bridge.call(verb, arguments, context)
+        return self.host.bridge.call(verb, arguments, context)
 
     def _discover(self, group: str) -> list[Found]:
         mine = self._plugins[group]

@@ -24,16 +24,16 @@ def until(
 ) -> T:
     """Call a condition again and again until it is true, and return its value.
 
-    What the condition raises ends the waiting. Its last call begins after the timeout, so a process that
+    An exception of the condition ends the wait. Its last call begins after the timeout, so a process that
     was not scheduled for long does not fail on an old value.
 
     :param condition: what to wait for; any true value will do
     :param timeout: seconds after which the test fails
     :param every: seconds between two calls; longer where a call costs something
-    :param what: what is waited for, for the message; by default the source line of the condition
-    :param detail: what the message shows besides, a log for example; called on failure only
-    :raises AssertionError: the condition was false at the end; the message says what was waited for, for how
-        long, and the last value
+    :param what: name of the condition in the message; by default its source line
+    :param detail: returns further text for the message, such as a log; called on failure only
+    :raises AssertionError: the condition was false at the end; the message names the condition, the
+        duration, and the last value
     """
     begun = time.monotonic()
     while True:

@@ -1,6 +1,6 @@
-"""A small feature that shows every kind of verb, type and error; the contract suite drives it.
+"""A small feature with every kind of verb, type and error, for the contract suite.
 
-It is what a third party would write: nothing in the bridge or in a binding knows it.
+It uses the plugin API only, like a plugin of a third party.
 """
 
 from __future__ import annotations
@@ -8,16 +8,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from vdsm_bridge.api.declare import Namespace, action, query, task
+from vdsm_bridge.api.declare import Namespace, action, no_locks, query, task
+from vdsm_bridge.api.marks import Marks
 from vdsm_bridge.call.context import Context
 from vdsm_bridge.plugins.feature import Feature, Runtime
+from vdsm_bridge.testing.racks import Contents, DrawerNamespace, RackNamespace, Racks
 from vdsm_core.errors import Conflict, NotFound, VdsmError
 from vdsm_core.events import EventParams
+from vdsm_core.secret import Secret
 from vdsm_core.types import (
     UUID,
     Open,
@@ -48,6 +51,17 @@ class LampExists(Conflict):
     slug = "lamp-exists"
     code = 4002
     template = "There is a lamp '{lamp_id}' already"
+
+
+class WrongCode(Conflict):
+    """The code is not that of the lamp. Facts: `lamp_id`."""
+
+    slug = "wrong-code"
+    template = "The code is not that of lamp '{lamp_id}'"
+
+
+class LockCode(Secret, max_length=64):
+    """The code of a lamp's lock."""
 
 
 class LampSpec(Request, frozen=True):
@@ -101,7 +115,12 @@ class LampSwitched(EventParams, frozen=True):
 
     component: ClassVar[str] = "sample"
     operation: ClassVar[str] = "switched"
+    about: ClassVar[str] = "lamp"
     lit: bool
+
+
+#: What does not wait for a task on its lamp.
+_BESIDE: Final = ("Lamp.switch", "Lamp.engrave", "Lamp.lock", "Lamp.unlock")
 
 
 def _burning(arguments: Mapping[str, Any], verb: str) -> VdsmError | None:
@@ -116,6 +135,12 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
         self._runtime = runtime
         self._lock = threading.Lock()
         self._lamps: dict[str, Lamp] = {}
+        self._codes: dict[str, LockCode] = {}
+
+    def marks_of(self, object_id: str) -> Marks | None:
+        """Return the tags of a lamp: the words of its custom member `tags`."""
+        lamp = self._lamps.get(object_id.lower())
+        return None if lamp is None else Marks(frozenset(str(lamp.custom.get("tags", "")).split()))
 
     @query(since="1.0", name="list", part="list")
     def all(self) -> list[Lamp]:
@@ -180,7 +205,7 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
         return lamp
 
     @action(since="1.0")
-    def engrave(self, lamp_id: UUID, text: str, pause: Annotated[float, Meta(ge=0, le=10)] = 0.0) -> Lamp:
+    def engrave(self, lamp_id: UUID, text: str, pause: Annotated[float, Meta(ge=0, le=2)] = 0.0) -> Lamp:
         """Write a mark on a lamp, below those that it has.
 
         :param pause: seconds that it takes
@@ -194,9 +219,53 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
             self._lamps[lamp_id] = lamp
             return lamp
 
+    @action(since="1.0")
+    def lock(self, lamp_id: UUID, code: LockCode) -> Lamp:
+        """Lock a lamp.
+
+        :param code: unlocks it
+        :raises NoSuchLamp: none has this id
+        """
+        with self._lock:
+            lamp = self._get(lamp_id)
+            self._codes[lamp_id] = code
+            return lamp
+
+    @action(since="1.0")
+    def unlock(self, lamp_id: UUID, code: LockCode) -> Lamp:
+        """Unlock a lamp.
+
+        :param code: the code that it was locked with
+        :raises NoSuchLamp: none has this id
+        :raises WrongCode: it was locked with another code, or not locked
+        """
+        with self._lock:
+            lamp = self._get(lamp_id)
+            if self._codes.get(lamp_id) != code:
+                raise WrongCode(lamp_id=lamp_id)
+            del self._codes[lamp_id]
+            return lamp
+
+    @task(since="1.0", locks=no_locks)
+    def recode(
+        self,
+        lamp_id: UUID,
+        code: LockCode,
+        progress: Progress,
+        pause: Annotated[float, Meta(ge=0, le=10)] = 0.01,
+    ) -> Lamp:
+        """Lock a lamp with another code. The lock takes its time.
+
+        :param code: unlocks it from now on
+        :param pause: seconds of real time
+        :raises NoSuchLamp: none has this id
+        """
+        progress.sleep(pause)
+        return self.lock(lamp_id, code)
+
     @action(since="1.0", preempts=True)
     def smash(self, lamp_id: UUID) -> None:
-        """Break a lamp at once, whatever is done with it meanwhile.
+        """Break a lamp at once, preempting other work on it.
 
         :raises NoSuchLamp: none has this id
         """
@@ -204,7 +273,7 @@ class LampNamespace(Namespace, name="Lamp", key="lampID", plural="lamps", listed
             self._get(lamp_id)
             del self._lamps[lamp_id]
 
-    @task(since="1.0", revert="unburn", beside=("Lamp.switch", "Lamp.engrave"), refuses=_burning)
+    @task(since="1.0", revert="unburn", beside=_BESIDE, refuses=_burning)
     def burn(
         self,
         lamp_id: UUID,
@@ -267,7 +336,7 @@ class Room(Namespace, name="Room", plural="room"):
 
     @query(since="1.0", access="admin")
     def whisper(self, context: Context) -> str:
-        """Tell an admin its own name."""
+        """Return the caller's own name; for admins only."""
         return context.identity.name
 
     @action(since="1.0")
@@ -289,5 +358,7 @@ class Sample(Feature):
     """The feature `sample`."""
 
     def namespaces(self) -> Sequence[Namespace]:
-        """`Lamp` and `Room`."""
-        return [LampNamespace(self.runtime), Room()]
+        """`Lamp` and `Room`; `Rack`, and `Drawer` in two groups."""
+        racks = Racks()
+        nested = [RackNamespace(racks), DrawerNamespace(racks), Contents(racks)]
+        return [LampNamespace(self.runtime), Room(), *nested]

@@ -1,1 +1,1 @@
-"""`vdsm-tool`: look at an installation, check its configuration, switch its plugins, write its reference."""
+"""`vdsm-tool`: inspects an installation, checks its configuration, switches plugins, writes the reference."""

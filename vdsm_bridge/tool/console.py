@@ -1,4 +1,4 @@
-"""What the commands of `vdsm-tool` have in common: how they end, and how they speak."""
+"""Exit codes and output of the commands of `vdsm-tool`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ RESTART: Final = 4
 Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what it returns
 
 
-def say(text: str) -> None:
-    """Print what was asked for."""
-    print(text)  # noqa: T201 - a command line speaks so
+def print_line(text: str) -> None:
+    """Print a line of the result."""
+    print(text)  # noqa: T201 - a command line prints
 
 
-def complain(text: str) -> None:
-    """Print, to standard error, what is the matter."""
+def print_error(text: str) -> None:
+    """Print an error to standard error."""
     print(f"vdsm-tool: {text}", file=sys.stderr)  # noqa: T201 - as above
 
 
 def toml_line(key: str, value: object, dotted: str, config: Config) -> str:
-    """One option as TOML, with the file that sets it."""
+    """Return an option as TOML, with the file that sets it."""
     origin = config.origin.get(dotted)
-    # What JSON says of texts, numbers, booleans and lists of them, TOML says, too.
+    # JSON and TOML write texts, numbers, booleans and lists of them alike.
     return f"{key} = {json.dumps(value, ensure_ascii=False)}" + (f"  # {origin}" if origin else "")

@@ -1,4 +1,4 @@
-"""`vdsm-tool plugin ...` and `vdsm-tool reload`: look at plugins, switch them, begin a new one."""
+"""`vdsm-tool plugin ...` and `vdsm-tool reload`: list, switch and create plugins."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from vdsm_bridge.daemon import status_file
 from vdsm_bridge.daemon.status_file import NoDaemon, Outcome
 from vdsm_bridge.plugins.feature import PluginInfo
 from vdsm_bridge.tool import dropin, installed, skeleton
-from vdsm_bridge.tool.console import DONE, FAILED, NOT_WELL, RESTART, Commands, complain, say, toml_line
+from vdsm_bridge.tool.console import (
+    DONE,
+    FAILED,
+    NOT_WELL,
+    RESTART,
+    Commands,
+    print_error,
+    print_line,
+    toml_line,
+)
 from vdsm_bridge.tool.installed import Installed
-from vdsm_bridge.tool.reference.spelling import comments, describe, fields
+from vdsm_bridge.tool.reference.type_names import comments, describe, fields
 from vdsm_core import config as configuration
 from vdsm_core import types
 from vdsm_core.config import Config, Options
@@ -23,39 +32,47 @@ class NoSuchPlugin(NotFound):
     """No plugin of this name is installed. Facts: `plugin`, `installed`."""
 
     slug = "no-such-plugin"
-    template = "No plugin of the name '{plugin}' is installed; there are {installed}"
+    template = "No plugin '{plugin}' is installed; the installed ones are {installed}"
 
 
 def add(commands: Commands[argparse.ArgumentParser], file: argparse.ArgumentParser) -> None:
     """Add the commands to the parser.
 
-    :param file: the parent that has `--config`
+    :param file: the parent parser with `--config`
     """
-    plugin = commands.add_parser("plugin", help="look at plugins, switch them on and off, begin a new one")
+    plugin = commands.add_parser("plugin", help="list plugins, switch them on and off, create a new one")
     words = plugin.add_subparsers(required=True, metavar="COMMAND")
     listed = words.add_parser(
-        "list", help="every installed plugin, whether it can be used, and whether it runs", parents=[file]
+        "list", help="list installed plugins with their configuration and their state", parents=[file]
     )
     listed.set_defaults(run=_list)
     show = words.add_parser(
-        "show", help="one plugin: where it is from, its state, verbs and options", parents=[file]
+        "show", help="print the origin, state, verbs and options of a plugin", parents=[file]
     )
-    show.add_argument("name", metavar="NAME", help="its name, as `plugin list` has it")
+    show.add_argument("name", metavar="NAME", help="name of the plugin, as in `plugin list`")
     show.set_defaults(run=_show)
     for word, on in (("enable", True), ("disable", False)):
         switch = words.add_parser(
             word, help=f"switch a plugin {'on' if on else 'off'}, also in the running daemon", parents=[file]
         )
-        switch.add_argument("name", metavar="NAME", help="its name, as `plugin list` has it")
-        switch.add_argument("--no-reload", action="store_true", help="only write the file")
+        switch.add_argument("name", metavar="NAME", help="name of the plugin, as in `plugin list`")
+        switch.add_argument("--no-reload", action="store_true", help="do not reload the daemon")
         _add_timeout(switch)
         switch.set_defaults(run=_switch, on=on)
-    new = words.add_parser("new", help="write the beginning of a plugin, with its tests")
+    new = words.add_parser("new", help="write the skeleton of a new plugin, with its tests")
     new.add_argument("name", metavar="NAME", help="lower-case letters, digits and _")
-    new.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where; default: here")
+    new.add_argument(
+        "--output",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="create it in this folder (the current one)",
+    )
     new.set_defaults(run=_new)
     reload = commands.add_parser(
-        "reload", help="let the running daemon apply its configuration, and tell the outcome", parents=[file]
+        "reload",
+        help="make the running daemon apply its configuration",
+        parents=[file],
     )
     _add_timeout(reload)
     reload.set_defaults(run=_reload)
@@ -63,18 +80,18 @@ def add(commands: Commands[argparse.ArgumentParser], file: argparse.ArgumentPars
 
 def _add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS", help="wait for the daemon so long (60)"
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="seconds to wait for the daemon (60)"
     )
 
 
 def _list(options: argparse.Namespace) -> int:
     config = configuration.load(options.config)
     everything, switched_on = installed.read(), installed.read(config)
-    told = {(plugin.name, plugin.group): plugin for plugin in _told(config)}
+    reported = {(plugin.name, plugin.group): plugin for plugin in _reported(config)}
     rows = [("NAME", "GROUP", "DISTRIBUTION", "CONFIGURATION", "DAEMON")]
     well = not switched_on.failures
     for plugin in everything.plugins:
-        running = told.get((plugin.name, plugin.group))
+        running = reported.get((plugin.name, plugin.group))
         state = _state(running, where=False) if running else "-"
         well = well and not (running and running.error)
         switch = "enabled"
@@ -85,7 +102,9 @@ def _list(options: argparse.Namespace) -> int:
         rows.append((plugin.name, plugin.group, plugin.source, switch, state))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
-        say("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]))
+        print_line(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+        )
     return DONE if well else NOT_WELL
 
 
@@ -108,7 +127,7 @@ def _show(options: argparse.Namespace) -> int:
         ("verbs", ", ".join(verbs)),
     ):
         if text:
-            say(f"{label + ':':15}{text}")
+            print_line(f"{label + ':':15}{text}")
     _show_options(options.name, everything, config)
     return NOT_WELL if broken else DONE
 
@@ -120,7 +139,7 @@ def _api(plugin: Found) -> object:
 def _switched(name: str, config: Config) -> str:
     state = "enabled" if config.enabled(name) else "disabled"
     origin = config.origin.get(f"plugin.{name}.enabled")
-    return f"{state}, says {origin}" if origin else f"{state}, by default"
+    return f"{state} by {origin}" if origin else f"{state}, by default"
 
 
 def _running(name: str, config: Config) -> str:
@@ -128,12 +147,12 @@ def _running(name: str, config: Config) -> str:
         status_file.find(config.daemon.run_dir)
     except NoDaemon as none:
         return str(none)
-    mine = [plugin for plugin in _told(config) if plugin.name == name]
-    return "; ".join(map(_state, mine)) or "it has not looked since this was installed: vdsm-tool reload"
+    mine = [plugin for plugin in _reported(config) if plugin.name == name]
+    return "; ".join(map(_state, mine)) or "installed after its last start or reload; run: vdsm-tool reload"
 
 
-def _told(config: Config) -> list[PluginInfo]:
-    """What the running daemon has told of its plugins after its start, or its last reload."""
+def _reported(config: Config) -> list[PluginInfo]:
+    """Return the plugins as the running daemon reported them after its start or its last reload."""
     try:
         status_file.find(config.daemon.run_dir)
     except NoDaemon:
@@ -153,11 +172,11 @@ def _show_options(name: str, found: Installed, config: Config) -> None:
     values = types.builtins(config.options(name, type_))
     meanings = comments(type_)
     if values:
-        say(f"\n[plugin.{name}]")
+        print_line(f"\n[plugin.{name}]")
     for field in fields(type_):
-        say(f"# {describe(field.type)}. {meanings.get(field.name, '')}")
+        print_line(f"# {describe(field.type)}. {meanings.get(field.name, '')}")
         key = field.encode_name
-        say(toml_line(key, values[key], f"plugin.{name}.{key}", config))
+        print_line(toml_line(key, values[key], f"plugin.{name}.{key}", config))
 
 
 def _switch(options: argparse.Namespace) -> int:
@@ -165,10 +184,10 @@ def _switch(options: argparse.Namespace) -> int:
     outcome = None if options.no_reload else _daemon_of(config, options)
     file = dropin.switch(options.name, installed.read(), options.config, on=options.on)
     state = "enabled" if options.on else "disabled"
-    say(f"{options.name} is {state} in {file}" if file else f"{options.name} is {state} already")
+    print_line(f"{options.name} is {state} in {file}" if file else f"{options.name} is {state} already")
     if outcome is None:
-        why = "the daemon was not told" if options.no_reload else "no daemon runs"
-        say(f"This comes into force with the next start or reload: {why}")
+        why = "--no-reload was given" if options.no_reload else "no daemon runs"
+        print_line(f"The change takes effect at the next start or reload of the daemon: {why}")
         return DONE
     return _report(status_file.reload(config.daemon.run_dir, options.timeout), options.name)
 
@@ -179,9 +198,9 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _daemon_of(config: Config, options: argparse.Namespace) -> Outcome | None:
-    """What the running daemon has told last, if it reads the same configuration; None if none runs.
+    """Return the last report of the running daemon; None if none runs.
 
-    :raises CannotSwitch: it reads another one
+    :raises CannotSwitch: it reads another configuration
     """
     try:
         status_file.find(config.daemon.run_dir)
@@ -190,27 +209,31 @@ def _daemon_of(config: Config, options: argparse.Namespace) -> Outcome | None:
     outcome = status_file.last_outcome(config.daemon.run_dir)
     mine = str(options.config.absolute()) if options.config else ""
     if outcome is not None and outcome.config != mine:
-        theirs = f"{outcome.config}; say so with --config" if outcome.config else "its default files"
-        raise dropin.CannotSwitch(plugin=options.name, reason=f"the daemon that runs reads {theirs}")
+        theirs = (
+            f"{outcome.config}; give it with --config"
+            if outcome.config
+            else "its default files; omit --config"
+        )
+        raise dropin.CannotSwitch(plugin=options.name, reason=f"the running daemon reads {theirs}")
     return outcome
 
 
 def _report(outcome: Outcome, name: str = "") -> int:
-    """Tell what came of a reload, of one plugin or of all that do not run."""
+    """Print the outcome of a reload: the state of one plugin, and of all that failed."""
     if not outcome.applied:
-        complain(f"the daemon refuses this configuration, and goes on with the one before: {outcome.reason}")
+        print_error(f"the daemon refused the configuration and keeps the previous one: {outcome.reason}")
         return FAILED
     if outcome.waiting:
-        say("The daemon has applied the configuration in part")
-        complain(f"a restart of vdsmd is needed to apply {', '.join(outcome.waiting)}")
+        print_line("The daemon has applied the configuration in part")
+        print_error(f"restart vdsmd to apply the rest: {', '.join(outcome.waiting)}")
     else:
-        say("The daemon has applied the configuration")
+        print_line("The daemon has applied the configuration")
     failed = [plugin for plugin in outcome.plugins if plugin.error]
     for plugin in outcome.plugins:
         if plugin.name == name and plugin not in failed:
-            say(f"{plugin.name} ({plugin.group}): {_state(plugin)}")
+            print_line(f"{plugin.name} ({plugin.group}): {_state(plugin)}")
     for plugin in failed:
-        complain(f"plugin {plugin.name} ({plugin.group}): {_state(plugin)}")
+        print_error(f"plugin {plugin.name} ({plugin.group}): {_state(plugin)}")
     if failed:
         return NOT_WELL
     return RESTART if outcome.waiting else DONE
@@ -218,5 +241,7 @@ def _report(outcome: Outcome, name: str = "") -> int:
 
 def _new(options: argparse.Namespace) -> int:
     folder = skeleton.write(options.name, options.output, installed.read())
-    say(f"Wrote {folder}. Next:\n  cd {folder}\n  pip install --editable '.[test]'\n  python -m pytest")
+    print_line(
+        f"Wrote {folder}. Next:\n  cd {folder}\n  pip install --editable '.[test]'\n  python -m pytest"
+    )
     return DONE

@@ -1,4 +1,4 @@
-"""Events: what happens on the host, numbered, kept on disk, told to whoever subscribed."""
+"""Events: what happens on the host, numbered, kept on disk, delivered to subscribers."""
 
 from vdsm_core.events.bus import EventBus
 from vdsm_core.events.journal import Journal

@@ -1,10 +1,9 @@
-"""The event bus: takes events from all over the host, gives them numbers, writes them, tells subscribers.
+"""The event bus: numbers the events of the host, writes them to the journal, and delivers them.
 
-Publishing never waits: not for the disk, not for a subscriber. One thread takes what was published, in
-batches: gives numbers, appends to the journal, and only then lets subscribers see it, so that whatever a
-subscriber has seen survives the daemon. The newest events are kept in
-memory, so that subscribers who are up to date never read from the disk. Another thread forces the journal to
-the disk now and then: however long that takes, events go on.
+Publishing waits neither for the disk nor for a subscriber. One thread takes published events in batches,
+numbers them, appends them to the journal, and delivers them only then, so that every event that a subscriber
+has seen survives the daemon. The newest events are kept in memory: subscribers that are up to date never read
+from the disk. Another thread forces the journal to the disk periodically, without delaying events.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import msgspec
 
 from vdsm_core import types
 from vdsm_core.database import Damaged
+from vdsm_core.deprecated import warn_of_argument
 from vdsm_core.errors import Unavailable
 from vdsm_core.events.journal import Journal
 from vdsm_core.events.subscription import Subscription
@@ -29,19 +29,19 @@ from vdsm_core.events.vocabulary import GAP_ID, Event, EventParams, Gap, compile
 
 log = logging.getLogger(__name__)
 
-#: Events written in one transaction at the most.
+#: Limit of the events written in one transaction.
 _BATCH: Final = 500
-#: Events that may wait for the journal; beyond that the disk is too slow, and the oldest are given up.
-_MOST_PENDING: Final = 100_000
+#: Limit of the events that wait for the journal; further ones are dropped, and announced as a gap.
+_MAX_PENDING: Final = 100_000
 _NOT_HELD: Final = "the journal does not hold these events (any more)"
 
-#: Current states of objects: called with a function that marks a place among the events (see
-#: `EventBus.provide`), gives each object's id with the event that would say its state.
+#: Returns current states: each object's id with an event of its state. It is called with a function that puts
+#: a barrier among the events; see `EventBus.provide`.
 Provider = Callable[[Callable[[], None]], list[tuple[str, EventParams]]]
 
 
 class _Pending(NamedTuple):
-    """An event that has no number yet; `encoded` are its parameters as the journal has them."""
+    """An event that has no number yet; `encoded` are its parameters as JSON."""
 
     object_id: str
     name: str
@@ -50,8 +50,8 @@ class _Pending(NamedTuple):
     encoded: bytes
 
 
-class _Mark:
-    """A place among the events, from which the number becomes known that the last event before it has."""
+class _Barrier:
+    """A point among the events; once `passed` is set, `seq` is the number of the last event before it."""
 
     def __init__(self) -> None:
         self.passed = threading.Event()
@@ -62,7 +62,7 @@ class EventBus:
     """Publishes, keeps and replays events.
 
     :param recent: events kept in memory
-    :param sync_interval: seconds after which events are forced to the disk at the latest
+    :param sync_interval: seconds after which events are forced to the disk
     """
 
     def __init__(self, journal: Journal, *, recent: int = 10_000, sync_interval: float = 1.0) -> None:
@@ -74,9 +74,9 @@ class EventBus:
         self._recent: list[Event] = []
         self._last = 0
         self._pending = threading.Condition()
-        self._urgent: deque[_Pending | _Mark] = deque()
+        self._urgent: deque[_Pending | _Barrier] = deque()
         self._bulk: dict[str, list[_Pending]] = {}
-        self._waiting = 0
+        self._pending_count = 0
         self._lost = 0
         self._taken = self._written = 0
         self._subscriptions: set[Subscription] = set()
@@ -87,7 +87,7 @@ class EventBus:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Open the journal and begin to write.
+        """Open the journal and begin writing.
 
         :raises ConfigError: the journal cannot be used
         """
@@ -101,7 +101,7 @@ class EventBus:
             thread.start()
 
     def stop(self) -> None:
-        """Write what is pending, end every subscription, close the journal."""
+        """Write pending events, end every subscription, close the journal."""
         with self._pending:
             self._stopping = True
             self._pending.notify_all()
@@ -113,7 +113,7 @@ class EventBus:
         self._journal.close()
 
     def publish(self, params: EventParams, object_id: str = "") -> None:
-        """Tell every subscriber, soon. Cheap; waits for nothing.
+        """Publish an event. Returns at once; a thread of the bus writes and delivers it.
 
         :raises TypeError: the parameters cannot be written as JSON
         """
@@ -126,36 +126,49 @@ class EventBus:
             raise TypeError(f"{name}: {error}") from error
         entry = _Pending(object_id, name, time.time(), plain, encoded)
         with self._pending:
-            if self._waiting >= _MOST_PENDING:
+            if self._pending_count >= _MAX_PENDING:
                 self._lost += 1
                 return
             if kind.bulk:
                 self._bulk.setdefault(object_id, []).append(entry)
             else:
-                # What was said of the same object before must not come after.
+                # Keep the order of the events about one object.
                 if self._bulk and object_id in self._bulk:
                     self._urgent += self._bulk.pop(object_id)
                 self._urgent.append(entry)
-            self._waiting += 1
+            self._pending_count += 1
             self._pending.notify()
 
     def subscribe(
         self,
         pattern: str | Sequence[str] = "",
         after: int | None = None,
+        known_seq: dict[str, int] | None = None,
+        *,
         floors: dict[str, int] | None = None,
+        allowed: Callable[[Event], bool] | None = None,
     ) -> Subscription:
         """Subscribe to the events whose id matches `pattern`, or one of several; see `compile_pattern`.
 
-        :param after: also deliver what came after this number; what is gone is announced as a gap
-        :param floors: from `snapshot`: what of each kind is known already
+        :param after: also deliver events with higher numbers; those that are gone are announced as a gap
+        :param known_seq: from `snapshot`: per kind, the number up to which the states contain its events
+        :param floors: deprecated: `known_seq`, as earlier releases named it
+        :param allowed: returns whether the subscriber may see an event; None: every event
         """
+        if floors is not None:
+            warn_of_argument("EventBus.subscribe", "floors")
+            known_seq = floors
         last = self._last
         subscription = Subscription(
-            self, pattern, last if after is None else min(after, last), self._subscriptions.discard, floors
+            self,
+            pattern,
+            last if after is None else min(after, last),
+            self._subscriptions.discard,
+            known_seq,
+            allowed=allowed,
         )
         if after is not None and after > last:
-            reason = "the journal is younger than that: it was begun anew"
+            reason = "the journal was begun anew after these events"
             subscription.announce(_gap(last + 1, after, reason, seq=last))
         self._subscriptions.add(subscription)
         return subscription
@@ -163,11 +176,12 @@ class EventBus:
     def provide(self, component: str, operations: Sequence[str], provider: Provider) -> Callable[[], None]:
         """Offer the current states behind some kinds of events, none of which may be `bulk`.
 
-        The provider is called with a function `mark`. It must keep its states, and what is published of them,
-        from changing, call `mark`, read the states, and let go. `mark` waits for nothing.
+        The provider is called with a function that puts a barrier among the events. It must lock its states
+        and the publishing of their changes, call that function, which returns at once, read the states, and
+        unlock.
 
-        :param operations: those whose events say how the states change
-        :returns: a function that takes the offer back
+        :param operations: those whose events report changes of the states
+        :returns: a function that withdraws the provider
         """
         kinds = (component, *operations)
         self._providers[kinds] = provider
@@ -176,40 +190,41 @@ class EventBus:
     def snapshot(
         self, pattern: str | Sequence[str] = "", timeout: float = 10.0
     ) -> tuple[dict[str, int], list[Event]]:
-        """The current states behind the events that match, as events, each with the number it is true at.
+        """Return the current states behind the events that match, as events, each with the number it is as
+        of.
 
         :returns: the number per kind of event (`|component|operation|`), for `subscribe`; and the states
-        :raises Unavailable: the journal has not taken the events so far within `timeout` seconds
+        :raises Unavailable: earlier events were not written within `timeout` seconds
         """
         matches = compile_pattern(pattern)
-        floors: dict[str, int] = {}
+        known_seq: dict[str, int] = {}
         states: list[Event] = []
         for (component, *operations), provider in sorted(self._providers.items()):
             if not any(may_match(pattern, component, operation) for operation in operations):
                 continue
-            mark = _Mark()
-            found = provider(functools.partial(self._put_mark, mark))
-            if not mark.passed.wait(timeout):
-                raise Unavailable(reason=f"the journal has not taken any event for {timeout:.1f} s")
-            floors |= {f"|{component}|{operation}|": mark.seq for operation in operations}
+            barrier = _Barrier()
+            found = provider(functools.partial(self._put_barrier, barrier))
+            if not barrier.passed.wait(timeout):
+                raise Unavailable(reason=f"the event journal has been blocked for {timeout:.1f} s")
+            known_seq |= {f"|{component}|{operation}|": barrier.seq for operation in operations}
             states += [
-                Event(seq=mark.seq, id=name, time=time.time(), params=types.builtins(params))
+                Event(seq=barrier.seq, id=name, time=time.time(), params=types.builtins(params))
                 for object_id, params in found
                 if matches(name := event_id(params.component, params.operation, object_id))
             ]
-        return floors, states
+        return known_seq, states
 
     def flush(self, timeout: float = 10.0) -> int:
-        """Wait until everything published so far can be read; the number of the last event."""
+        """Wait until every event published so far can be read; return the number of the last one."""
         with self._pending:
-            wanted = self._taken + self._waiting
+            wanted = self._taken + self._pending_count
         with self.changed:
             self.changed.wait_for(lambda: self._written >= wanted or self._stopping, timeout)
             return self._last
 
     @property
     def last(self) -> int:
-        """The number of the newest event that subscribers may see."""
+        """The number of the newest event that can be delivered."""
         return self._last
 
     @property
@@ -219,29 +234,29 @@ class EventBus:
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions there are."""
+        """The number of subscriptions."""
         return len(self._subscriptions)
 
-    def read(self, after: int, most: int) -> list[Event]:
-        """Events with numbers above `after`, in order, a gap among them where numbers are missing."""
+    def read(self, after: int, limit: int) -> list[Event]:
+        """Return events with numbers above `after`, in order, with a gap where numbers are missing."""
         if after > self._last:
             return []
         recent = self._recent
         if recent and recent[0].seq <= after + 1:
-            # Within one run of the daemon the numbers have no holes, so a number is a place.
+            # Within one run of the daemon the numbers have no holes: the offset follows from the number.
             start = after + 1 - recent[0].seq
-            found = recent[start : start + most]
+            found = recent[start : start + limit]
             if found and found[0].seq == after + 1 and found[-1].seq - after == len(found):
                 return found
         last = self._last
-        found = [event for event in self._read_journal(after, most) if event.seq <= last]
-        return _with_gaps(after, found, last if len(found) < most else None)
+        found = [event for event in self._read_journal(after, limit) if event.seq <= last]
+        return _with_gaps(after, found, last if len(found) < limit else None)
 
-    def _read_journal(self, after: int, most: int) -> list[Event]:
-        """Read from the journal; what a damaged or closed one had is a gap."""
+    def _read_journal(self, after: int, limit: int) -> list[Event]:
+        """Read from the journal; a damaged or closed one has no events, which makes a gap."""
         generation = self._journal.generation
         try:
-            return self._journal.read(after, most)
+            return self._journal.read(after, limit)
         except (sqlite3.Error, msgspec.DecodeError, ValueError, TypeError) as error:
             self._repair(error, generation)
             return []
@@ -259,10 +274,10 @@ class EventBus:
         if self._providers.get(kinds) is provider:
             del self._providers[kinds]
 
-    def _put_mark(self, mark: _Mark) -> None:
+    def _put_barrier(self, barrier: _Barrier) -> None:
         with self._pending:
-            self._urgent.append(mark)
-            self._waiting += 1
+            self._urgent.append(barrier)
+            self._pending_count += 1
             self._pending.notify()
 
     def _run(self) -> None:
@@ -272,8 +287,8 @@ class EventBus:
                 if batch or lost:
                     self._write(batch, lost)
             except Exception as error:
-                # A bug must not end the events of the host; the numbers that it took are a gap.
-                log.exception("Events cannot be written")
+                # A bug must not end the delivery of events; the numbers of this batch are a gap.
+                log.exception("Cannot write events")
                 self._give_up(batch, lost + sum(isinstance(entry, _Pending) for entry in batch), error)
             if self._stopping and not batch:
                 return
@@ -286,9 +301,9 @@ class EventBus:
             except (sqlite3.Error, OSError, Damaged) as error:
                 self._repair(error, generation)
 
-    def _take(self) -> tuple[list[_Pending | _Mark], int]:
+    def _take(self) -> tuple[list[_Pending | _Barrier], int]:
         with self._pending:
-            self._pending.wait_for(lambda: self._waiting or self._lost or self._stopping)
+            self._pending.wait_for(lambda: self._pending_count or self._lost or self._stopping)
             batch = [self._urgent.popleft() for _ in range(min(_BATCH, len(self._urgent)))]
             while self._bulk and len(batch) < _BATCH:
                 object_id, waiting = next(iter(self._bulk.items()))
@@ -298,13 +313,13 @@ class EventBus:
                     self._bulk[object_id] = waiting[room:]
                 else:
                     del self._bulk[object_id]
-            self._waiting -= len(batch)
+            self._pending_count -= len(batch)
             self._taken += len(batch)
             lost, self._lost = self._lost, 0
             return batch, lost
 
-    def _write(self, batch: list[_Pending | _Mark], lost: int) -> None:
-        """Give numbers, write, tell. Numbers of events that were lost come first: they are a gap."""
+    def _write(self, batch: list[_Pending | _Barrier], lost: int) -> None:
+        """Number, write and deliver a batch. The numbers of lost events precede it: they are a gap."""
         count = sum(isinstance(entry, _Pending) for entry in batch)
         generation = self._journal.generation
         try:
@@ -313,13 +328,13 @@ class EventBus:
             self._repair(error, generation)
             self._give_up(batch, lost + count, error)
             return
-        events, marks = _number(batch, first + lost)
+        events, barriers = _number(batch, first + lost)
         try:
             if events or lost:
                 self._journal.append(events)
             self._recovered()
         except sqlite3.Error as error:
-            # The host must go on, and those who listen now hear of it. Others will learn of the hole.
+            # Deliver to present subscribers all the same; later ones get a gap.
             self._repair(error, generation)
         except OSError as error:
             self._journal.give_back(first)
@@ -330,27 +345,29 @@ class EventBus:
             self._last = first + lost + count - 1
             self._written = self._taken
             self.changed.notify_all()
-        for mark, seq in marks:
-            mark.seq = seq
-            mark.passed.set()
+        for barrier, seq in barriers:
+            barrier.seq = seq
+            barrier.passed.set()
 
-    def _give_up(self, batch: list[_Pending | _Mark], lost: int, error: Exception) -> None:
-        """Without numbers that are sure not to come again nobody can be told, nor of the gap until later."""
+    def _give_up(self, batch: list[_Pending | _Barrier], lost: int, error: Exception) -> None:
+        """Drop the batch: numbers could not be reserved. The gap is announced with the next event."""
         self._failed(error)
         with self._pending:
             self._lost += lost
         with self.changed:
             self._written = self._taken
             self.changed.notify_all()
-        for mark in batch:
-            if isinstance(mark, _Mark):
-                mark.seq = self._last
-                mark.passed.set()
+        for barrier in batch:
+            if isinstance(barrier, _Barrier):
+                barrier.seq = self._last
+                barrier.passed.set()
         self._ended.wait(self._sync_interval)
 
     def _failed(self, error: Exception) -> None:
         if not self._failing:
-            log.error("The journal cannot be written; until it can, events are told, but not kept: %s", error)
+            log.error(
+                "Cannot write the event journal: %s. Until it can be written, events are not kept", error
+            )
         self._failing = True
 
     def _recovered(self) -> None:
@@ -361,32 +378,32 @@ class EventBus:
     def _remember(self, events: list[Event]) -> None:
         recent = self._recent
         if events and recent and recent[-1].seq + 1 != events[0].seq:
-            recent = []  # a hole: what comes before it is read from the journal, with a gap
+            recent = []  # a hole: earlier events are read from the journal, with a gap
         elif len(recent) >= 2 * self._keep:
             recent = recent[-self._keep :]
-        # Readers slice this list without a lock: it only grows, and is replaced to shrink.
+        # Readers slice this list without a lock: it grows in place, and is replaced to shrink.
         recent.extend(events)
         self._recent = recent
 
 
 def _number(
-    batch: list[_Pending | _Mark], number: int
-) -> tuple[list[tuple[Event, bytes]], list[tuple[_Mark, int]]]:
-    """The events of a batch, the first with `number`; and each mark with the number before it."""
+    batch: list[_Pending | _Barrier], number: int
+) -> tuple[list[tuple[Event, bytes]], list[tuple[_Barrier, int]]]:
+    """Number events from `number` on; return them, and each barrier with the number before it."""
     events: list[tuple[Event, bytes]] = []
-    marks: list[tuple[_Mark, int]] = []
+    barriers: list[tuple[_Barrier, int]] = []
     for entry in batch:
-        if isinstance(entry, _Mark):
-            marks.append((entry, number - 1))
+        if isinstance(entry, _Barrier):
+            barriers.append((entry, number - 1))
             continue
         event = Event(seq=number, id=entry.name, time=entry.time, params=entry.params)
         events.append((event, entry.encoded))
         number += 1
-    return events, marks
+    return events, barriers
 
 
 def _with_gaps(after: int, events: list[Event], last: int | None) -> list[Event]:
-    """Put a gap wherever numbers are missing; up to `last` if these are all events there are."""
+    """Insert a gap wherever numbers are missing; up to `last` if no further events exist."""
     whole: list[Event] = []
     for event in events:
         if event.seq > after + 1:

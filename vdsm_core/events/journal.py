@@ -1,20 +1,19 @@
 """The journal: events on disk, bounded by size and age, with numbers that never repeat.
 
 It is a SQLite file of its own, in WAL mode with `synchronous=NORMAL`: a batch of events is one transaction,
-written to the operating system when `append` returns, and forced to the disk by `sync`. So a killed daemon
-loses nothing that was appended; a power cut loses at most what came after the last `sync`. A slow disk holds
-up nobody who appends or reads: `sync` is for a thread of its own.
+written to the operating system when `append` returns, and forced to the disk by `sync`. A killed daemon
+loses nothing that was appended; a power cut loses at most the events after the last `sync`. `sync` runs on a
+thread of its own, so that a slow disk delays neither `append` nor `read`.
 
 Numbers are reserved in blocks, and a reservation is forced to the disk before a number of the block is used.
-After a power cut the numbers go on behind the reservation, since a subscriber may have seen any before it.
-A small file beside the journal vouches that whatever subscribers have seen is in it: it holds the kernel's
-boot id, so that it counts for nothing after a power cut, and is removed, which works on a full disk, too,
-as soon as an event could not be written. A daemon that was killed otherwise has lost and skips nothing.
+After a power cut the numbers continue after the reservation, since a subscriber may have seen any before it.
+A voucher beside the journal (see `numbers`) says that every event that a subscriber has seen is in the file;
+it is withdrawn when an event could not be written. A daemon that was killed with a valid voucher skips no
+numbers.
 
-Numbers never repeat either when the file is damaged or gone. The end of the reserved block also stands in a
-file of its own (`events.sqlite-reserved`), written before a number of the block is used; a new journal goes
-on behind it. Where that is missing, too, numbers jump to the milliseconds since 1970, which no host reaches
-by counting. A damaged journal is set aside; its events are a gap to whoever resumes. A newer one is refused.
+Numbers do not repeat when the file is damaged or gone, either: the end of the reserved block is also kept in
+a file of its own. A damaged journal is set aside; a subscriber that resumes gets a gap for its events. A
+journal of a newer release is refused.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ import msgspec
 from vdsm_core import database
 from vdsm_core.database import MEMORY, Damaged
 from vdsm_core.errors import ConfigError
+from vdsm_core.events.numbers import MAX_NUMBER, NumberFiles, boot_id
 from vdsm_core.events.vocabulary import Event
 
 log = logging.getLogger(__name__)
 
 #: Numbers reserved at a time: one forced write for as many events, and at most as many skipped.
 BLOCK: Final = 10_000
-#: Bytes that an event costs beside its parameters and its id: row header, number, time, page overhead.
+#: Bytes of an event beside its parameters and its id: row header, number, time, page overhead.
 _OVERHEAD: Final = 48
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY, time REAL NOT NULL, id TEXT NOT NULL, params BLOB NOT NULL
@@ -55,43 +54,34 @@ PRAGMA user_version = 1;
 """
 _VERSIONS: Final = "SELECT 'events', user_version FROM pragma_user_version"
 _COLUMNS: Final = {"events": "seq time id params", "numbers": "one reserved last"}
-#: Beyond that, JSON readers lose digits: such a number in a file is damage.
-_MAX_NUMBER: Final = 2**53 - 1
-#: The part of the journal that is dropped at a time when it is full: enough to be rare, and to be quick.
+#: The fraction of the journal that is dropped at a time when it is full: 1 / `_PART`. Large enough to be
+#: rare, small enough to be quick.
 _PART: Final = 64
-#: Events dropped for their age at a time; those that are left wait for the next time.
-_MOST_DROPPED: Final = 10_000
+#: Events dropped for their age at a time; the rest is dropped at the next time.
+_MAX_DROPPED: Final = 10_000
 #: Bytes in SQLite's log from which on it is moved into the file.
 _LOG_SIZE: Final = 4 * 2**20
-#: The least that a transaction writes.
+#: Bytes that a transaction writes at least.
 _PAGE: Final = 4096
-#: Seconds between two looks for events that are too old, where nothing is written.
+#: Seconds between two searches for events that are too old, where nothing is written.
 _LOOK: Final = 60.0
 _SIZE: Final = f"length(params) + length(id) + {_OVERHEAD}"
-
-
-def boot_id() -> str:
-    """Return the kernel's id of this run of the machine; empty where there is none."""
-    try:
-        return _BOOT_ID.read_text("ascii").strip()
-    except OSError:
-        return ""
 
 
 class Journal:
     """The events of the past. One writer; any number of readers at the same time.
 
-    :param path: the file, or `MEMORY` for a journal that dies with the process
-    :param most_bytes: size that the events may have, about
+    :param path: the file, or `MEMORY` for a journal that ends with the process
+    :param max_bytes: approximate limit of the size of the events
     :param keep: seconds that an event is kept
     :param boot: the boot id of this run of the machine
     """
 
-    def __init__(self, path: str, *, most_bytes: int, keep: float, boot: str | None = None) -> None:
+    def __init__(self, path: str, *, max_bytes: int, keep: float, boot: str | None = None) -> None:
         self._path = path
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._keep = keep
-        self._boot = boot_id() if boot is None else boot
+        self._numbers = NumberFiles(path, boot_id() if boot is None else boot)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._mover: sqlite3.Connection | None = None
@@ -101,7 +91,7 @@ class Journal:
         self._size_lock = threading.Lock()
         self._bytes = self._logged = 0
         self._looked = 0.0
-        self._dirty = self._vouched = self._in_use = False
+        self._dirty = self._in_use = False
         self._identity: database.Identity | None = None
         self.first = self.next = 1
         self.reserved = 0
@@ -109,9 +99,9 @@ class Journal:
         self.generation = 0
 
     def open(self) -> None:
-        """Open the file, creating it (mode 0600) where absent, and see where the numbers go on.
+        """Open the file, creating it (mode 0600) where absent, and determine the next number.
 
-        A damaged file is set aside, and a new one begun.
+        A damaged file is set aside and replaced by a new one.
 
         :raises ConfigError: the file or its folder cannot be used, or a newer release wrote the file
         """
@@ -122,7 +112,7 @@ class Journal:
             except (OSError, sqlite3.Error, Damaged, TypeError, ValueError) as error:
                 if not _is_damage(error):
                     raise
-                self.next = self._number_after_loss()
+                self.next = self._numbers.number_after_loss()
                 self.reserved = self.next - 1
                 self._begin_anew(error)
             self._in_use = True
@@ -133,7 +123,7 @@ class Journal:
     def _open_file(self, *, resume: bool) -> None:
         if self._path != MEMORY:
             database.make_private(self._path)
-        # In memory there is nothing to share: both names are one connection.
+        # A journal in memory is private to its connection: writer and reader are the same one.
         self._writer = self._connect()
         self._writer.executescript(_TABLES)
         for table, columns in _COLUMNS.items():
@@ -144,19 +134,19 @@ class Journal:
         if resume:
             self._resume(self._writer)
         if self._path != MEMORY:
-            # Moving the log waits for the disk: it has a connection, and a thread, of its own.
+            # Moving the log waits for the disk: it has its own connection and runs on the thread of `sync`.
             self._writer.execute("PRAGMA wal_autocheckpoint=0")
             self._mover = self._connect()
             self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         self._identity = database.identity(self._path)
 
     def _begin_anew(self, error: BaseException) -> None:
-        """Set the file aside and begin a new one, whose numbers go on; the caller holds the locks."""
+        """Set the file aside and begin a new one that continues the numbers. The caller holds the locks."""
         self._close()
-        self._voucher().unlink(missing_ok=True)
+        self._numbers.withdraw()
         aside = database.set_aside(self._path) if os.path.lexists(self._path) else ""
         self._open_file(resume=False)
-        self._write_mark(self.reserved)
+        self._numbers.write_reserved(self.reserved)
         self._writer_now().execute(
             "UPDATE numbers SET reserved = max(reserved, ?), last = ?", (self.reserved, self.next - 1)
         )
@@ -171,44 +161,15 @@ class Journal:
             self.next,
         )
 
-    def _number_after_loss(self) -> int:
-        """Return a number that no event of the lost journal can have had."""
-        mark = self._read_mark()
-        return int(time.time() * 1000) if mark is None else mark + 1
-
-    def _read_mark(self) -> int | None:
-        if self._path == MEMORY:
-            return None
-        try:
-            mark = int(self._mark().read_text("ascii"))
-        except (OSError, ValueError):
-            return None
-        return mark if 0 <= mark < _MAX_NUMBER else None
-
-    def _mark(self) -> Path:
-        return Path(f"{self._path}-reserved")
-
-    def _write_mark(self, reserved: int) -> None:
-        """Write the end of the reserved block beside the journal; without it the block must not be used."""
-        if self._path == MEMORY:
-            return
-        new = Path(f"{self._path}-reserved.new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, b"%d" % reserved)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        new.replace(self._mark())
-
     def repair(self, error: BaseException, generation: int) -> bool:
-        """Deal with an error met while running: begin anew if the file is damaged or gone.
+        """Handle an error at run time: begin a new file if this one is damaged or gone.
 
-        Numbers that were taken or reserved stay so: the new file goes on behind them.
+        Numbers that were taken or reserved stay so: the new file continues after them.
 
-        :param generation: as it was before what has failed; another thread may have met the same damage
+        :param generation: its value before the failed operation; another thread may have repaired it
+            meanwhile
         :returns: whether there is a new journal
-        :raises sqlite3.Error: a new one cannot be begun; `sync` asks for it again
+        :raises sqlite3.Error: a new one cannot be begun; the next failing `sync` leads here again
         :raises OSError: as well
         """
         with self._write_lock, self._read_lock:
@@ -229,14 +190,14 @@ class Journal:
             if self._writer is None:
                 return
             try:
-                # Nothing is pending any more: the rest of the block is given back.
+                # Nothing is pending any more: return the rest of the block.
                 sql = "UPDATE numbers SET last = max(last, ?), reserved = ?"
                 self._force(self._writer, sql, self.next - 1, self.next - 1)
             finally:
                 self._close()
 
     def take_numbers(self, count: int) -> int:
-        """Take `count` numbers; the first of them. They are never taken again, unless given back.
+        """Take `count` numbers and return the first. They are never taken again, unless given back.
 
         :raises sqlite3.Error: the disk is full or broken, and none are left of the last block
         :raises OSError: as well
@@ -248,16 +209,16 @@ class Journal:
         return first
 
     def give_back(self, first: int) -> None:
-        """Give back the numbers from `first` on: nobody has seen them."""
+        """Give back the numbers from `first` on, which no subscriber has seen."""
         self.next = first
 
     def append(self, events: Sequence[tuple[Event, bytes]]) -> None:
         """Write events, each with its parameters as JSON, in the order of their numbers, as one transaction.
 
-        Without events: note that the numbers which were taken are gone.
+        Without events: record that the numbers which were taken are used up.
 
-        :raises sqlite3.Error: the disk is full or broken; their numbers will not come again
-        :raises OSError: not even that could be made sure of
+        :raises sqlite3.Error: the disk is full or broken; the numbers are used up
+        :raises OSError: the voucher could not be withdrawn either: the numbers could repeat after a restart
         """
         rows = [(event.seq, event.time, event.id, params) for event, params in events]
         try:
@@ -266,16 +227,16 @@ class Journal:
                 if not rows:
                     connection.execute("UPDATE numbers SET last = max(last, ?)", (self.next - 1,))
         except sqlite3.Error:
-            self._unvouch()
+            self._numbers.withdraw()
             raise
         size = sum(len(row[3]) + len(row[2]) + _OVERHEAD for row in rows)
         self._grow(size)
         self._logged += size + _PAGE
         self._dirty = True
-        if not self._vouched:
-            self._vouch()
-        if self._bytes > self._most_bytes:
-            self._drop_oldest(self._bytes - self._most_bytes + self._most_bytes // _PART)
+        if not self._numbers.vouched:
+            self._numbers.vouch()
+        if self._bytes > self._max_bytes:
+            self._drop_oldest(self._bytes - self._max_bytes + self._max_bytes // _PART)
 
     def sync(self) -> None:
         """Force what was appended to the disk, and drop what is too old.
@@ -299,11 +260,11 @@ class Journal:
         if (dirty or now >= self._looked + _LOOK) and not self._drop_before(time.time() - self._keep):
             self._looked = now
 
-    def read(self, after: int, most: int) -> list[Event]:
-        """At most `most` events with numbers above `after`, in order."""
+    def read(self, after: int, limit: int) -> list[Event]:
+        """Return at most `limit` events with numbers above `after`, in order."""
         sql = "SELECT seq, id, time, params FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         with self._read_lock:
-            rows = self._open(self._reader).execute(sql, (after, most)).fetchall()
+            rows = self._open(self._reader).execute(sql, (after, limit)).fetchall()
         return [
             Event(seq=seq, id=name, time=at, params=msgspec.json.decode(params))
             for seq, name, at, params in rows
@@ -311,7 +272,7 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes that the events have, about."""
+        """Approximate size of the events, in bytes."""
         return self._bytes
 
     def _connect(self) -> sqlite3.Connection:
@@ -323,54 +284,28 @@ class Journal:
 
     def _resume(self, connection: sqlite3.Connection) -> None:
         self.reserved, last = connection.execute("SELECT reserved, last FROM numbers").fetchone()
-        if not (0 <= self.reserved <= _MAX_NUMBER and 0 <= last <= _MAX_NUMBER):
+        if not (0 <= self.reserved <= MAX_NUMBER and 0 <= last <= MAX_NUMBER):
             raise Damaged("its numbers are out of range")
-        if not self.reserved and (mark := self._read_mark()) is not None:
+        if not self.reserved and (barrier := self._numbers.read_reserved()) is not None:
             # The file was removed while no daemon ran.
-            self.reserved = last = mark
+            self.reserved = last = barrier
         first, newest, size = connection.execute(
             f"SELECT min(seq), max(seq), total({_SIZE}) FROM events"  # noqa: S608 - constants only
         ).fetchone()
         self._bytes = int(size)
         written = max(last, newest or 0)
-        # Closed in order, or killed on a machine that has run on since: all that was seen is in the file.
-        self.next = written + 1 if self._is_vouched() else max(written, self.reserved) + 1
+        # Closed cleanly, or killed without a reboot since: every event that was seen is in the file.
+        self.next = written + 1 if self._numbers.is_vouched() else max(written, self.reserved) + 1
         self.first = first if first is not None else self.next
-        # Before anybody vouches for this file again, it must know which numbers are gone.
+        # Record the used numbers before vouching for this file again.
         connection.execute("UPDATE numbers SET last = ?", (self.next - 1,))
         if self.reserved:
-            # A journal of a release that did not keep the mark.
-            self._write_mark(max(self.reserved, self.next - 1))
-        self._vouch()
-
-    def _voucher(self) -> Path:
-        return Path(f"{self._path}-boot")
-
-    def _is_vouched(self) -> bool:
-        if not self._boot or self._path == MEMORY:
-            return False
-        try:
-            return self._voucher().read_text("ascii") == self._boot
-        except (OSError, UnicodeDecodeError):
-            return False
-
-    def _vouch(self) -> None:
-        if self._path == MEMORY:
-            return
-        try:
-            self._voucher().write_text(self._boot, "ascii")
-            self._voucher().chmod(0o600)
-            self._vouched = True
-        except OSError as error:
-            log.warning("%s cannot be written (costs a block of numbers): %s", self._voucher(), error)
-
-    def _unvouch(self) -> None:
-        if self._path != MEMORY:
-            self._voucher().unlink(missing_ok=True)
-        self._vouched = False
+            # A journal of a release that did not keep the reservation in a file of its own.
+            self._numbers.write_reserved(max(self.reserved, self.next - 1))
+        self._numbers.vouch()
 
     def _reserve(self, up_to: int) -> None:
-        self._write_mark(up_to)
+        self._numbers.write_reserved(up_to)
         with self._alone() as connection:
             self._force(connection, "UPDATE numbers SET reserved = max(reserved, ?)", up_to)
         self.reserved = up_to
@@ -378,16 +313,16 @@ class Journal:
     def _force_log(self) -> None:
         """Force the log to the disk, and with it the next block of numbers before this one is used up.
 
-        SQLite itself would do it within a transaction, and let nobody else write meanwhile; and it leaves the
-        log alone as long as somebody reads an older state. (No lock of SQLite's is on this file, so that a
-        descriptor of our own does no harm; see "How To Corrupt An SQLite Database File" on fcntl.)
+        SQLite itself would force it within a transaction, blocking other writers meanwhile, and only while no
+        reader uses an older state. (SQLite holds no lock on this file, so a second descriptor is harmless;
+        see "How To Corrupt An SQLite Database File" on fcntl.)
         """
         if self._path == MEMORY:
             return
         up_to = self.reserved
         if up_to - self.next < BLOCK // 2:
             up_to += BLOCK
-            self._write_mark(up_to)
+            self._numbers.write_reserved(up_to)
             with self._alone() as connection:
                 connection.execute("UPDATE numbers SET reserved = max(reserved, ?)", (up_to,))
         os.fdatasync(self._log_file)
@@ -404,38 +339,38 @@ class Journal:
             return
         self._mover.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if os.fstat(self._log_file).st_size > 4 * _LOG_SIZE:
-            # Readers that come one after the other may have kept it from being used from its start again.
+            # Overlapping readers may have kept SQLite from reusing the log from its start.
             with self._alone(), self._read_lock:
                 self._mover.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def _drop_oldest(self, at_least: int) -> None:
+    def _drop_oldest(self, min_bytes: int) -> None:
         freed = last = 0
         sql = f"SELECT seq, {_SIZE} FROM events ORDER BY seq"  # noqa: S608 - constants only
         with self._writing() as connection:
             for seq, size in connection.execute(sql):
                 last, freed = seq, freed + size
-                if freed >= at_least:
+                if freed >= min_bytes:
                     break
             self._drop(connection, last)
         self._grow(-freed)
 
     def _drop_before(self, moment: float) -> bool:
-        """Drop a part of what is older; whether there is more."""
+        """Drop events from before `moment`, up to a limit; return whether there are more."""
         freed = last = count = 0
         with self._writing() as connection:
             sql = f"SELECT seq, time, {_SIZE} FROM events ORDER BY seq LIMIT ?"  # noqa: S608 - as above
-            for seq, at, size in connection.execute(sql, (_MOST_DROPPED,)):
+            for seq, at, size in connection.execute(sql, (_MAX_DROPPED,)):
                 if at >= moment:
                     break
                 last, freed, count = seq, freed + size, count + 1
             if last:
                 self._drop(connection, last)
         self._grow(-freed)
-        return count == _MOST_DROPPED
+        return count == _MAX_DROPPED
 
     def _drop(self, connection: sqlite3.Connection, last: int) -> None:
         connection.execute("DELETE FROM events WHERE seq <= ?", (last,))
-        # Without its newest row the table no longer says how far the numbers got.
+        # Without its newest row, the table does not show the last number any more.
         connection.execute("UPDATE numbers SET last = max(last, ?)", (last,))
         self.first = last + 1
 
@@ -461,7 +396,7 @@ class Journal:
 
     @staticmethod
     def _force(connection: sqlite3.Connection, sql: str, *values: int) -> None:
-        """A transaction that is on the disk when this returns, and with it all those before."""
+        """Run a transaction and force it, and with it all earlier ones, to the disk."""
         connection.execute("PRAGMA synchronous=FULL")
         try:
             connection.execute(sql, values)
@@ -488,9 +423,9 @@ class Journal:
 
 
 def _is_damage(error: BaseException) -> bool:
-    """Return whether an error says that the journal is damaged, or another thing than a journal.
+    """Return whether an error means that the file is damaged or is not a journal.
 
-    The statements are constant: one that SQLite does not understand met other tables.
+    The statements are constant: one that SQLite rejects was run on other tables.
     """
     if isinstance(error, OSError):
         return isinstance(error, IsADirectoryError)

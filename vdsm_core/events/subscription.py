@@ -1,4 +1,4 @@
-"""A subscription: a place in the stream of events, and a pattern."""
+"""A subscription: a position in the stream of events, and a pattern."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from vdsm_core.deprecated import warn_of_argument, warn_of_attribute
 from vdsm_core.events.vocabulary import Event, compile_pattern
 
-#: Events looked at in one go while a subscriber catches up.
+#: Events read at a time while a subscriber catches up.
 _CHUNK = 1_000
 
 
 class Source(Protocol):
-    """What a subscription reads from."""
+    """The interface that a subscription reads events through."""
 
     changed: threading.Condition
 
@@ -22,19 +23,20 @@ class Source(Protocol):
     def last(self) -> int:
         """The number of the newest event that may be delivered."""
 
-    def read(self, after: int, most: int) -> list[Event]:
-        """Events with numbers above `after`, in order, a gap among them where some are missing."""
+    def read(self, after: int, limit: int) -> list[Event]:
+        """Return events with numbers above `after`, in order, with a gap where some are missing."""
 
 
 class Subscription:
     """The events that match a pattern, in order. Iterate with `next`, end with `close`.
 
-    It holds no events of its own, only a place: a subscriber that is slow costs nobody anything, and reads on
-    from the journal. What the journal has dropped meanwhile comes as a gap.
+    It holds no events, only a position: a slow subscriber delays no other one and reads from the journal
+    later. Events that the journal has dropped meanwhile are delivered as a gap.
 
-    :param after: deliver what has a higher number
-    :param floors: per kind of event (`|component|operation|`), the number up to which the subscriber knows it
-        already, from a snapshot
+    :param after: deliver events with higher numbers
+    :param known_seq: per kind of event (`|component|operation|`), the number up to which a snapshot has
+        delivered its effects already
+    :param allowed: returns whether the subscriber may see an event; None: every event
     """
 
     def __init__(
@@ -43,14 +45,17 @@ class Subscription:
         pattern: str | Sequence[str],
         after: int,
         forget: Callable[[Subscription], None],
-        floors: Mapping[str, int] | None = None,
+        known_seq: Mapping[str, int] | None = None,
+        *,
+        allowed: Callable[[Event], bool] | None = None,
     ) -> None:
-        #: The number up to which everything that matches has been delivered.
-        self.place = after
+        #: The number up to which every matching event has been delivered.
+        self.position = after
         self._source = source
         self._matches = compile_pattern(pattern)
         self._forget = forget
-        self._floors = dict(floors or {})
+        self._known_seq = dict(known_seq or {})
+        self._allowed = allowed
         self._lock = threading.Lock()
         self._first: list[Event] = []
         self._closed = False
@@ -60,19 +65,29 @@ class Subscription:
         self._first.append(event)
 
     def next(
-        self, timeout: float | None = None, most: int = 100, give_up: Callable[[], bool] = lambda: False
+        self,
+        timeout: float | None = None,
+        max_events: int = 100,
+        give_up: Callable[[], bool] = lambda: False,
+        *,
+        most: int | None = None,
     ) -> list[Event]:
-        """Wait for events, return those there are; an empty list after `timeout` seconds or `close`.
+        """Wait for events and return them; an empty list after `timeout` seconds or `close`.
 
-        :param give_up: ends the waiting once it is true; looked at when something happens, and after `wake`
+        :param timeout: seconds; without it, until there are events
+        :param give_up: ends the wait once it returns true; called at each new event and after `wake`
+        :param most: deprecated: `max_events`, as earlier releases named it
         """
+        if most is not None:
+            warn_of_argument("Subscription.next", "most")
+            max_events = most
         end = None if timeout is None else time.monotonic() + timeout
-        # One at a time; whoever comes while another waits has its own patience.
+        # One reader at a time; the timeout of each includes the wait for the other.
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             return []
         try:
             while not self._closed:
-                found = self._scan(most)
+                found = self._scan(max_events)
                 if found or not self._wait(end, give_up):
                     return found
         finally:
@@ -80,41 +95,47 @@ class Subscription:
         return []
 
     def close(self) -> None:
-        """End the subscription; a waiting `next` returns."""
+        """End the subscription; a pending `next` returns."""
         self._closed = True
         self.wake()
         self._forget(self)
 
     def wake(self) -> None:
-        """Let a waiting `next` see whether it shall give up."""
+        """Make a pending `next` check its `give_up`."""
         with self._source.changed:
             self._source.changed.notify_all()
 
     @property
-    def steady(self) -> int:
-        """The number from which on a resumption misses nothing that a snapshot has promised.
+    def place(self) -> int:
+        """Deprecated: `position`, as earlier releases named it."""
+        warn_of_attribute("Subscription.place")
+        return self.position
 
-        Each kind's states are true at a number of their own; between these, only whoever knows the floors
-        can go on.
+    @property
+    def steady(self) -> int:
+        """The lowest number after which a subscriber can resume without `known_seq`.
+
+        The states of each kind are as of a number of their own. Resuming between these numbers would deliver
+        changes again that the snapshot contains.
         """
-        return max(self._floors.values(), default=0)
+        return max(self._known_seq.values(), default=0)
 
     @property
     def closed(self) -> bool:
         """Whether it has ended."""
         return self._closed
 
-    def _scan(self, most: int) -> list[Event]:
+    def _scan(self, max_events: int) -> list[Event]:
         found, self._first = self._first, []
-        while not found and self.place < self._source.last:
-            events = self._source.read(self.place, _CHUNK)
+        while not found and self.position < self._source.last:
+            events = self._source.read(self.position, _CHUNK)
             if not events:
                 break
             for event in events:
                 if self._wanted(event):
                     found.append(event)
-                self.place = event.seq
-                if len(found) == most:
+                self.position = event.seq
+                if len(found) == max_events:
                     break
         return found
 
@@ -123,17 +144,18 @@ class Subscription:
             return True
         if not self._matches(event.id):
             return False
-        if self._floors:
+        if self._known_seq:
             kind = event.id[: event.id.index("|", event.id.index("|", 1) + 1) + 1]
-            return event.seq > self._floors.get(kind, 0)
-        return True
+            if event.seq <= self._known_seq.get(kind, 0):
+                return False
+        return self._allowed is None or self._allowed(event)
 
     def _wait(self, end: float | None, give_up: Callable[[], bool]) -> bool:
-        """Wait for something new; False once the time is over or there is no use in waiting."""
+        """Wait for new events; return False after the timeout, and when `give_up` returns true."""
         changed = self._source.changed
         with changed:
             happened = changed.wait_for(
-                lambda: self._closed or self.place < self._source.last or give_up(),
+                lambda: self._closed or self.position < self._source.last or give_up(),
                 None if end is None else max(0.0, end - time.monotonic()),
             )
             return happened and not give_up()

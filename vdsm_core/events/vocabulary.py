@@ -1,4 +1,4 @@
-"""What an event is, how it is named, and how a pattern selects some.
+"""Events, their names, and patterns that select them.
 
 Ids are VDSM's: `|component|operation|object`, for example `|virt|VM_status|<vmId>`. Every event has a
 number; numbers grow and never repeat, across restarts and power cuts too.
@@ -14,12 +14,12 @@ import msgspec
 
 from vdsm_core.types import Record
 
-#: VDSM's last part of the id of an event that is about no single object.
+#: VDSM's last part of the id of an event that concerns no single object.
 NO_OBJECT: Final = "no_id"
 
 
 class EventParams(Record, frozen=True):
-    """Base of the typed parameters of an event; a subclass says which event it is.
+    """Base of the typed parameters of an event; a subclass declares one kind of event.
 
     ::
 
@@ -29,20 +29,22 @@ class EventParams(Record, frozen=True):
             operation: ClassVar[str] = "broken"
             hours: int
 
-    An event whose class says `bulk` (statistics, progress) lets others overtake it, except those about the
-    same object.
+    An event whose class sets `bulk` (statistics, progress) may be overtaken by others, except by those about
+    the same object. `about` is the kind of the object in the id, as `Reference.kind` names it; empty for
+    events about no single object, which callers that are restricted to some objects do not see.
     """
 
     component: ClassVar[str]
     operation: ClassVar[str]
     bulk: ClassVar[bool] = False
+    about: ClassVar[str] = ""
 
 
 class Gap(EventParams, frozen=True):
     """Events were lost to this subscriber: numbers `from` to `to`, both included. Read the state anew.
 
-    It takes the place of what is missing: its own number is `to`, so that a subscriber who resumes after it
-    goes on behind the gap. It is not in the journal.
+    It replaces the missing events: its own number is `to`, so that a subscriber that resumes after it
+    continues after the gap. It is not in the journal.
     """
 
     component: ClassVar[str] = "events"
@@ -65,12 +67,12 @@ class Event(Record, frozen=True):
 
     @property
     def is_gap(self) -> bool:
-        """Whether it says that others are missing."""
+        """Whether it announces missing events."""
         return self.id == GAP_ID
 
 
 def event_id(component: str, operation: str, object_id: str = "") -> str:
-    """The id of an event about one object, or with `no_id` about none."""
+    """Return the id of an event about one object, or about none (`no_id`)."""
     return f"|{component}|{operation}|{object_id or NO_OBJECT}"
 
 
@@ -78,7 +80,7 @@ GAP_ID: Final = event_id(Gap.component, Gap.operation)
 
 
 def compile_pattern(pattern: str | Sequence[str]) -> Callable[[str], bool]:
-    """A function that tells whether an event id matches.
+    """Return a predicate: whether an event id matches.
 
     :param pattern: an event id in which `*` stands for any text within a part; missing parts match all;
         empty matches every event; of several patterns one must match
@@ -94,7 +96,7 @@ def compile_pattern(pattern: str | Sequence[str]) -> Callable[[str], bool]:
 
 
 def may_match(pattern: str | Sequence[str], component: str, operation: str) -> bool:
-    """Whether a pattern, or one of several, matches events of a kind, of whichever object."""
+    """Return whether a pattern, or one of several, matches events of a kind, of any object."""
     patterns = [pattern] if isinstance(pattern, str) else pattern or [""]
     kind = f"{component}|{operation}"
     return any(re.fullmatch(_expression(_parts(one)[:2]), kind) for one in patterns)
@@ -106,11 +108,24 @@ def _parts(pattern: str) -> list[str]:
 
 
 def _expression(parts: list[str]) -> str:
-    return r"\|".join("[^|]*".join(map(re.escape, part.split("*"))) for part in parts)
+    return r"\|".join(_part_expression(part) for part in parts)
+
+
+def _part_expression(part: str) -> str:
+    """Return a regular expression for one part of a pattern, which matches in linear time.
+
+    Each text between two stars is matched where it first occurs, and never looked for again (an atomic
+    group): as a plain expression, a hundred stars would hold the interpreter for ages.
+    """
+    first, *rest = map(re.escape, part.split("*"))
+    if not rest:
+        return first
+    between = "".join(f"(?>[^|]*?{text})" for text in rest[:-1] if text)
+    return f"{first}{between}[^|]*{rest[-1]}"
 
 
 def event_types(root: type[EventParams] = EventParams) -> list[type[EventParams]]:
-    """Every kind of event declared in this process, by component and operation."""
+    """Return every kind of event declared in this process, by component and operation."""
     found = []
     for child in root.__subclasses__():
         if "operation" in vars(child):

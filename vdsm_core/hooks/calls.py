@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vdsm_core.bounded import StartStopTimeout, bounded
 from vdsm_core.hooks.errors import HookDeadline, HookUnavailable
+from vdsm_core.plugins.timeout import StartStopTimeout, run_with_timeout
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Slots:
             self._changed.notify()
 
     def abandon(self, thread: threading.Thread, began: float) -> None:
-        """Give back a slot: the call goes on, on that thread, beyond its deadline.
+        """Release a slot: the call continues on its thread, beyond its deadline.
 
         :param began: when it began, by the monotonic clock
         """
@@ -61,7 +61,7 @@ class Slots:
         return None if oldest is None else time.monotonic() - oldest
 
     def idle(self) -> bool:
-        """Whether no call runs or hangs."""
+        """Return whether no call runs or hangs."""
         with self._changed:
             return self._running == 0 and self._oldest() is None
 
@@ -109,14 +109,14 @@ class Implementation:
         if reason := self._slots.acquire(self._limit, self._seconds):
             raise HookUnavailable(hook=self.hook, plugin=self.plugin, reason=reason)
         taken = [arguments[name] for name in self._parameters]
-        # An implementation sees the context of the call that it serves, as on the caller's own thread.
+        # Run with the context of the call, as on the thread of the caller.
         context = contextvars.copy_context()
         try:
-            result = bounded(
+            result = run_with_timeout(
                 f"hook {self.hook} of plugin '{self.plugin}'",
                 lambda: context.run(self._function, *taken),
                 max(0.0, began + self._seconds - time.monotonic()),
-                failed=self._failed_late,
+                on_late_error=self._late_error,
             )
         except StartStopTimeout as timeout:
             if timeout.thread is None:  # raised by the implementation itself
@@ -130,5 +130,5 @@ class Implementation:
         self._slots.release()
         return result
 
-    def _failed_late(self, error: Exception) -> None:
+    def _late_error(self, error: Exception) -> None:
         log.warning("Hook %s of plugin %s failed after its deadline: %r", self.hook, self.plugin, error)

@@ -14,9 +14,10 @@ any plugin but itself, has no effect.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import pluggy
@@ -51,7 +52,7 @@ class Hook(Generic[P, R]):
         self._combine = combine
 
     def call(self, implementations: Sequence[Implementation], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the implementations one after the other, as the hook's decorator says."""
+        """Call the implementations one after the other, according to the hook's decorator."""
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return cast("R", self._combine(implementations, bound.arguments))
@@ -72,19 +73,26 @@ def notify(function: Callable[P, None]) -> Hook[P, None]:
 
     def combine(implementations: Sequence[Implementation], arguments: _Arguments) -> None:
         for implementation in implementations:
-            try:
+            with _logged(implementation):
                 implementation(copies.deep(arguments))
-            except (HookDeadline, HookUnavailable) as error:
-                log.warning("%s", error)
-            except VdsmError as error:
-                log.warning(
-                    "Plugin %s raised an error in %s: %s", implementation.plugin, implementation.hook, error
-                )
-            except Exception:
-                # Isolation: a hook that is only notified must not break what it is notified of.
-                log.exception("Plugin %s failed in %s", implementation.plugin, implementation.hook)
 
     return Hook(function, combine)
+
+
+@contextlib.contextmanager
+def _logged(implementation: Implementation) -> Iterator[None]:
+    """Log what an implementation raises.
+
+    Isolation: a hook that is only notified must not break what it is notified of.
+    """
+    try:
+        yield
+    except (HookDeadline, HookUnavailable) as error:
+        log.warning("%s", error)
+    except VdsmError as error:
+        log.warning("Plugin %s raised an error in %s: %s", implementation.plugin, implementation.hook, error)
+    except Exception:
+        log.exception("Plugin %s failed in %s", implementation.plugin, implementation.hook)
 
 
 def edit(function: Callable[Concatenate[D, P], None]) -> Hook[Concatenate[D, P], D]:
@@ -95,20 +103,44 @@ def edit(function: Callable[Concatenate[D, P], None]) -> Hook[Concatenate[D, P],
     """
 
     def combine(implementations: Sequence[Implementation], arguments: _Arguments) -> object:
-        document = next(iter(arguments))
         for implementation in implementations:
-            given = copies.deep(arguments)
-            implementation(given)
-            try:
-                # A copy again: the implementation may have left threads that go on editing its own.
-                arguments = {**arguments, document: copies.deep(given[document])}
-            except ValueError as error:
-                raise OperationFailed(
-                    reason=f"hook {implementation.hook} of plugin '{implementation.plugin}': {error}"
-                ) from None
-        return arguments[document]
+            arguments = _edited(implementation, arguments)
+        return arguments[next(iter(arguments))]
 
     return Hook(function, combine)
+
+
+def amend(function: Callable[Concatenate[D, P], None]) -> Hook[Concatenate[D, P], D]:
+    """Declare a hook whose implementations may edit its first argument, in place, but cannot refuse.
+
+    The call returns the edited document; the one that it was given stays as it is. The errors of an
+    implementation are logged, and its edits are discarded.
+    """
+
+    def combine(implementations: Sequence[Implementation], arguments: _Arguments) -> object:
+        for implementation in implementations:
+            with _logged(implementation):
+                arguments = _edited(implementation, arguments)
+        return arguments[next(iter(arguments))]
+
+    return Hook(function, combine)
+
+
+def _edited(implementation: Implementation, arguments: _Arguments) -> _Arguments:
+    """Call an implementation, and return the arguments with the document as it has left it.
+
+    :raises OperationFailed: it has left what is no document
+    """
+    document = next(iter(arguments))
+    given = copies.deep(arguments)
+    implementation(given)
+    try:
+        # A copy again: the implementation may have left threads that go on editing its own.
+        return {**arguments, document: copies.document(given[document])}
+    except ValueError as error:
+        raise OperationFailed(
+            reason=f"hook {implementation.hook} of plugin '{implementation.plugin}': {error}"
+        ) from None
 
 
 def first_result(function: Callable[P, R | None]) -> Hook[P, R | None]:

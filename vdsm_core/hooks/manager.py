@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import pluggy
 
 from vdsm_core.config import HookOptions
-from vdsm_core.hooks import PROJECT, specs
+from vdsm_core.hooks import PROJECT, is_needed, specs
 from vdsm_core.hooks.calls import Implementation, Slots
 from vdsm_core.hooks.declare import Hook
 
@@ -66,14 +66,21 @@ class Hooks:
     def run(self, hook: Hook[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a hook's implementations, in the order of their plugins' names.
 
-        Each has the hook's deadline for itself. One that hangs is not called again until that call has
-        returned.
+        Each has the hook's full deadline. One that hangs is not called again until that call has returned.
 
-        :returns: what the hook's decorator says; see `vdsm_core.hooks.declare`
+        :returns: depends on the hook's decorator; see `vdsm_core.hooks.declare`
         :raises HookDeadline: an implementation that may refuse, or has to answer, did not return in time
         :raises HookUnavailable: such an implementation still hangs in an earlier call
         """
         return hook.call(self._implementations(hook.name), *args, **kwargs)
+
+    def implemented(self, hook: Hook[..., Any]) -> bool:
+        """Return whether a call of a hook would call anything now.
+
+        For callers whose arguments are costly: a document that has to be read, or converted.
+        """
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook.name)
+        return any(is_needed(each.function) for each in caller.get_hookimpls())
 
     def trouble(self, plugin: str) -> str:
         """Which hooks of a plugin hang, in words; empty if none does."""
@@ -83,7 +90,8 @@ class Hooks:
         return "; ".join(f"{hook} has not returned for {seconds:.0f} s" for hook, seconds in sorted(hung))
 
     def _implementations(self, hook: str) -> list[Implementation]:
-        # pluggy calls the newest registration first; names give an order that an administrator can see.
+        # pluggy calls the newest registration first; sorting by name makes the order visible to
+        # administrators.
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         found = sorted(caller.get_hookimpls(), key=lambda each: each.plugin_name)
         options = self._options
@@ -98,6 +106,7 @@ class Hooks:
                 limit=options.max_calls,
             )
             for each in found
+            if is_needed(each.function)
         ]
 
     def _slots_of(self, key: _Key) -> Slots:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from vdsm_core.hypervisor.connection.reconnect import open_libvirt
 from vdsm_core.hypervisor.connection.workers import Pending
+from vdsm_core.hypervisor.domains.agent import AgentSubject
 from vdsm_core.hypervisor.domains.lifecycle import ShutdownMode
+from vdsm_core.hypervisor.domains.tuning import IO_LIMITS
 from vdsm_core.hypervisor.errors import (
     AgentUnavailable,
+    CheckpointInconsistent,
+    DeviceNotReleased,
     DomainExists,
+    NoSuchCheckpoint,
+    NoSuchDevice,
     NoSuchDomain,
+    NoSuchNodeDevice,
     OperationInvalid,
     OperationUnsupported,
     XMLRefused,
@@ -44,9 +51,14 @@ from vdsm_core.hypervisor.events import (
     HypervisorEvent,
     LifecycleEvent,
 )
+from vdsm_core.hypervisor.external import ExternalDisk, ExternalDomain
 from vdsm_core.hypervisor.hypervisor import Hypervisor
 from vdsm_core.hypervisor.models import (
+    AgentAnswer,
+    BlockInfo,
+    BlockJob,
     ConnectionStatus,
+    DiskSize,
     DomainJob,
     DomainSample,
     DomainState,
@@ -57,12 +69,21 @@ from vdsm_core.hypervisor.models import (
     Sample,
     UnfinishedCall,
 )
+from vdsm_core.hypervisor.secrets import LibvirtSecret, SecretUsage
 
 __all__ = [
+    "IO_LIMITS",
+    "AgentAnswer",
+    "AgentSubject",
     "AgentUnavailable",
+    "BlockInfo",
+    "BlockJob",
+    "CheckpointInconsistent",
     "ConnectionBack",
     "ConnectionLost",
     "ConnectionStatus",
+    "DeviceNotReleased",
+    "DiskSize",
     "DomainAgent",
     "DomainBalloon",
     "DomainBlockJob",
@@ -92,18 +113,26 @@ __all__ = [
     "DomainTunable",
     "DomainWatchdog",
     "EventsLost",
+    "ExternalDisk",
+    "ExternalDomain",
+    "ExternalHypervisorError",
     "GraphicsAddress",
     "Hypervisor",
     "HypervisorEvent",
+    "LibvirtSecret",
     "LifecycleEvent",
     "Migration",
+    "NoSuchCheckpoint",
+    "NoSuchDevice",
     "NoSuchDomain",
+    "NoSuchNodeDevice",
     "NodeInfo",
     "NumaNode",
     "OperationInvalid",
     "OperationUnsupported",
     "Pending",
     "Sample",
+    "SecretUsage",
     "ShutdownMode",
     "UnfinishedCall",
     "XMLRefused",

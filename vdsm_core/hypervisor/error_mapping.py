@@ -16,7 +16,9 @@ from vdsm_core.errors import (
 )
 from vdsm_core.hypervisor.errors import (
     AgentUnavailable,
+    CheckpointInconsistent,
     DomainExists,
+    NoSuchCheckpoint,
     NoSuchDomain,
     OperationInvalid,
     OperationUnsupported,
@@ -25,7 +27,12 @@ from vdsm_core.hypervisor.errors import (
 
 #: Operations whose argument is a document: complaints about arguments are complaints about that document.
 DEFINE: Final = "define"
+ATTACH: Final = "attach_device"
+CHANGE_MEDIUM: Final = "change_medium"
 SET_METADATA: Final = "set_metadata"
+
+#: What drivers report of a device that a definition does not have.
+NO_DEVICE: Final = frozenset({libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_INVALID_ARG})
 
 # Connecting failed, so no call was made.
 _NEVER_CONNECTED: Final = frozenset(
@@ -58,6 +65,8 @@ _BY_CODE: Final[dict[int, type[HypervisorError]]] = {
     libvirt.VIR_ERR_DOM_EXIST: DomainExists,
     libvirt.VIR_ERR_AGENT_UNRESPONSIVE: AgentUnavailable,
     libvirt.VIR_ERR_AGENT_UNSYNCED: AgentUnavailable,
+    libvirt.VIR_ERR_NO_DOMAIN_CHECKPOINT: NoSuchCheckpoint,
+    libvirt.VIR_ERR_CHECKPOINT_INCONSISTENT: CheckpointInconsistent,
 }
 _DOCUMENT_CODES: Final = frozenset(
     {
@@ -86,7 +95,7 @@ _JOB_HOLDER: Final = re.compile(r"held by (?:\w+=)?(\w+)")
 
 
 def is_disconnect(error: Any) -> bool:
-    """Return whether the connection itself failed, and with it whatever was under way on it."""
+    """Return whether the connection itself failed, and with it all calls on it."""
     code = error.get_error_code()
     return code in _DISCONNECTED or (code in _TRANSPORT_CODES and error.get_error_domain() in _TRANSPORT)
 
@@ -103,7 +112,7 @@ def translate(error: Any, *, uri: str, operation: str, target: str, seconds: flo
     :param seconds: how long the call had taken
     """
     code, message = error.get_error_code(), error.get_error_message() or str(error)
-    # A complaint of the XML parser goes on with the text and an arrow below it.
+    # Messages of the XML parser continue with the document and an arrow below it.
     reason = message.splitlines()[0]
     if code in _NEVER_CONNECTED:
         return HypervisorUnavailable(uri=uri, reason=reason)
@@ -121,7 +130,7 @@ def translate(error: Any, *, uri: str, operation: str, target: str, seconds: flo
 
 def _refusal(error: Any, operation: str, reason: str) -> type[HypervisorError]:
     code = error.get_error_code()
-    if operation in (DEFINE, SET_METADATA):
+    if operation in (DEFINE, SET_METADATA, ATTACH, CHANGE_MEDIUM):
         if code in _DOCUMENT_CODES or (
             code == libvirt.VIR_ERR_INTERNAL_ERROR and error.get_error_domain() in _PARSER
         ):

@@ -6,7 +6,7 @@ A class that callers distinguish also derives from the branch that determines th
 
 from __future__ import annotations
 
-from vdsm_core.errors import Conflict, HypervisorError, InvalidRequest, NotFound
+from vdsm_core.errors import Conflict, DeadlineExceeded, HypervisorError, InvalidRequest, NotFound
 
 
 class NoSuchDomain(NotFound):
@@ -15,6 +15,13 @@ class NoSuchDomain(NotFound):
     slug = "no-such-domain"
     code = 1
     template = "There is no domain '{uuid}'"
+
+
+class NoSuchNodeDevice(NotFound):
+    """The host has no device of this name. Facts: `name`."""
+
+    slug = "no-such-node-device"
+    template = "The host has no device '{name}'"
 
 
 class OperationInvalid(Conflict, HypervisorError):
@@ -52,3 +59,48 @@ class AgentUnavailable(HypervisorError):
     slug = "agent-unavailable"
     code = 19
     template = "The guest agent cannot carry out '{operation}': {reason}"
+
+
+class NoSuchCheckpoint(NotFound, HypervisorError):
+    """The domain has no such checkpoint. Facts: `operation`, `reason`, `libvirt_code`."""
+
+    slug = "no-such-domain-checkpoint"
+    code = 1611
+    template = "There is no such checkpoint: {reason}"
+
+
+class CheckpointInconsistent(HypervisorError):
+    """A volume lacks a bitmap of a checkpoint, or it is damaged.
+
+    Facts: `operation`, `reason`, `libvirt_code`.
+    """
+
+    slug = "checkpoint-inconsistent"
+    code = 1612
+    template = "The bitmaps of the volumes do not fit the checkpoints: {reason}"
+
+
+class NoSuchDevice(NotFound, HypervisorError):
+    """The running machine has no device of this alias. Facts: `uuid`, `alias`."""
+
+    slug = "no-such-device"
+    template = "Machine '{uuid}' has no device '{alias}'"
+
+
+class DeviceNotReleased(DeadlineExceeded, HypervisorError):
+    """The guest has not released a device that is to be unplugged; it still may.
+
+    Facts: `alias`, `reason`.
+    """
+
+    slug = "device-not-released"
+    template = "The guest was requested to release device '{alias}': {reason}"
+    in_doubt = True
+
+
+class ExternalHypervisorError(HypervisorError):
+    """Another hypervisor is not reached, or refuses. Facts: `uri`, `reason`."""
+
+    slug = "external-hypervisor-error"
+    code = 65
+    template = "The hypervisor '{uri}' cannot be read: {reason}"

@@ -1,4 +1,4 @@
-"""The hypervisor, as the rest of the project sees it."""
+"""The hypervisor: the interface of this package for the rest of the project."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ from vdsm_core.hypervisor.connection.dispatcher import Dispatcher, Events
 from vdsm_core.hypervisor.connection.event_loop import EventLoop
 from vdsm_core.hypervisor.connection.reconnect import Connection, open_libvirt
 from vdsm_core.hypervisor.connection.workers import Workers
+from vdsm_core.hypervisor.domains.agent import GuestAgents
+from vdsm_core.hypervisor.domains.backup import Backups, Checkpoints
+from vdsm_core.hypervisor.domains.block_jobs import BlockJobs
 from vdsm_core.hypervisor.domains.definition import Definitions
 from vdsm_core.hypervisor.domains.devices import Devices
+from vdsm_core.hypervisor.domains.disks import Disks
 from vdsm_core.hypervisor.domains.events import register
 from vdsm_core.hypervisor.domains.jobs import Jobs
 from vdsm_core.hypervisor.domains.lifecycle import Domains
 from vdsm_core.hypervisor.domains.migration import Migrations
 from vdsm_core.hypervisor.domains.sampler import Sampler
+from vdsm_core.hypervisor.domains.saved import SavedStates
+from vdsm_core.hypervisor.domains.screen import Screens
+from vdsm_core.hypervisor.domains.snapshots import Snapshots
 from vdsm_core.hypervisor.domains.stats import Stats
+from vdsm_core.hypervisor.domains.tuning import Tuning
 from vdsm_core.hypervisor.events import ConnectionBack, HypervisorEvent
+from vdsm_core.hypervisor.external import External
 from vdsm_core.hypervisor.models import ConnectionStatus, UnfinishedCall
+from vdsm_core.hypervisor.networks import Networks
 from vdsm_core.hypervisor.node import Node
+from vdsm_core.hypervisor.node_devices import NodeDevices
+from vdsm_core.hypervisor.secrets import Secrets
 
 log = logging.getLogger(__name__)
 
@@ -52,25 +64,38 @@ class Hypervisor:
         self._sampler = Sampler(options, caller, self._workers, self._connection)
         self.domains: Final = Domains(caller)
         self.definitions: Final = Definitions(caller)
-        self.devices: Final = Devices(caller)
+        self.agents: Final = GuestAgents(caller, options.uri)
+        self.tuning: Final = Tuning(caller)
+        self.screens: Final = Screens(caller)
         self.jobs: Final = Jobs(caller)
         self.migrations: Final = Migrations(caller)
+        self.saved_states: Final = SavedStates(caller)
+        self.snapshots: Final = Snapshots(caller)
+        self.block_jobs: Final = BlockJobs(caller)
+        self.backups: Final = Backups(caller)
+        self.checkpoints: Final = Checkpoints(caller)
         self.stats: Final = Stats(options, self._sampler)
         self.node: Final = Node(caller)
+        self.secrets: Final = Secrets(caller)
+        self.external: Final = External(self._workers)
+        self.node_devices: Final = NodeDevices(caller)
+        self.networks: Final = Networks(caller)
         self.events: Final = Events(self._dispatcher)
+        self.devices: Final = Devices(caller, self.events)
+        self.disks: Final = Disks(caller)
 
     @property
     def uri(self) -> str:
-        """The URI that it is connected to."""
+        """The URI of the hypervisor."""
         return self._options.uri
 
     @property
     def connected(self) -> bool:
-        """Whether libvirt is reached, as far as is known."""
+        """Whether libvirt is connected, according to the last call or keepalive."""
         return self._connection.up
 
     def status(self) -> ConnectionStatus:
-        """Return whether libvirt is reached, since when, and why not."""
+        """Return whether libvirt is connected, since when, and otherwise the reason."""
         return self._connection.status
 
     def overdue_calls(self) -> list[UnfinishedCall]:
@@ -78,7 +103,7 @@ class Hypervisor:
         return self._workers.overdue()
 
     def start(self) -> None:
-        """Start to connect, and wait briefly for it. A failure is no error: it is tried again."""
+        """Begin connecting, and wait briefly for it. A failed attempt is no error: another one follows."""
         self._loop.start()
         self._dispatcher.start()
         self._connection.start(FIRST_WAIT)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from vdsm_core.errors import VdsmError
+
 DomainStatus = Literal[
     "nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended"
 ]
@@ -16,7 +18,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionStatus(Model, frozen=True, kw_only=True):
-    """Whether libvirt is reached."""
+    """The state of the connection to libvirt."""
 
     state: Literal["up", "down"]
     #: Epoch seconds at which this state began.
@@ -102,15 +104,30 @@ class Sample(Model, frozen=True, kw_only=True):
 class UnfinishedCall(Model, frozen=True, kw_only=True):
     """A call to libvirt that has outlived its deadline and has not returned."""
 
-    #: The domain's uuid, or what else the call is about.
+    #: The domain's uuid, or another name of the object.
     object: str
     operation: str
-    #: How long it has been running.
+    #: Seconds that it has been running.
     seconds: float
 
 
+class AgentAnswer(Model, frozen=True, kw_only=True):
+    """What a guest agent has answered.
+
+    :ivar facts: libvirt's typed parameters by their own names: "hostname", "os.id", "fs.0.mountpoint", ...
+    :ivar answers: what a command that was passed through returned, by its name
+    :ivar refused: why the agent did not carry out a command, by its name
+    :ivar failure: why the rest was not asked: no agent answers, or the machine has ended
+    """
+
+    facts: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
+    refused: dict[str, VdsmError] = {}
+    failure: VdsmError | None = None
+
+
 class Migration(Model, frozen=True, kw_only=True):
-    """How a domain moves to another host."""
+    """Parameters of a migration to another host."""
 
     #: The other host's libvirt, as this host's libvirt reaches it.
     uri: str
@@ -118,25 +135,31 @@ class Migration(Model, frozen=True, kw_only=True):
     memory_uri: str = ""
     #: Where viewers find the display afterwards; empty: they are not redirected.
     graphics_uri: str = ""
-    #: MiB/s; 0 is as fast as it goes.
+    #: MiB/s; 0 is unlimited.
     bandwidth: int = 0
-    #: The guest runs on meanwhile.
+    #: The guest keeps running meanwhile.
     live: bool = True
-    #: The memory goes through the two libvirts.
+    #: The memory is tunnelled through the two libvirts.
     tunnelled: bool = False
     compressed: bool = False
     #: Slow the guest down if it writes faster than the memory is sent.
     auto_converge: bool = False
     #: A disk error ends the migration.
     abort_on_error: bool = False
-    #: The memory goes over TLS.
+    #: The memory is sent over TLS.
     encrypted: bool = False
-    #: Connections; 0 is one, in the old way.
+    #: The name in the certificate of the other QEMU; empty: the host in the URI of the memory.
+    tls_destination: str = ""
+    #: `start_postcopy` may be called.
+    postcopy: bool = False
+    #: The document of the domain on the other host, with passwords; empty: that of this host.
+    destination_xml: str = ""
+    #: Parallel connections; 0 is a single one, without the parallel protocol.
     parallel: int = 0
     zerocopy: bool = False
-    #: The kept definition goes, too, and none stays here.
+    #: The persistent definition moves, too, and is removed from this host.
     moves_definition: bool = True
-    #: Both hosts see the same disks, although libvirt cannot verify it.
+    #: Both hosts access the same disks, although libvirt cannot verify it.
     storage_is_shared: bool = False
 
 
@@ -155,3 +178,41 @@ class DomainJob(Model, frozen=True, kw_only=True):
     remaining: int = 0
     #: Counts the passes over the memory from 1.
     iteration: int = 0
+
+
+class DiskSize(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of a disk in bytes.
+
+    :ivar capacity: what the guest sees
+    :ivar allocation: highest offset that was written, or what its file takes
+    :ivar physical: size of its file or device
+    """
+
+    capacity: int
+    allocation: int
+    physical: int
+
+
+class BlockJob(Model, frozen=True, kw_only=True):
+    """A job that libvirt runs on one disk of a domain."""
+
+    #: "commit", "active-commit", "copy", "pull", "backup"; "unknown".
+    type: str
+    #: Bytes/s; 0 is no limit.
+    bandwidth: int
+    #: Done so far, and in all, usually in bytes. `total` grows while the guest writes.
+    done: int
+    total: int
+    #: Everything is copied, and what the guest writes goes to both volumes: the job waits for its end.
+    ready: bool
+
+
+class BlockInfo(Model, frozen=True, kw_only=True):
+    """Sizes of a disk's topmost volume, in bytes."""
+
+    #: As the guest sees the disk.
+    capacity: int
+    #: Offset up to which the volume is written: for a block device, the highest that QEMU has written.
+    allocation: int
+    #: Size of the file or the device on the host.
+    physical: int

@@ -47,7 +47,8 @@ class Engine:
         self.tasks = Tasks(table, locks=self.locks, background=self._queues, scheduler=self.scheduler)
 
     def start(self) -> None:
-        """Begin to watch the time: jobs run from now on."""
+        """Read the stored tasks, and begin to watch the time: jobs run from now on."""
+        self.tasks.open()
         self.scheduler.start()
 
     def resume(self, plan_of: PlanOf) -> None:
@@ -103,7 +104,7 @@ class Engine:
         except VdsmError as error:
             log.warning("%s of %s: %s", hold.label, hold, error)
         except Exception:
-            # Nobody waits for this result any more; the log is the only place left to say it.
+            # No caller waits for this result any more: report the error in the log.
             log.exception("%s failed in the background of %s", hold.label, hold)
         finally:
             self.locks.release(hold)

@@ -1,10 +1,10 @@
 """Locks on objects: several at once, all or none, in order of arrival.
 
-Work asks for all its locks in one request, and holds all of them or none. A request is granted when nobody
-holds what it wants and no earlier request waits for it: so no two works can wait for each other, and none is
-passed over for ever. Work that preempts (destroy) is granted at once, beside whoever holds the object; nobody
-else gets it until both are over. There is no lock timeout: a call waits until its own deadline, and its error
-then names its place in the queue and the holder of the object.
+Work asks for all its locks in one request, and holds all of them or none. A request is granted when no other
+work holds its objects and no earlier request waits for them: no two requests can wait for each other, and
+none is passed over forever. Work that preempts (destroy) is granted at once, beside the present holder; no
+other request is granted until both have ended. There is no lock timeout: a call waits until its own deadline,
+and its error then has its position in the queue and the holder of the object.
 
 Long work declares which verbs run beside it, as cancelling does, and which are refused meanwhile.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -35,16 +35,31 @@ class WaitingCall(msgspec.Struct, frozen=True, rename="camel"):
     seconds: float
 
 
+class EveryVerbExcept:
+    """All verbs but some, those of plugins that are installed later included; see `LongWork.beside`.
+
+    :param names: names of the verbs that are not among them
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, *names: str) -> None:
+        self._names = frozenset(names)
+
+    def __contains__(self, verb: object) -> bool:
+        return verb not in self._names
+
+
 class LongWork(msgspec.Struct, frozen=True, kw_only=True):
     """What other verbs may do while long work holds its locks.
 
-    :ivar beside: names of the verbs that do not wait for it
+    :ivar beside: names of the verbs that do not wait for it; they wait for each other as ever
     :ivar refuses: called with the name of a verb that is not beside it; returns the error that it gets, or
         None: it waits
     :ivar cancel: asks the work to end, for work that preempts it; returns at once
     """
 
-    beside: frozenset[str] = frozenset()
+    beside: Container[str] = frozenset()
     refuses: Callable[[str], VdsmError | None] = lambda _verb: None
     cancel: Callable[[], None] | None = None
 
@@ -52,7 +67,7 @@ class LongWork(msgspec.Struct, frozen=True, kw_only=True):
 class Hold:
     """The locks of one work: asked for, then held, then given back.
 
-    :ivar label: the work, for whoever waits behind it
+    :ivar label: the name of the work, shown to calls that wait behind it
     :ivar granted_at: when it got them, on the clock of the table; None as long as it waits
     """
 
@@ -67,6 +82,8 @@ class Hold:
         "on_grant",
         "over",
         "preempts",
+        "refusable",
+        "refusal",
         "verb",
     )
 
@@ -80,6 +97,9 @@ class Hold:
         self.preempts = False
         self.on_grant: Callable[[Hold], None] | None = None
         self.over = False
+        #: Whether a thread waits for it, which gets the error if long work refuses it.
+        self.refusable = False
+        self.refusal: VdsmError | None = None
         #: Whether it outlives the call that asked for it.
         self.kept = False
         #: In order of arrival, among all.
@@ -134,7 +154,7 @@ class _Queue:
 
 
 class Locks:
-    """The locks of all objects. An object is known only while somebody holds it or waits for it.
+    """The locks of all objects. An object has an entry only while it is held or waited for.
 
     :param clock: seconds, monotonic
     """
@@ -161,7 +181,7 @@ class Locks:
 
         :param verb: full name of the verb that wants them
         :param deadline: on the clock of the table; None waits for ever
-        :param preempts: wait for nobody
+        :param preempts: do not wait for other work
         :raises QueueDeadline: the deadline passed first
         :raises VdsmError: long work on one of the objects refuses this verb
         """
@@ -181,23 +201,27 @@ class Locks:
         *,
         long: LongWork | None = None,
         preempts: bool = False,
+        held: bool = False,
         on_grant: Callable[[Hold], None] | None = None,
     ) -> Hold:
         """Ask for locks; return at once, with all of them or none.
 
         :param long: what others may do meanwhile, for long work
+        :param held: the work has begun already, and is not refused by other long work
         :param on_grant: called once they are held, by whichever thread gave way; it returns at once and asks
             for no locks
         :raises VdsmError: long work on one of the objects refuses this verb
         """
         hold = Hold(in_order(locks), verb, self._clock())
         hold.long, hold.preempts, hold.on_grant = long, preempts, on_grant
+        hold.refusable = on_grant is None
         with self._lock:
             free = True
             for of, alone in hold.locks:
                 queue = self._queues.get(of)
                 if queue is not None and not preempts:
-                    queue.check_refusals(hold, exclusive=alone)
+                    if not held:
+                        queue.check_refusals(hold, exclusive=alone)
                     free = free and queue.obstacle(hold, exclusive=alone) is None
             hold.number = next(self._numbers)
             for of, alone in hold.locks:
@@ -207,30 +231,20 @@ class Locks:
                 (queue.holders if free else queue.waiting).append((hold, alone))
             if free:
                 hold.granted(hold.arrived)
+                self._refuse_waiting(hold)
         return hold
 
     def release(self, hold: Hold) -> None:
         """Release locks, or withdraw the request for them, and grant the requests that this frees."""
         with self._lock:
-            if hold.over:
-                return
-            hold.over = True
-            waited = hold.granted_at is None
-            candidates: dict[int, Hold] = {}
-            for lock in hold.locks:
-                queue = self._queues[lock.of]
-                (queue.waiting if waited else queue.holders).remove((hold, lock.exclusive))
-                if queue.waiting:
-                    candidates |= {other.number: other for other, _ in queue.waiting}
-                elif not queue.holders:
-                    del self._queues[lock.of]
-            for number in sorted(candidates):
-                self._grant(candidates[number])
+            self._withdraw(hold)
             if self._displacing:
                 self._given_back.notify_all()
 
     def displace(self, hold: Hold, timeout: float) -> None:
         """Cancel the long work that holds the objects of a preempting call, and wait for its end.
+
+        Work that the call may run beside is not cancelled.
 
         :param timeout: seconds, after which the preempting work proceeds all the same
         """
@@ -239,7 +253,10 @@ class Locks:
                 other
                 for lock in hold.locks
                 for other, _ in self._queues[lock.of].holders
-                if other is not hold and other.long is not None and other.long.cancel is not None
+                if other is not hold
+                and other.long is not None
+                and other.long.cancel is not None
+                and not other.lets_pass(hold)
             ]
         for other in others:
             assert other.long is not None
@@ -271,7 +288,42 @@ class Locks:
                 )
             ]
 
+    def _withdraw(self, hold: Hold) -> None:
+        if hold.over:
+            return
+        hold.over = True
+        waited = hold.granted_at is None
+        candidates: dict[int, Hold] = {}
+        for lock in hold.locks:
+            queue = self._queues[lock.of]
+            (queue.waiting if waited else queue.holders).remove((hold, lock.exclusive))
+            if queue.waiting:
+                candidates |= {other.number: other for other, _ in queue.waiting}
+            elif not queue.holders:
+                del self._queues[lock.of]
+        for number in sorted(candidates):
+            if not candidates[number].over:
+                self._grant(candidates[number])
+
+    def _refuse_waiting(self, hold: Hold) -> None:
+        """Refuse the calls that wait for an object which long work has got, as those that arrive later."""
+        if hold.long is None:
+            return
+        for lock in hold.locks:
+            for other, alone in tuple(self._queues[lock.of].waiting):
+                if other.over or not other.refusable or hold.lets_pass(other):
+                    continue
+                if not (alone or lock.exclusive):
+                    continue
+                other.refusal = hold.long.refuses(other.verb)
+                if other.refusal is not None:
+                    self._withdraw(other)
+                    if other.on_grant is not None:
+                        other.on_grant(other)
+
     def _grant(self, hold: Hold) -> None:
+        if hold.granted_at is not None:
+            return
         queues = [(self._queues[lock.of], lock.exclusive) for lock in hold.locks]
         if any(queue.obstacle(hold, exclusive=exclusive) is not None for queue, exclusive in queues):
             return
@@ -279,6 +331,7 @@ class Locks:
             queue.waiting.remove((hold, exclusive))
             queue.holders.append((hold, exclusive))
         hold.granted(self._clock())
+        self._refuse_waiting(hold)
 
     def _wait(self, hold: Hold, deadline: float | None) -> None:
         ready = threading.Event()
@@ -286,10 +339,14 @@ class Locks:
             if hold.granted_at is not None:
                 return
             hold.on_grant = lambda _: ready.set()
+            if hold.refusal is not None:
+                ready.set()
         timeout = None if deadline is None else max(0.0, deadline - self._clock())
-        if ready.wait(timeout):
+        if ready.wait(timeout) and hold.refusal is None:
             return
         with self._lock:
+            if hold.refusal is not None:
+                raise hold.refusal
             if hold.granted_at is not None:  # granted between the timeout and this lock
                 return
             object_, place, holder = self._position(hold)

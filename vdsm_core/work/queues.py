@@ -98,7 +98,7 @@ class _Pool:
             try:
                 work()
             except Exception:
-                # Nobody waits for this result; the log is the only place left to say it.
+                # No caller waits for this result: report the error in the log.
                 log.exception("Work in the background failed")
             with self._changed:
                 self._running -= 1

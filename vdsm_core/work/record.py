@@ -8,9 +8,13 @@ import msgspec
 
 from vdsm_core.errors import VdsmError
 from vdsm_core.events import EventParams
+from vdsm_core.work.references import Lock, Reference
 
 State = Literal["queued", "running", "aborting", "finished", "failed", "recovered"]
-#: Where a task stands in its present step: not begun, within it, or undoing it. Empty in records of before.
+#: VDSM's states of host jobs.
+JobState = Literal["pending", "running", "done", "aborting", "aborted", "failed"]
+#: The phase of a task's present step: not begun, within it, or undoing it. Empty in records of earlier
+#: releases.
 Phase = Literal["", "before", "do", "undo"]
 #: VDSM's terminal states; everything else is on its way.
 FINAL: Final = frozenset({"finished", "failed", "recovered"})
@@ -19,12 +23,29 @@ STARTING: Final = "Task is initializing"
 DONE: Final = "1 jobs completed successfully"
 
 
+#: A lock as it is stored. One id is a text by itself, as it was before objects had several.
+StoredLock = tuple[str, str | tuple[str, ...], bool]
+
+
 class TaskAborted(VdsmError):
     """The task was stopped on request. Facts: `task_id`."""
 
     slug = "task-aborted"
     code = 411
     template = "Task '{task_id}' was stopped on request"
+
+
+class HostJob(msgspec.Struct, frozen=True, kw_only=True):
+    """The public face of a task that VDSM's clients see as a host job, under an id of their own.
+
+    :ivar id: the job's id, a UUID that the client has chosen
+    :ivar type: VDSM's word for the part of the host that works on it: "virt", "storage"
+    :ivar description: VDSM's words for the work, such as "snapshot_vm"
+    """
+
+    id: str
+    type: str
+    description: str
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +64,9 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     :ivar memory: JSON text of what its steps left for each other
     :ivar ends_as: the final state once everything is undone, while it is
     :ivar left: names of the steps whose effects stay
-    :ivar locks: kind, id and exclusiveness of each object that it holds
+    :ivar locks: kind, id and exclusiveness of each object that it holds; several ids are a list
+    :ivar listed: whether clients see it as a task; see `Plan.listed`
+    :ivar job: how clients see it as a host job; None if they do not
     """
 
     id: str
@@ -64,11 +87,13 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     memory: str = "{}"
     ends_as: Literal["", "failed", "recovered"] = ""
     left: tuple[str, ...] = ()
-    locks: tuple[tuple[str, str, bool], ...] = ()
+    locks: tuple[StoredLock, ...] = ()
+    listed: bool = True
+    job: HostJob | None = None
 
     @property
     def done(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether it has ended."""
         return self.state in FINAL
 
     @property
@@ -82,11 +107,69 @@ class TaskStatusEvent(EventParams, frozen=True):
 
     component: ClassVar[str] = "task"
     operation: ClassVar[str] = "status"
+    about: ClassVar[str] = "task"
     verb: str
     state: State
     progress: int
     message: str
     code: int
+
+
+#: States in VDSM's words for host jobs.
+JOB_STATES: Final[dict[State, JobState]] = {
+    "queued": "pending",
+    "running": "running",
+    "aborting": "aborting",
+    "finished": "done",
+    "failed": "failed",
+    "recovered": "aborted",
+}
+
+
+class JobError(msgspec.Struct, frozen=True):
+    """Why a job failed: VDSM's number of the error, and its message."""
+
+    code: int
+    message: str
+
+
+class JobStatusEvent(EventParams, frozen=True):
+    """A host job has ended. `progress` is in percent; `error` is there for a job that failed."""
+
+    component: ClassVar[str] = "jobs"
+    operation: ClassVar[str] = "status"
+    about: ClassVar[str] = "job"
+    id: str
+    status: JobState
+    description: str
+    job_type: str = msgspec.field(name="job_type")
+    progress: int
+    error: JobError | msgspec.UnsetType = msgspec.UNSET
+
+
+def job_status_of(record: TaskRecord, job: HostJob) -> JobStatusEvent:
+    """Return how a task stands, as the host job that it is."""
+    failed = record.state == "failed"
+    return JobStatusEvent(
+        id=job.id,
+        status=JOB_STATES[record.state],
+        description=job.description,
+        job_type=job.type,
+        progress=record.progress,
+        error=JobError(record.code, record.message) if failed else msgspec.UNSET,
+    )
+
+
+def stored_lock(lock: Lock) -> StoredLock:
+    """Return a lock as it is stored."""
+    kind, *ids = lock.of
+    return kind, ids[0] if len(ids) == 1 else tuple(ids), lock.exclusive
+
+
+def lock_of(stored: StoredLock) -> Lock:
+    """Return a lock that was stored."""
+    kind, ids, alone = stored
+    return Lock(Reference.stored(kind, *((ids,) if isinstance(ids, str) else ids)), alone)
 
 
 def status_of(record: TaskRecord) -> TaskStatusEvent:

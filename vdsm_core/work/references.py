@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import ClassVar, NamedTuple, Self
 
 
-class Reference(tuple[str, str]):
-    """One object, by its id. Each kind of object has a class of its own: `class Machine(Reference)`.
+class Reference(tuple[str, ...]):
+    """One object, by its id or ids. Each kind of object has a class of its own: `class Machine(Reference)`.
 
+    An object that lies in another needs several ids, the outermost first: `Volume(domain_id, image_id, id)`.
     `kind` names the kind in messages and in what is stored; it is the lower-case name of the class unless the
-    class says otherwise. Two references are equal if kind and id are. All have one order.
+    class defines it. Two references are equal if kind and ids are. All references have one order.
     """
 
     __slots__ = ()
@@ -21,17 +22,22 @@ class Reference(tuple[str, str]):
         if "kind" not in vars(cls):
             cls.kind = cls.__name__.lower()
 
-    def __new__(cls, object_id: str) -> Self:
+    def __new__(cls, *ids: str) -> Self:
         """Refer to an object of this kind."""
-        return tuple.__new__(cls, (cls.kind, object_id))
+        return tuple.__new__(cls, (cls.kind, *ids))
 
     @classmethod
-    def stored(cls, kind: str, object_id: str) -> Reference:
-        """Refer to an object whose kind is known by its name only."""
-        return tuple.__new__(Reference, (kind, object_id))
+    def stored(cls, kind: str, *ids: str) -> Reference:
+        """Refer to an object of whose kind only the name is at hand."""
+        return tuple.__new__(Reference, (kind, *ids))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of the object, after those of the objects that it lies in."""
+        return self[1:]
 
     def __str__(self) -> str:
-        return f"{self[0]} {self[1]}"
+        return f"{self[0]} {'/'.join(self[1:])}"
 
 
 class Lock(NamedTuple):
@@ -42,7 +48,7 @@ class Lock(NamedTuple):
 
 
 def exclusive(reference: Reference) -> Lock:
-    """Return the lock that nobody else may hold at the same time."""
+    """Return an exclusive lock, which excludes all other locks on the object."""
     return Lock(reference)
 
 

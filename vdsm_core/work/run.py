@@ -13,7 +13,7 @@ from vdsm_core.errors import StateUnavailable, TaskInterrupted, VdsmError
 from vdsm_core.incident import report_incident
 from vdsm_core.work.locks import Hold
 from vdsm_core.work.record import DONE, TaskAborted, TaskRecord
-from vdsm_core.work.steps import Plan, Progress, Step
+from vdsm_core.work.steps import Again, Plan, Progress, Step
 from vdsm_core.work.table import TaskTable
 
 log = logging.getLogger(__name__)
@@ -27,9 +27,10 @@ class Next(enum.Enum):
     """What is to be done with a task after one of its steps."""
 
     AGAIN = enum.auto()  # its next step
+    WAIT = enum.auto()  # the same step, after some time
     LATER = enum.auto()  # the same, once the state store takes its checkpoint
     ENDED = enum.auto()
-    LEFT = enum.auto()  # nothing: the next daemon goes on with it
+    LEFT = enum.auto()  # nothing: the next daemon, or the next start of its plugin, goes on with it
 
 
 class _NotStored(Exception):
@@ -39,20 +40,30 @@ class _NotStored(Exception):
 class Run:
     """Carries out the plan of one task. One thread at a time calls `advance`.
 
-    :ivar stop: set to ask the task to stop, on request or because the daemon ends
+    :ivar asked: set when a stop of the task was requested
+    :ivar stop: set to end the present step: on request, or because the daemon or the plugin ends
     :ivar hold: its locks
+    :ivar after: seconds until the step that returned `Again` is due
+    :ivar woken: whether another call of the step was requested while a thread carried it out
     """
 
     def __init__(self, task_id: str, plan: Plan, table: TaskTable) -> None:
         self.task_id = task_id
         self.plan = plan
+        self.asked = threading.Event()
         self.stop = threading.Event()
         self.hold: Hold | None = None
-        #: Whether the daemon ends: what can go on with the next one is left to it.
-        self.daemon_ends = False
+        #: Whether the daemon or the plugin ends: what can go on with the next one is left to it.
+        self.leaving = False
+        self.after = 0.0
+        #: The function that gave the plan, if it was given to `Tasks.offer`.
+        self.planner: object = None
+        self.woken = False
         self._table = table
         #: How the task ends, from the moment that this is known until it is stored.
         self._failure: tuple[EndsAs, VdsmError] | None = None
+        #: The step whose beginning was stored last, in this life.
+        self._doing = -1
         #: The step whose undoing was stored last.
         self._undoing = -1
 
@@ -63,7 +74,15 @@ class Run:
             return
         if record.state == "running" and self._step(record).repeatable:
             return
+        if record.state == "aborting" and self._step(record).defers_stop:
+            self.ask_to_stop()
+            return
         self._failure = "failed", TaskInterrupted(task_id=self.task_id, left=self._standing(record))
+
+    def ask_to_stop(self) -> None:
+        """End the task at its next report of progress; a step with `defers_stop` decides itself."""
+        self.asked.set()
+        self.stop.set()
 
     @property
     def failed(self) -> bool:
@@ -87,21 +106,23 @@ class Run:
             self._table.update(self.task_id)
 
     def _do(self, record: TaskRecord) -> Next:
-        if self.stop.is_set():
-            return self._stopped(record)
         step = self._step(record)
-        # Stored before the step begins: a crash finds out which one it may have met.
-        record = self._checkpoint(state="running", phase="do")
-        progress = self._progress(record, self.stop)
+        if self.stop.is_set() and (self.leaving or not step.defers_stop):
+            return self._stopped(record)
+        if self._doing != record.step:
+            # Stored before the step begins: a crash finds out which one it may have met.
+            record = self._checkpoint(state="running", phase="do")
+            self._doing = record.step
+        # The end of the daemon is no request to end what such a step watches.
+        stop = self.asked if step.defers_stop else self.stop
+        progress = self._progress(record, stop, defers_stop=step.defers_stop)
         try:
             result = step.do(progress)
-        except TaskAborted:
-            return self._stopped(self._table.get(self.task_id))
-        except VdsmError as error:
-            return self._turn_back("failed", error)
-        except Exception:  # noqa: BLE001 - logged as an incident
-            failure = report_incident(log, record.verb, f"Task {self.task_id}")
-            return self._turn_back("failed", failure)
+        except Exception as error:  # noqa: BLE001 - logged as an incident
+            self._remember(progress)
+            return self._failed(record, error)
+        if isinstance(result, Again):
+            return self._wait(progress, result)
         memory = msgspec.json.encode(progress.memory).decode()
         if record.step + 1 == len(self.plan.steps):
             self._end("finished", DONE, progress=100, result=result or "null", memory=memory)
@@ -109,11 +130,30 @@ class Run:
         self._table.note(self.task_id, step=record.step + 1, phase="before", memory=memory)
         return Next.AGAIN
 
+    def _failed(self, record: TaskRecord, error: Exception) -> Next:
+        if isinstance(error, TaskAborted):
+            return self._stopped(self._table.get(self.task_id))
+        if not isinstance(error, VdsmError):
+            error = report_incident(log, record.verb, f"Task {self.task_id}")
+        return self._turn_back("failed", error)
+
+    def _wait(self, progress: Progress, again: Again) -> Next:
+        self._remember(progress)
+        self.after = again.after
+        return Next.WAIT
+
+    def _remember(self, progress: Progress) -> None:
+        """Keep what a step left in the memory of the task, although it is not over or has failed."""
+        try:
+            memory = msgspec.json.encode(progress.memory).decode()
+        except TypeError:
+            log.exception("The memory of task %s is not plain data, and is not kept", self.task_id)
+            return
+        self._table.note(self.task_id, memory=memory)
+
     def _stopped(self, record: TaskRecord) -> Next:
-        """Deal with a request to stop, or with the end of the daemon."""
-        if self.daemon_ends and (
-            not record.begun or self._step(record).repeatable or len(self.plan.steps) > 1
-        ):
+        """Deal with a request to stop, or with the end of the daemon or the plugin."""
+        if self.leaving and (not record.begun or self._step(record).repeatable or len(self.plan.steps) > 1):
             return Next.LEFT
         return self._turn_back("recovered", TaskAborted(task_id=self.task_id))
 
@@ -133,7 +173,7 @@ class Run:
         return Next.AGAIN
 
     def _undo(self, record: TaskRecord) -> Next:
-        if self.daemon_ends:
+        if self.leaving:
             return Next.LEFT
         step, left = self._step(record), record.left
         if self._undoing != record.step:
@@ -143,7 +183,10 @@ class Run:
             if step.undo is None:
                 left = (*left, step.name)
             else:
-                step.undo(self._progress(record, _NEVER))
+                progress = self._progress(record, _NEVER)
+                result = step.undo(progress)
+                if isinstance(result, Again):
+                    return self._wait(progress, result)
         except Exception as error:
             log.log(
                 logging.WARNING if isinstance(error, VdsmError) else logging.ERROR,
@@ -171,12 +214,13 @@ class Run:
             log.warning("Task %s waits until its state can be stored: %s", self.task_id, error)
             raise _NotStored from error
 
-    def _progress(self, record: TaskRecord, stop: threading.Event) -> Progress:
+    def _progress(self, record: TaskRecord, stop: threading.Event, *, defers_stop: bool = False) -> Progress:
         return Progress(
             self.task_id,
             lambda percent, text: self._table.report(self.task_id, percent, text),
             stop,
             msgspec.json.decode(record.memory),
+            defers_stop=defers_stop,
         )
 
     def _step(self, record: TaskRecord) -> Step:

@@ -52,6 +52,16 @@ class _Job(NamedTuple):
     work: Work
 
 
+class _Strand:
+    """The job of a strand that runs, and those that are due after it."""
+
+    __slots__ = ("running", "waiting")
+
+    def __init__(self, running: _Job) -> None:
+        self.running = running
+        self.waiting: deque[_Job] = deque()
+
+
 class Agenda:
     """Which job is due when, and which may run; without threads, and without a clock of its own."""
 
@@ -60,8 +70,8 @@ class Agenda:
         self._waiting: dict[Name, _Job] = {}
         #: By time. A job that was replaced or called off is still here, and left out when its time comes.
         self._times: list[_Job] = []
-        #: Jobs that are due, by strand, while the first one of a strand runs.
-        self._strands: dict[Hashable, deque[_Job]] = {}
+        #: The strands of which a job runs.
+        self._strands: dict[Hashable, _Strand] = {}
 
     def plan(self, name: Name, work: Work, due: float, second: Second) -> bool:
         """Plan a job. Return whether it was taken: not if it is not needed.
@@ -88,7 +98,7 @@ class Agenda:
             heapq.heappop(self._times)
         return self._times[0].due if self._times else None
 
-    def take(self, now: float) -> list[tuple[Name, Work]]:
+    def take(self, now: float) -> list[_Job]:
         """Take the jobs that are due and may run; `ended` is to be called for each."""
         taken = []
         while (due := self.next_time()) is not None and due <= now:
@@ -96,20 +106,31 @@ class Agenda:
             del self._waiting[job.name]
             strand = self._strands.get(job.name.strand)
             if strand is None:
-                self._strands[job.name.strand] = deque()
-                taken.append((job.name, job.work))
+                self._strands[job.name.strand] = _Strand(job)
+                taken.append(job)
             else:
-                strand.append(job)
+                strand.waiting.append(job)
         return taken
 
-    def ended(self, name: Name) -> tuple[Name, Work] | None:
+    def ended(self, job: _Job) -> _Job | None:
         """Note the end of a job that was taken. Return the next one of its strand, which is taken now."""
-        strand = self._strands[name.strand]
-        if not strand:
-            del self._strands[name.strand]
+        strand = self._strands.get(job.name.strand)
+        if strand is None or strand.running is not job:
+            return None  # abandoned
+        if not strand.waiting:
+            del self._strands[job.name.strand]
             return None
-        job = strand.popleft()
-        return job.name, job.work
+        strand.running = strand.waiting.popleft()
+        return strand.running
+
+    def abandon(self, owner: str) -> list[Name]:
+        """Free the strands of an owner: jobs that run there block no later ones. Return their names."""
+        abandoned = [
+            strand.running.name for strand in self._strands.values() if strand.running.name.owner == owner
+        ]
+        for name in abandoned:
+            del self._strands[name.strand]
+        return abandoned
 
     @property
     def names(self) -> list[Name]:
@@ -182,37 +203,39 @@ class Scheduler:
                 if name.owner == owner:
                     self._agenda.call_off(name)
 
-    def look(self) -> float | None:
-        """Begin the jobs that are due. Return the seconds until the next one, None if none waits."""
+    def abandon(self, owner: str) -> list[str]:
+        """Let the running jobs of a part of the daemon block no later ones. Return their names."""
         with self._changed:
-            now = self._clock()
-            due = [] if self._stopping else self._agenda.take(now)
-            following = self._agenda.next_time()
-        for name, work in due:
-            self._begin(name, work)
-        return None if following is None else max(0.0, following - now)
+            return [str(name) for name in self._agenda.abandon(owner)]
 
-    def _begin(self, name: Name, work: Work) -> None:
+    def look(self) -> None:
+        """Begin the jobs that are due."""
+        with self._changed:
+            due = [] if self._stopping else self._agenda.take(self._clock())
+        for job in due:
+            self._begin(job)
+
+    def _begin(self, job: _Job) -> None:
         try:
-            self._run(lambda: self._carry_out(name, work))
+            self._run(lambda: self._carry_out(job))
         except RuntimeError:
             # The threads have ended, and nothing is begun any more.
             with self._changed:
-                self._agenda.ended(name)
+                self._agenda.ended(job)
 
-    def _carry_out(self, name: Name, work: Work) -> None:
-        following: tuple[Name, Work] | None = (name, work)
+    def _carry_out(self, job: _Job) -> None:
+        following: _Job | None = job
         while following is not None:
-            name, work = following
+            job = following
             try:
-                work()
+                job.work()
             except VdsmError as error:
-                log.info("%s: %s", name, error)
+                log.info("%s: %s", job.name, error)
             except Exception:
                 # One job that fails must not end the others.
-                log.exception("%s failed", name)
+                log.exception("%s failed", job.name)
             with self._changed:
-                following = self._agenda.ended(name)
+                following = self._agenda.ended(job)
                 if self._stopping:
                     return
 
@@ -254,12 +277,23 @@ class Jobs:
         return self._scheduler.call_off(purpose, of, self._owner)
 
     def end(self, timeout: float) -> None:
-        """Call all jobs off, and wait for those that run, at most `timeout` seconds."""
+        """Call all jobs off, and wait for those that run, at most `timeout` seconds.
+
+        Jobs that still run then are abandoned: they block no job of a later part of the name, such as the
+        same plugin after it was switched off and on.
+        """
         with self._changed:
             self._ended = True
         self._scheduler.call_off_all(self._owner)
         with self._changed:
-            self._changed.wait_for(lambda: not self._running, timeout)
+            ended = self._changed.wait_for(lambda: not self._running, timeout)
+        if not ended and (abandoned := self._scheduler.abandon(self._owner)):
+            log.warning(
+                "Jobs of %s did not end within %.1f s and are abandoned: %s",
+                self._owner,
+                timeout,
+                ", ".join(abandoned),
+            )
 
     def _run(self, work: Work) -> None:
         with self._changed:

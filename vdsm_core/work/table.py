@@ -13,7 +13,7 @@ import msgspec
 from vdsm_core.errors import NoSuchTask, ResourceExhausted, StateUnavailable, TaskStateError
 from vdsm_core.events import EventBus, EventParams
 from vdsm_core.state import StateStore
-from vdsm_core.work.record import TaskRecord, TaskStatusEvent, status_of
+from vdsm_core.work.record import TaskRecord, TaskStatusEvent, job_status_of, status_of
 from vdsm_core.work.references import Reference
 from vdsm_core.work.scheduler import Scheduler
 
@@ -121,7 +121,7 @@ class TaskTable:
         with self._lock:
             before = self.get(task_id)
             if before.state == "aborting":
-                changes.pop("state", None)  # somebody asked to stop it just now
+                changes.pop("state", None)  # its stop was requested just now
             record = msgspec.structs.replace(before, **changes)
             self._state.write(_KEEP, task_id, msgspec.json.encode(record))
             self._unstored.discard(task_id)
@@ -197,7 +197,9 @@ class TaskTable:
         for record in [r for r in self._records.values() if r.done and r.ended + self._keep < now]:
             self.forget(record.id)
         while len(self._records) >= self._limit:
-            oldest = next((r for r in self._records.values() if r.done), None)
+            # First those that no client sees.
+            done = sorted((r for r in self._records.values() if r.done), key=lambda each: each.listed)
+            oldest = next(iter(done), None)
             if oldest is None:
                 raise ResourceExhausted(reason=f"{self._limit} tasks are unfinished")
             self.forget(oldest.id)
@@ -251,10 +253,14 @@ class TaskTable:
         self._scheduler.call_off(_REPORT, TaskReference(record.id))
         status = status_of(record)
         self._published[record.id] = self._clock(), status
-        self._events.publish(status, record.id)
+        if record.listed:
+            self._events.publish(status, record.id)
+        if record.job is not None and record.done:
+            self._events.publish(job_status_of(record, record.job), record.job.id)
 
     def _statuses(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
         """Return the tasks that are not over, as the events that would say so; see `EventBus.provide`."""
         with self._lock:
             mark()
-            return [(record.id, status_of(record)) for record in self._records.values() if not record.done]
+            unfinished = [record for record in self._records.values() if record.listed and not record.done]
+        return [(record.id, status_of(record)) for record in unfinished]

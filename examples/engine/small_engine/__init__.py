@@ -1,4 +1,4 @@
-"""A small engine: it looks after the machines of a cluster, and knows hosts only through their console."""
+"""A small engine: it manages the machines of a cluster through the console of the bus."""
 
 from small_engine.engine import Engine, EngineError
 from small_engine.inventory import HostLoad, Inventory, Machine

@@ -16,7 +16,7 @@ from vdsm_qmf.console import BadBroker, Cluster, TransportError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one thing.
 
-    :returns: the exit code: 0 done, 1 not done (standard error says why)
+    :returns: the exit code: 0 done, 1 failed (the reason is on standard error)
     """
     given = _parser().parse_args(arguments)
     try:

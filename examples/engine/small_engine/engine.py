@@ -1,4 +1,4 @@
-"""What an engine does: place, move, and restart machines. Every step is a verb of some host."""
+"""Placing, moving and restarting machines. Every step is a verb of a host."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _LOOK = 1.0
 
 
 class EngineError(Exception):
-    """What was asked for cannot be done, and why."""
+    """A request cannot be carried out; the message has the reason."""
 
 
 class Engine:
-    """Looks after the machines of a cluster.
+    """Manages the machines of a cluster.
 
     :param cluster: the console; its user needs the role `operator` on the hosts
     :param addresses: where other hosts reach a host for migration, by host id; otherwise by the host's name
-    :param memory: file for what is known of machines, for the time after a restart of the engine
+    :param memory: file that keeps the known machines over a restart of the engine
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Engine:
     ) -> Machine:
         """Start a machine on the least loaded host that has room for it.
 
-        A host that refuses is followed by the next one. A host that does not answer is not: the machine may
-        be starting there.
+        If a host refuses, the next one is tried; not if it does not answer, because the machine may be
+        starting there.
 
         :param settings: as `VM.create` takes them; without `vmId` the machine gets a new one
-        :param avoid: ids of hosts that must not have it
+        :param avoid: ids of hosts that must not be used
         :raises EngineError: no host takes it, or it does not start
-        :raises Unreachable: the chosen host does not answer; look again before trying elsewhere
+        :raises Unreachable: the chosen host does not answer; check again before trying elsewhere
         """
         settings = {"vmId": str(uuid.uuid4()), **settings}
         refusals = []
@@ -67,13 +67,13 @@ class Engine:
         raise EngineError(f"no host takes '{settings.get('vmName', settings['vmId'])}': {why}")
 
     def migrate(self, machine: str, target: str, *, timeout: float = 600.0) -> Machine:
-        """Move a running machine to another host: the target keeps a place, then the source sends it.
+        """Move a running machine to another host: the target reserves room, then the source sends it.
 
-        If it cannot be moved it runs on where it was, and the place is given up.
+        If it cannot be moved, it keeps running on the source, and the reservation is removed.
 
         :param machine: its id or name
-        :raises EngineError: it is not there, or the hosts cannot move it
-        :raises Unreachable: a host does not answer; where the machine is, an inventory tells
+        :raises EngineError: it does not exist, or the hosts cannot move it
+        :raises Unreachable: a host does not answer; an inventory shows where the machine is
         """
         found = self._only(machine)
         source = found.host
@@ -95,20 +95,20 @@ class Engine:
     def restart_from(
         self, host: str, *, dead: bool = False, timeout: float = 120.0
     ) -> dict[str, Machine | Exception]:
-        """Start the machines of a dead host elsewhere; how that went, by machine.
+        """Start the machines of a dead host elsewhere; return the outcome by machine.
 
-        Only who has seen that the host is off can say that it is dead. If it only cannot be heard, its
-        machines run on, and two of one machine destroy its disk.
+        Only an operator can confirm that a host is off. If it is merely unreachable, its machines keep
+        running, and two instances of one machine destroy its disk.
 
-        :param dead: it is known to be off
-        :raises EngineError: nobody says that it is dead, it answers, or nothing is known of its machines
+        :param dead: the host is confirmed to be off
+        :raises EngineError: that is not confirmed, the host answers, or its machines are unknown
         """
         if not dead:
             raise EngineError(
-                f"a host that is not heard may run on: make sure that {host} is off, and say so"
+                f"an unreachable host may still run: make sure that {host} is off, and confirm it"
             )
         if host in self._cluster.living():
-            raise EngineError(f"{host} lives: its heartbeats come")
+            raise EngineError(f"{host} is running: its heartbeats arrive")
         self.inventory()
         if host not in self._memory.hosts():
             raise EngineError(f"nothing is known of the machines of {host}")
@@ -123,7 +123,7 @@ class Engine:
             except (EngineError, TransportError) as error:
                 ended[machine.name] = error
                 left.append(dict(machine.definition))
-        # What was started elsewhere is not started a second time if somebody asks again.
+        # A machine that was started elsewhere must not be started again by a second request.
         self._memory.learn(host, left)
         return ended
 
@@ -145,7 +145,7 @@ class Engine:
         return Machine(host, str(definition["status"]), definition)
 
     def _destination(self, host: str) -> dict[str, str]:
-        """Where the source finds the target's libvirt, and where QEMU sends the memory."""
+        """Return the URI of the target's libvirt, and the address that QEMU sends the memory to."""
         if address := self._addresses.get(host):
             return {"dst": address, "dstqemu": address}
         names = {one.id: one.name for one in self._cluster.hosts()}
@@ -157,7 +157,7 @@ class Engine:
         return self._cluster.events(f"|virt|VM_status|{vm_id}")
 
     def _status(self, host: str, vm_id: str) -> str:
-        """What a host says now; "Down" if it does not have the machine."""
+        """Return the state that a host reports now; "Down" if it does not have the machine."""
         try:
             return self._machine(host, vm_id).status
         except CallRefused as error:
@@ -181,13 +181,13 @@ class Engine:
             if event is not None and event.host == host and not event.is_gap:
                 status = event.params["status"]
             else:
-                # A gap, or silence: ask.
+                # After a gap or a timeout: query.
                 status = self._status(host, vm_id)
 
     def _until_moved(
         self, changes: EventStream, source: str, target: str, vm_id: str, timeout: float
     ) -> None:
-        """Wait until the machine runs on the target, or the source says that it will not."""
+        """Wait until the machine runs on the target, or the source reports a failure."""
         end = time.monotonic() + timeout
         while True:
             changes.next(_LOOK)
@@ -199,16 +199,16 @@ class Engine:
                 raise EngineError(f"it did not arrive on {target} within {timeout:g} s")
 
     def _check(self, source: str, vm_id: str) -> None:
-        """Let the source say whether the machine is still on its way."""
+        """Check at the source whether the machine is still migrating."""
         try:
             self._cluster.call(source, "VM.getMigrationStatus", {"vmID": vm_id})
         except CallRefused:
-            # It says no also of a machine that has left.
+            # The answer is no for a machine that has left, too.
             if self._status(source, vm_id) != "Down":
                 raise
 
     def _forget(self, source: str, vm_id: str) -> None:
-        """The source still tells how the machine ended there: when that is so, it need not any more."""
+        """Remove the ended machine from the source, which still reports its end."""
         end = time.monotonic() + 10 * _LOOK
         while self._status(source, vm_id) != "Down" and time.monotonic() < end:
             time.sleep(_LOOK / 10)

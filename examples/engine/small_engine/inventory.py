@@ -1,4 +1,4 @@
-"""What there is: hosts with their load, machines with their hosts."""
+"""The inventory: hosts with their load, machines with their hosts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SETTINGS = (
     "devices",
     "custom",
 )
-#: A machine on a host that is lost: nobody knows.
+#: The state of a machine on a lost host.
 UNKNOWN = "unknown"
 #: Of these the guest does not run, so nothing of it is lost with its host.
 ENDED = frozenset({"Down", "Migration Destination"})
@@ -53,7 +53,7 @@ class HostLoad:
 
     @property
     def free(self) -> int:
-        """What further machines may use."""
+        """The memory that further machines may use."""
         return self.memory - self.committed
 
     @property
@@ -64,7 +64,7 @@ class HostLoad:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as its host last told it."""
+    """A machine, as last reported by its host."""
 
     host: str
     status: str
@@ -77,12 +77,12 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name for people."""
         return str(self.definition["vmName"])
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What to give to `VM.create` on another host."""
+        """The parameters of `VM.create` on another host."""
         return {name: self.definition[name] for name in SETTINGS if name in self.definition}
 
 
@@ -100,15 +100,15 @@ class Inventory:
 
     @property
     def doubled(self) -> set[str]:
-        """Ids that run on more than one host, as when one comes back that was taken for dead."""
+        """Return the ids of machines that run on several hosts."""
         count = Counter(one.id for one in self.machines if one.status not in ENDED)
         return {machine for machine, times in count.items() if times > 1}
 
 
 class Memory:
-    """What each host has told of its machines, kept for the time when it cannot tell any more.
+    """The last reported machines of each host, kept for the time when it is unreachable.
 
-    :param file: where it is kept over restarts of the engine; without one it is not
+    :param file: keeps them over restarts of the engine; without it, they are kept in memory only
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -130,20 +130,20 @@ class Memory:
         return [Machine(host, str(one["status"]), one) for one in self._hosts.get(host, ())]
 
     def hosts(self) -> set[str]:
-        """Every host that ever told."""
+        """Return every host that ever reported."""
         return set(self._hosts)
 
 
 def look(cluster: Cluster, memory: Memory, timeout: float) -> Inventory:
-    """Ask every host that lives for its load and its machines; of the others, tell what is remembered."""
+    """Query every reachable host for its load and its machines; use the last report of the others."""
     living = cluster.living()
     names = {host.id: host.name for host in cluster.hosts()}
     answers: dict[str, dict[str, Any]] = {host: {} for host in living}
     silent = dict.fromkeys((memory.hosts() | names.keys()) - set(living), "it is lost")
     verbs = ("Host.getCapabilities", "Host.getStats", "Host.getVMFullList")
     # All are sent before the first answer is looked at.
-    asked = {verb: cluster.call_many(living, verb, timeout=timeout) for verb in verbs}
-    for verb, results in asked.items():
+    requested = {verb: cluster.call_many(living, verb, timeout=timeout) for verb in verbs}
+    for verb, results in requested.items():
         for result in results:
             if result.error is None:
                 answers[result.host][verb] = result.value

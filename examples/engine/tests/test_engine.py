@@ -34,6 +34,9 @@ uri = "test:///default"
 sample_interval = 0.5
 [access]
 bus_users = {{ {user} = "operator" }}
+[plugin.virt]
+kept_custom = ["purpose"]
+operator_custom = ["purpose"]
 [plugin.xmlrpc]
 enabled = false
 [plugin.rest]
@@ -146,7 +149,7 @@ def test_inventory(engine: Engine) -> None:
 
 
 def test_placing_spreads(engine: Engine) -> None:
-    """Each new machine goes to the least loaded host; it is up when the engine says so."""
+    """Each new machine goes to the least loaded host; it is up when the engine reports it."""
     placed = []
     for number in range(4):
         least = min(engine.inventory().hosts, key=lambda host: (host.load, host.machines, host.id))
@@ -159,7 +162,7 @@ def test_placing_spreads(engine: Engine) -> None:
 
 
 def test_where_a_caller_is(engine: Engine, cluster: Cluster) -> None:
-    """Behind a broker nobody knows: an address for answers is none of a client."""
+    """The address of a caller behind a broker is unknown: a reply address is not one."""
     machine = engine.place(small("where"))
     assert machine.definition.get("clientIp", "") == ""
     (stats,) = cluster.call(machine.host, "VM.getStats", {"vmID": machine.id})
@@ -186,19 +189,19 @@ def test_migration_that_the_hypervisor_cannot_do(engine: Engine) -> None:
 
 
 def test_machines_of_a_dead_host(engine: Engine, cluster: Cluster, hosts: dict[str, Host]) -> None:
-    """They are started elsewhere when somebody says that the host is dead; then it may come back."""
+    """They are started elsewhere once the host is confirmed dead; later it may return."""
     placed = {one.name: one for one in (engine.place(small(f"m{number}")) for number in range(3))}
     victim = placed["m0"].host
     mine = {one.name for one in engine.inventory().machines if one.host == victim} - {"test"}
-    with pytest.raises(EngineError, match=f"{victim} lives: its heartbeats come"):
+    with pytest.raises(EngineError, match=f"{victim} is running: its heartbeats arrive"):
         engine.restart_from(victim, dead=True)
     engine.inventory()
     hosts[victim].end()
     lost(cluster, victim)
-    told = engine.inventory()
-    assert told.silent == {victim: "it is lost"}
-    assert {one.name for one in told.machines if one.status == "unknown"} == mine | {"test"}
-    with pytest.raises(EngineError, match=f"make sure that {victim} is off, and say so"):
+    received = engine.inventory()
+    assert received.silent == {victim: "it is lost"}
+    assert {one.name for one in received.machines if one.status == "unknown"} == mine | {"test"}
+    with pytest.raises(EngineError, match=f"make sure that {victim} is off, and confirm it"):
         engine.restart_from(victim)
     ended = engine.restart_from(victim, dead=True)
     # The test driver's own machine has the same id everywhere: it runs there already.
@@ -244,28 +247,28 @@ def test_command_line(
     assert main([*common, "place", "shelly", "--mib", "64"]) == 0
     assert " is Up on " in capsys.readouterr().out
     assert main([*common, "inventory"]) == 0
-    told = capsys.readouterr().out
-    assert told.count("\nhost ") == 2
-    assert " shelly Up on " in told
+    received = capsys.readouterr().out
+    assert received.count("\nhost ") == 2
+    assert " shelly Up on " in received
     assert main([*common, "restart", "a"]) == 1
     assert capsys.readouterr().err == (
-        "small-engine: a host that is not heard may run on: make sure that a is off, and say so\n"
+        "small-engine: an unreachable host may still run: make sure that a is off, and confirm it\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
-        ("broker", "Cannot use the broker broker: it begins with amqp:// or amqps://"),
+        ("broker", "Cannot use the broker broker: the URL must begin with amqp:// or amqps://"),
         ("amqp://e@127.0.0.1:1", "cannot reach the message bus: amqp://e@127.0.0.1:1: "),
     ],
 )
-def test_a_broker_that_cannot_be_used(url: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broker_that_cannot_be_used(url: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It is one line on standard error."""
     assert main(["--patience", "0.5", url, "inventory"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"small-engine: {said}")
-    assert told.count("\n") == 1
+    received = capsys.readouterr().err
+    assert received.startswith(f"small-engine: {message}")
+    assert received.count("\n") == 1
 
 
 def test_it_knows_hosts_by_the_console_only() -> None:

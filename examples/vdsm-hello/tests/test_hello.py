@@ -33,9 +33,9 @@ def test_greeting_is_an_event(host):
 
 
 def test_the_event_is_described_to_clients(host):
-    """Three lines of declaration: the host can tell what its events look like, third parties' included."""
+    """Three lines of declaration: the host describes its events, those of third parties included."""
     (kind,) = (kind for kind in host.call("Events.getKinds") if kind.component == "hello")
-    assert (kind.operation, kind.summary, kind.bulk) == ("greeted", "Somebody was greeted.", False)
+    assert (kind.operation, kind.summary, kind.bulk) == ("greeted", "A greeting was sent.", False)
     assert kind.params["properties"]["name"]["type"] == "string"
 
 
@@ -50,7 +50,7 @@ def test_greeting_all_is_a_task(host):
 
 
 def test_empty_names_are_refused(host):
-    """The annotation is the check: nobody writes it twice."""
+    """The annotation is the check; there is no second one."""
     with pytest.raises(InvalidArgument, match="name"):
         host.call("Greeting.greet", name="")
 

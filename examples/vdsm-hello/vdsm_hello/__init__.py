@@ -10,7 +10,7 @@ from msgspec import Meta
 from vdsm_bridge import Feature, Namespace, Options, Progress, Runtime, action, query, task
 from vdsm_bridge.events import EventParams
 
-Name = Annotated[str, Meta(min_length=1, max_length=64, description="Whom to greet.")]
+Name = Annotated[str, Meta(min_length=1, max_length=64, description="The name to greet.")]
 
 
 class HelloOptions(Options, frozen=True):
@@ -21,7 +21,7 @@ class HelloOptions(Options, frozen=True):
 
 
 class Greeted(EventParams, frozen=True):
-    """Somebody was greeted."""
+    """A greeting was sent."""
 
     component: ClassVar[str] = "hello"
     operation: ClassVar[str] = "greeted"
@@ -37,26 +37,26 @@ class Greeting(Namespace, plural="greeting"):
 
     @query(since="1.0")
     def get_words(self, name: Name = "world") -> str:
-        """Say what a greeting would be.
+        """Return the text of a greeting.
 
-        :param name: whom it is for
+        :param name: the name to greet
         """
         return f"{self._options.salutation}, {name}!"
 
     @action(since="1.0")
     def greet(self, name: Name) -> str:
-        """Greet somebody, and let everyone know.
+        """Send a greeting, and publish an event.
 
-        :param name: whom to greet
+        :param name: the name to greet
         """
         self._runtime.events.publish(Greeted(name=name))
         return self.get_words(name)
 
     @task(since="1.0")
     def greet_all(self, names: list[Name], progress: Progress) -> list[str]:
-        """Greet many, one after the other.
+        """Send several greetings, one after the other.
 
-        :param names: whom to greet
+        :param names: the names to greet
         """
         greetings = []
         for number, name in enumerate(names):

@@ -11,7 +11,7 @@ plugin_api = 1
 
 @hookimpl
 def vdsm_before_vm_start(domain: Element, custom: dict[str, str]) -> None:
-    """Add an OEM string where the machine's custom property `greeting` asks for one."""
+    """Add an OEM string if the machine has the custom property `greeting`."""
     if "greeting" not in custom:
         return
     sysinfo = SubElement(domain, "sysinfo", type="smbios")

@@ -87,7 +87,7 @@ def client(host: TestHost) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"verb": 1}', b"\xff"])
-def test_what_is_no_request_is_told(client: Client, line: bytes) -> None:
+def test_an_invalid_request_is_an_error(client: Client, line: bytes) -> None:
     """The connection goes on."""
     client.send(line)
     assert client.receive()["error"]["slug"] == "invalid-request"
@@ -109,7 +109,7 @@ def test_a_call_in_flight_is_answered(host: TestHost, client: Client) -> None:
     request = {"verb": "Lamp.engrave", "arguments": {"lampID": lamp, "text": "t", "pause": 0.5}}
     client.send(json.dumps(request).encode())
     until(lambda: host.call("Host.getQueues"))
-    stopping = threading.Thread(target=host.server.stop)
+    stopping = threading.Thread(target=host.host.stop)
     stopping.start()
     assert "result" in client.receive()
     stopping.join()

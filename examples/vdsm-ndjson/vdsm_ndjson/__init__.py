@@ -1,7 +1,8 @@
-"""An example of a third-party binding that is not HTTP: JSON over a unix socket, one line each way.
+"""An example of a third-party binding without HTTP: JSON over a unix socket, one line each way.
 
-A request is `{"verb": "VM.list", "arguments": {}}`, with `token`, `requestID`, `timeout` (seconds), `id` if
-wanted; the answer repeats the `id` beside its `result` or `error`. Calls on a connection run one by one.
+A request is `{"verb": "VM.list", "arguments": {}}`, with `token`, `requestID`, `timeout` (seconds), an
+optional `id`; the answer repeats the `id` beside its `result` or `error`. Calls on a connection run one by
+one.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Handler(StreamRequestHandler):
     server: Server
 
     def handle(self) -> None:
-        """Answer line by line until the client goes, or the binding ends its reading."""
+        """Answer line by line until the client disconnects, or the binding stops reading."""
         longest = self.server.options.max_line
         with suppress(ConnectionError):
             while (line := self.rfile.readline(longest + 1)).endswith(b"\n"):
@@ -75,7 +76,7 @@ class Handler(StreamRequestHandler):
         return answered
 
     def context(self, request: Request) -> Context:
-        """Who asks: whoever the kernel says holds the other end, or the owner of the token."""
+        """Return the caller's identity: the user of the peer's process, or the owner of the token."""
         peer = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         credentials = Credentials(uid=_UCRED.unpack(peer)[1], token=request.token)
         return Context(
@@ -125,13 +126,13 @@ class NdjsonBinding(Binding):
     _server: Server | None = None
 
     def start(self) -> None:
-        """Listen, if the options say where."""
+        """Listen on the configured path, if there is one."""
         if self.config.socket:
             self._server = server = Server(self.bridge, self.config)
             threading.Thread(target=server.serve_forever, args=(0.05,), name="ndjson", daemon=True).start()
 
     def stop(self, grace: float) -> None:
-        """Hear no more requests; give the answers in flight their time."""
+        """Stop reading requests; wait for the answers in flight."""
         if (server := self._server) is None:
             return
         self._server, end = None, time.monotonic() + grace

@@ -5,27 +5,41 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vdsm_http import Attachment, Channel, Front, Limits, Request, Response, Site
+from vdsm_bridge.config import TlsOptions
+from vdsm_bridge.testing.certificates import ClientFiles, TestPki
+from vdsm_http import Attachment, Channel, Front, Limits, Mode, Request, Response, Site, Tls
 
 PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE = b"x" * 20_000_000
 
 
 class Served:
-    """A site on a front of its own."""
+    """A site on a front of its own; with a `pki`, clients speak TLS unless told otherwise."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(
+        self,
+        *,
+        pki: TestPki | None = None,
+        mode: Mode = "required",
+        tls: dict[str, Any] | None = None,
+        **limits: Any,
+    ) -> None:
         self.front = Front()
+        self.pki = pki
+        self.options = TlsOptions() if pki is None else pki.tls_options(**(tls or {}))
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.site = Site("test", self.answer, Limits(**limits))
-        self.attachment: Attachment = self.front.attach(self.site, [("127.0.0.1", 0)])
+        self.tls = Tls("off" if pki is None else mode, lambda: self.options)
+        self.attachment: Attachment = self.front.attach(self.site, [("127.0.0.1", 0)], tls=self.tls)
 
     @property
     def port(self) -> int:
@@ -47,11 +61,26 @@ class Served:
             return Response(101, [("Upgrade", "echo")], takeover=echo)
         return Response(200, [], LARGE if request.path == "/large" else request.path.encode())
 
-    def connect(self) -> socket.socket:
+    def connect(self, client: ClientFiles | None = None) -> socket.socket:
+        """A connection; over TLS with the certificate of a client, if there is one."""
+        sock = self.dial()
+        return sock if self.pki is None else self.secured(sock, self.pki.context(client))
+
+    def dial(self) -> socket.socket:
+        """A connection that has not begun with TLS."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
-    def get(self, path: str) -> bytes:
+    def secured(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """The same connection after the handshake."""
+        try:
+            return context.wrap_socket(sock, server_hostname="localhost")
+        except BaseException:
+            sock.close()
+            raise
+
+    def get(self, path: str, client: ClientFiles | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.sock = self.connect(client)
         try:
             connection.request("GET", path)
             return connection.getresponse().read()
@@ -77,12 +106,35 @@ def drop(_channel: Channel) -> None:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
-    """A function that starts a site."""
+def pki(tmp_path: Path) -> TestPki:
+    """A CA, and the files of a host."""
+    return TestPki(tmp_path / "pki")
+
+
+@pytest.fixture(params=["plain", "tls"])
+def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Served]]:
+    """A function that starts a site; what holds for plain connections, holds over TLS."""
+    yield from serving(request.getfixturevalue("pki") if request.param == "tls" else None)
+
+
+@pytest.fixture
+def serve_plain() -> Iterator[Callable[..., Served]]:
+    """A function that starts a site without TLS, for what handshakes would take too much of its time from."""
+    yield from serving(None)
+
+
+@pytest.fixture
+def serve_tls(pki: TestPki) -> Iterator[Callable[..., Served]]:
+    """A function that starts a site over TLS."""
+    yield from serving(pki)
+
+
+def serving(pki: TestPki | None) -> Iterator[Callable[..., Served]]:
+    """Start sites, and stop them."""
     started: list[Served] = []
 
-    def start(**limits: Any) -> Served:
-        started.append(Served(**limits))
+    def start(**options: Any) -> Served:
+        started.append(Served(pki=pki, **options))
         return started[-1]
 
     yield start

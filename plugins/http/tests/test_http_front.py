@@ -58,9 +58,9 @@ def test_a_bug_of_a_handler_is_one_reply(serve: Callable[..., Served]) -> None:
     assert served.get("/ping") == b"/ping"
 
 
-def test_slow_senders_are_given_up(serve: Callable[..., Served]) -> None:
+def test_slow_senders_are_given_up(serve_plain: Callable[..., Served]) -> None:
     """A client that sends a byte now and then has the time of one request, not of each byte; nobody waits."""
-    served = serve(timeout=0.5)
+    served = serve_plain(timeout=0.5)
     slow = [served.connect() for _ in range(120)]
     begun = time.monotonic()
     for sock in slow:
@@ -84,7 +84,7 @@ def test_the_limit_of_connections_holds(serve: Callable[..., Served]) -> None:
     for sock in idle:
         sock.sendall(PING)
         assert b" 200 " in sock.recv(65_536)
-    with served.connect() as sock:
+    with served.dial() as sock:
         assert all_of(sock) == b""
     idle[0].sendall(PING)
     assert b" 200 " in idle[0].recv(65_536)

@@ -151,7 +151,7 @@ def test_serving_goes_on(serve: Callable[..., Served]) -> None:
     served = serve()
     site = Site("test", lambda _: Response(204), Limits())
     with pytest.raises(OSError, match="Address already in use"):
-        served.front.attach(site, [("127.0.0.1", 0), ("127.0.0.1", served.port)])
+        served.front.attach(site, [("127.0.0.1", 0), ("127.0.0.1", served.port)], tls=served.tls)
     attachment = served.front.attach(site, [("127.0.0.1", 0)])
     with socket.create_connection(("127.0.0.1", int(attachment.urls[0].rpartition(":")[2]))) as sock:
         for _ in range(2):

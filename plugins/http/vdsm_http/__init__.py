@@ -1,4 +1,4 @@
-"""The HTTP front: the library under the bindings that speak HTTP. It is no plugin itself."""
+"""The HTTP front: the library of the HTTP bindings. It is not a plugin itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from vdsm_http.messages import Peer, Refusal, Request, Response
 from vdsm_http.origin import ForeignHost, ForeignPage, OriginCheck
 from vdsm_http.site import Limits, Site
 from vdsm_http.sockets import tcp
+from vdsm_http.tls.mode import Mode, Tls
 
 __all__ = [
     "Attachment",
@@ -18,11 +19,13 @@ __all__ = [
     "Front",
     "Guest",
     "Limits",
+    "Mode",
     "OriginCheck",
     "Peer",
     "Refusal",
     "Request",
     "Response",
     "Site",
+    "Tls",
     "tcp",
 ]

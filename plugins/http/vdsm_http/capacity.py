@@ -1,8 +1,9 @@
-"""Shares of what is bounded: descriptors and memory. Whoever holds most yields first."""
+"""Shares of limited resources: descriptors and memory. The party with the largest share yields first."""
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import logging
 import resource
 import threading
@@ -11,24 +12,28 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from vdsm_bridge import is_loopback
+from vdsm_bridge.config import LimitOptions
 from vdsm_http.messages import Peer
+from vdsm_http.pace import Pace
 
 log = logging.getLogger(__name__)
 
 #: Descriptors that are left to the rest of the process: libvirt, the state store, logs, what verbs open.
 _RESERVE: Final = 128
-#: Bytes of bodies that may be arriving at once, and of replies that wait to be read.
-_MAX_IN: Final = 128 * 1024 * 1024
-_MAX_OUT: Final = 256 * 1024 * 1024
+#: Idle connections among which the one that makes room is chosen.
+_CANDIDATES: Final = 32
 #: Seconds between two log lines about one shortage.
 _SILENCE: Final = 60.0
+
+
+_DEFAULT: Final = LimitOptions()
 
 
 class Holder(Protocol):
     """A connection, as far as shares are concerned.
 
-    `since` is when it became what it is, on the monotonic clock. `stream` says that it left HTTP: its client
-    loses more by its end than by that of a connection that waits for a request.
+    `since` is the time of its last change of state, on the monotonic clock. `stream`: the connection left
+    HTTP; its end costs its client more than the end of a connection that waits for a request.
     """
 
     party: str
@@ -66,23 +71,24 @@ def descriptors() -> int:
 
 
 class Shares:
-    """How many connections each party has.
+    """Counts the connections of each party.
 
-    A party is never asked to yield for itself: who has most and wants more is refused.
+    A party does not yield for itself: the party with the most connections gets no further one.
 
-    :param whole: where these connections are counted, too
+    :param whole: a counter that these connections are counted in, too
     """
 
     def __init__(self, whole: Shares | None = None) -> None:
         self._whole = whole
         self._lock = threading.Lock()
-        self._holders: dict[str, set[Holder]] = {}
+        #: By party, in the order of their arrival.
+        self._holders: dict[str, dict[Holder, None]] = {}
         self.total = 0
 
     def add(self, holder: Holder) -> None:
         """Count a connection."""
         with self._lock:
-            self._holders.setdefault(holder.party, set()).add(holder)
+            self._holders.setdefault(holder.party, {})[holder] = None
             self.total += 1
         if self._whole is not None:
             self._whole.add(holder)
@@ -90,17 +96,23 @@ class Shares:
     def remove(self, holder: Holder) -> None:
         """Forget a connection; one that is not counted is ignored."""
         with self._lock:
-            mine = self._holders.get(holder.party, set())
+            mine = self._holders.get(holder.party, {})
             if holder in mine:
                 self.total -= 1
-                mine.remove(holder)
+                del mine[holder]
                 if not mine:
                     del self._holders[holder.party]
         if self._whole is not None:
             self._whole.remove(holder)
 
+    def count(self, party: str) -> int:
+        """Return how many connections a party has."""
+        return len(self._holders.get(party, ()))
+
     def victim(self, newcomer: str = "") -> Holder | None:
-        """Return the connection that makes room: the one of the largest party that is idle for longest.
+        """Return the connection that makes room: of the largest party, the one that is idle for longest.
+
+        Of many, it is the one that is idle for longest among those that arrived first.
 
         A stream makes room where that party has nothing else. None if the requests of all its connections
         are under way, or the largest party is the newcomer's.
@@ -109,14 +121,23 @@ class Shares:
             largest = max(self._holders, key=lambda name: len(self._holders[name]), default="")
             if not largest or largest == newcomer:
                 return None
-            idle = [holder for holder in self._holders[largest] if holder.idle]
+            found = (holder for holder in self._holders[largest] if holder.idle)
+            # Those that arrived first: while connections arrive without a pause, to look at all of them
+            # each time would cost others more than the newcomers themselves.
+            idle = list(itertools.islice(found, _CANDIDATES))
+            if all(holder.stream for holder in idle):
+                idle += found
         return min(idle, key=lambda holder: (holder.stream, holder.since), default=None)
 
 
 class Buffers:
-    """The memory that all connections of the front hold together."""
+    """The memory that all connections of the front hold in total.
 
-    def __init__(self) -> None:
+    :param options: returns the limits in force
+    """
+
+    def __init__(self, options: Callable[[], LimitOptions]) -> None:
+        self._options = options
         self._in = 0
         self._lock = threading.Lock()
         self._out: dict[Holder, int] = {}
@@ -125,7 +146,7 @@ class Buffers:
         """Count bytes of a body that arrives, or give them back. Return whether there are too many."""
         with self._lock:
             self._in += change
-            return change > 0 and self._in > _MAX_IN
+            return change > 0 and self._in > self._options().incoming
 
     def hold_out(self, holder: Holder, size: int) -> None:
         """Count a reply that was not read at once. If there are too many, the largest one yields."""
@@ -133,7 +154,7 @@ class Buffers:
             self._out[holder] = size
             victims = []
             total = sum(self._out.values())
-            while total > _MAX_OUT and len(self._out) > 1:
+            while total > self._options().outgoing and len(self._out) > 1:
                 largest = max(self._out, key=self._out.__getitem__)
                 total -= self._out.pop(largest)
                 victims.append(largest)
@@ -147,11 +168,16 @@ class Buffers:
 
 
 class Capacity:
-    """What all listeners of the front share: descriptors and memory."""
+    """The resources that all listeners of the front share: descriptors, memory and time."""
 
     def __init__(self) -> None:
+        #: Returns the table `[limits]` that is in force.
+        self.options: Callable[[], LimitOptions] = lambda: _DEFAULT
         self.shares = Shares()
-        self.buffers = Buffers()
+        self.buffers = Buffers(lambda: self.options())
+        self.requests = Pace(lambda: self.options().requests_per_second)
+        self.arrivals = Pace(lambda: self.options().connections_per_second)
+        self.handshakes = Pace(lambda: self.options().handshakes_per_second)
 
 
 class Throttle:

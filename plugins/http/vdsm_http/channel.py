@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vdsm_http.messages import Peer
+    from vdsm_http.tls.connection import TlsConnection
 
 
 class Channel:
-    """The two directions of such a connection; it belongs to whoever took it over, who closes it.
+    """Both directions of such a connection. The code that took it over owns and closes it.
 
     It counts as a connection of its `party` until it is closed. It is cut when the site stops that it belongs
     to, or when it has to make room for the connections of others.
@@ -27,7 +28,12 @@ class Channel:
     idle = True
 
     def __init__(
-        self, sock: socket.socket, peer: Peer, party: str, initial: bytes, closed: Callable[[Channel], None]
+        self,
+        sock: socket.socket | TlsConnection,
+        peer: Peer,
+        party: str,
+        initial: bytes,
+        closed: Callable[[Channel], None],
     ) -> None:
         self._socket = sock
         self._closed = closed

@@ -1,11 +1,11 @@
 """The threads of the front, after the leader/followers pattern: one leads, one stands by, others work.
 
-The leading thread waits for connections, reads requests and runs their handlers itself: nothing is quicker,
+The leading thread waits for connections, reads requests and runs their handlers itself: this is fastest,
 because no other thread has to be woken and no two threads compete for the interpreter. A handler that blocks
-must not stop everybody else, so a second thread stands by: as long as requests arrive it looks every two
-milliseconds whether the leader is still in the same handler, and if so, it leads from then on. The deposed
-thread finishes its request and becomes an ordinary worker. When handlers were found to block lately, requests
-go to workers at once, without waiting for that to be noticed again.
+must not stop other requests, so a second thread stands by: while requests arrive, it checks every two
+milliseconds whether the leader is still in the same handler, and if so, takes over as leader. The deposed
+thread finishes its request and becomes an ordinary worker. If handlers have blocked recently, requests are
+given to workers at once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Final
 log = logging.getLogger(__name__)
 
 #: Seconds that the leader may be in one handler.
-_PATIENCE: Final = 0.002
-#: Looks without a request after which the standby thread sleeps until it is needed.
+_CHECK_INTERVAL: Final = 0.002
+#: Checks without a request after which the standby thread sleeps until it is needed.
 _QUIET_LOOKS: Final = 10
 #: Seconds after a handler has blocked in which requests are given to workers at once.
 _CAUTION: Final = 0.1
@@ -161,7 +161,7 @@ class Crew:
             try:
                 job()
             except BaseException:
-                # A thread outlives whatever one job does.
+                # An error of a job must not end the thread.
                 log.exception("A job of the HTTP front failed")
             with self.lock:
                 self._free += 1
@@ -187,11 +187,11 @@ class Crew:
         quiet = runs = 0
         seen = used = 0.0
         while not self._closed:
-            time.sleep(_PATIENCE)
+            time.sleep(_CHECK_INTERVAL)
             since = self._since
             if since:
                 before, used = used, self._leader_time()
-                if since == seen and self._take_over(since, blocked=used - before < _PATIENCE / 2):
+                if since == seen and self._take_over(since, blocked=used - before < _CHECK_INTERVAL / 2):
                     return True
                 seen = since
             quiet = quiet + 1 if runs == self._runs and not since else 0

@@ -10,20 +10,32 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from vdsm_bridge.config import LimitOptions
 from vdsm_http.capacity import Capacity
 from vdsm_http.listener import Guest, Listener
 from vdsm_http.loop import Loop
 from vdsm_http.site import Site
 from vdsm_http.sockets import cannot_listen, listen
+from vdsm_http.tls.certificates import Certificates
+from vdsm_http.tls.mode import Secured, Tls
+from vdsm_http.tls.turns import Turns
 
 log = logging.getLogger(__name__)
 
 Where = tuple[str, int] | str
 
+_PLAIN: Final = Tls("off")
+
 _QUIET: Final = 0.05  # s without a byte from any client, after which no request is expected any more
-_LAST_REQUESTS: Final = 1.0  # s that clients may go on sending requests after a stop has begun
+#: The same while a connection has sent nothing: its client is about to, and may be slow on a busy machine.
+_QUIET_FRESH: Final = 1.0
+_LAST_REQUESTS: Final = 1.5  # s that clients may go on sending requests after a stop has begun
+#: Seconds within which the kernel is done with a packet that it works on, also where it shares processors.
+_PACKETS: Final = 0.02
+#: Seconds that clients have for the last packet of handshakes that have begun: several times across an ocean.
+_HANDSHAKES: Final = 0.3
 _LOOK: Final = 0.005  # s between two looks whether requests have ended
-_THREADS: Final = 0.2  # s that idle threads get to end
+_THREADS: Final = 0.2  # s within which idle threads must end
 
 
 class Attachment:
@@ -37,8 +49,14 @@ class Attachment:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where the site is served: `http://address:port`, `unix:path`."""
-        return tuple(listener.bound.url for listener in self._listeners)
+        """The addresses of the site: `http://address:port`, `https://address:port`, `unix:path`."""
+        return tuple(url for listener in self._listeners for url in listener.urls)
+
+    @property
+    def trouble(self) -> str:
+        """The problem of the certificate of its addresses; empty if there is none, or no TLS."""
+        secured = [listener.tls for listener in self._listeners if listener.tls is not None]
+        return secured[0].certificates.trouble() if secured else ""
 
     @property
     def waiting(self) -> int:
@@ -46,7 +64,7 @@ class Attachment:
         return len(self._site.waiting)
 
     def close(self, grace: float) -> None:
-        """Take no more requests, let those that run end within `grace` seconds, free everything.
+        """Refuse new requests, wait up to `grace` seconds for running ones, release all resources.
 
         Closing again does nothing, and does not wait either.
         """
@@ -63,11 +81,20 @@ class Front:
         self._loop: Loop | None = None
         self._listeners: dict[Where, Listener] = {}
         self._capacity = Capacity()
+        #: The certificate of this host, once a site has asked for TLS.
+        self._certificates: Certificates | None = None
         #: Sites that wait for the end of their requests.
         self._leaving = 0
 
     def attach(
-        self, site: Site, addresses: Sequence[Where], *, mode: int = 0o660, guests: Sequence[Guest] = ()
+        self,
+        site: Site,
+        addresses: Sequence[Where],
+        *,
+        mode: int = 0o660,
+        guests: Sequence[Guest] = (),
+        tls: Tls = _PLAIN,
+        limits: Callable[[], LimitOptions] | None = None,
     ) -> Attachment:
         """Serve a site.
 
@@ -75,9 +102,14 @@ class Front:
             address that a site of another name is served on already is shared with it
         :param mode: of the unix sockets
         :param guests: protocols that share these addresses
-        :raises OSError: an address cannot be listened on; its text says which, and why. Nothing is left then
+        :param tls: whether TCP addresses use TLS; sites that share an address must agree
+        :param limits: returns the table `[limits]` in force, which holds for the whole front
+        :raises OSError: cannot listen on an address, or cannot use the certificate; the message names it and
+            the reason. Nothing is left then
         """
         with self._lock:
+            self._secure(tls)
+            self._capacity.options = limits or self._capacity.options
             site.closing = False
             if self._loop is None:
                 self._loop = Loop()
@@ -86,7 +118,7 @@ class Front:
             try:
                 for where in addresses:
                     # Not in one go: those before the one that fails have to be withdrawn.
-                    mine += [self._listener(self._loop, where, site, mode, guests)]
+                    mine += [self._listener(self._loop, where, site, guests, mode=mode, tls=tls)]
             except OSError:
                 self._withdraw(self._loop, site, mine)
                 self._rest()
@@ -105,10 +137,9 @@ class Front:
         # Without the lock: sites that stop side by side share the time.
         try:
             _let_requests_arrive(own, min(_LAST_REQUESTS, grace / 2))
-            for listener in own:
-                loop.call(listener.close_idle)
-            _until(lambda: not _busy(site, own), end)
-            loop.call(lambda: loop.turn_away(site))
+            # Again and again: a request that has arrived is not under way until the loop has read it.
+            _until(lambda: not (_remaining(loop, own) or site.running or site.waiting), end)
+            loop.call(lambda: loop.reject(site))
             for listener in listeners:
                 listener.cut_channels(site)
             for listener in own:
@@ -121,15 +152,35 @@ class Front:
                 self._leaving -= 1
                 self._rest()
 
-    def _listener(self, loop: Loop, where: Where, site: Site, mode: int, guests: Sequence[Guest]) -> Listener:
+    def _secure(self, tls: Tls) -> None:
+        """Load the certificate if the site needs it.
+
+        :raises OSError: it cannot be used
+        """
+        if tls.mode != "off":
+            certificates = self._certificates or Certificates(tls.options)
+            certificates.load()
+            self._certificates = certificates
+
+    def _listener(
+        self, loop: Loop, where: Where, site: Site, guests: Sequence[Guest], *, mode: int, tls: Tls
+    ) -> Listener:
         shared = self._listeners.get(where)
         if shared is not None:
+            if not shared.bound.unix and shared.mode != tls.mode:
+                other = shared.sites[0].name
+                reason = (
+                    f"{other} is served there with tls = '{shared.mode}', so '{tls.mode}' is not possible"
+                )
+                raise cannot_listen(where, reason)
             if any(other.name == site.name for other in shared.sites):
                 reason = os.strerror(errno.EADDRINUSE)
                 raise cannot_listen(where, reason) from OSError(errno.EADDRINUSE, reason)
             shared.add(site, guests)
             return shared
         listener = Listener(loop, listen(where, mode), self._capacity)
+        if tls.mode != "off" and self._certificates is not None and not listener.bound.unix:
+            listener.tls = Secured(tls.mode, self._certificates, Turns(loop, self._capacity.handshakes))
         listener.add(site, guests)
         if not isinstance(where, tuple) or where[1]:
             self._listeners[where] = listener
@@ -145,6 +196,11 @@ class Front:
         for listener in listeners:
             listener.remove(site)
             if listener.sites == [site]:
+                loop.call(listener.reject)
+                # Clients have sent the last packet of handshakes under way, and take a reset for a lost call.
+                # What a processor of the kernel works on at this moment is in no table: wait for it first.
+                time.sleep(_PACKETS)
+                _until(listener.bound.settled, time.monotonic() + _HANDSHAKES)
                 loop.call(listener.close)
                 self._listeners = {w: each for w, each in self._listeners.items() if each is not listener}
                 own.append(listener)
@@ -157,8 +213,10 @@ class Front:
             loop.stop(_THREADS)
 
 
-def _busy(site: Site, listeners: Sequence[Listener]) -> bool:
-    return bool(site.running or site.waiting) or any(listener.busy for listener in listeners)
+def _remaining(loop: Loop, listeners: Sequence[Listener]) -> bool:
+    """Close idle connections. Return whether others remain."""
+    left: list[bool] = [loop.call(listener.close_idle) for listener in listeners]
+    return any(left)
 
 
 def _until(condition: Callable[[], bool], end: float) -> None:
@@ -167,13 +225,15 @@ def _until(condition: Callable[[], bool], end: float) -> None:
 
 
 def _let_requests_arrive(listeners: Sequence[Listener], seconds: float) -> None:
-    """Wait until no request arrives any more: none that a client has sent is lost."""
+    """Wait until no request arrives any more, so that no request in flight is lost."""
     end = time.monotonic() + seconds
-    heard, quiet_since = -1, 0.0
+    received, quiet_since = -1, 0.0
     while any(listener.sessions for listener in listeners) and (now := time.monotonic()) < end:
-        before, heard = heard, sum(listener.heard for listener in listeners)
-        if heard != before:
+        before, received = received, sum(listener.received for listener in listeners)
+        if received != before:
             quiet_since = now
         elif now - quiet_since > _QUIET:
-            return
+            fresh = any(session.fresh for listener in listeners for session in list(listener.sessions))
+            if not fresh or now - quiet_since > _QUIET_FRESH:
+                return
         time.sleep(_LOOK)

@@ -28,14 +28,14 @@ WRITE: Final = select.EPOLLOUT
 
 
 class Watched(Protocol):
-    """Something that the loop waits for."""
+    """A descriptor that the loop waits for."""
 
     def ready(self, events: int) -> object:
-        """Deal with what has happened on its descriptor."""
+        """Handle events on its descriptor."""
 
 
 class Outcome(enum.Enum):
-    """What became of a request that the loop was asked to run."""
+    """The outcome of running a request in the loop."""
 
     #: It is over, and the calling thread still leads.
     RAN = enum.auto()
@@ -45,6 +45,18 @@ class Outcome(enum.Enum):
     GIVEN = enum.auto()
     #: Too many wait already.
     REFUSED = enum.auto()
+
+
+class Phase(enum.Enum):
+    """The state of a connection. The loop watches it, except in RUNNING, PAUSED and GONE."""
+
+    OPEN = enum.auto()
+    RUNNING = enum.auto()
+    PAUSED = enum.auto()
+    SENDING = enum.auto()
+    ENDING = enum.auto()
+    DRAINING = enum.auto()
+    GONE = enum.auto()
 
 
 class Runner(Protocol):
@@ -58,7 +70,7 @@ class Runner(Protocol):
     def work(self, site: Site, request: Request) -> None:
         """Do so in another thread than the loop's, and give the connection back."""
 
-    def turn_away(self, site: Site, request: Request) -> None:
+    def reject(self, site: Site, request: Request) -> None:
         """Reply that the request will not run. In the loop."""
 
 
@@ -71,7 +83,7 @@ class Loop:
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
         self._ready: deque[tuple[Watched, int]] = deque()
-        #: Whether the last events came so soon that it pays to look for the next ones without sleeping.
+        #: Whether the last events arrived so soon that polling for the next ones without sleeping pays.
         self._busy = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._commands: deque[Callable[[], None]] = deque()
@@ -117,7 +129,7 @@ class Loop:
     def call(self, command: Callable[[], Any], timeout: float = 5.0) -> Any:
         """Run a command in the loop; return what it returns.
 
-        :raises TimeoutError: the loop does not come to it
+        :raises TimeoutError: the loop did not run it in time
         """
         if self.crew.leads() and not self.crew.in_handler:
             return command()
@@ -126,14 +138,14 @@ class Loop:
         def run() -> None:
             try:
                 done.set_result(command())
-            except Exception as error:  # noqa: BLE001 - it is raised where the command was given
+            except Exception as error:  # noqa: BLE001 - it is raised in the calling thread
                 done.set_exception(error)
 
         self.soon(run)
         return done.result(timeout)
 
     def again(self, what: Watched) -> None:
-        """Let something go on once others have had their turn. In the loop."""
+        """Continue with a connection after the other pending ones. In the loop."""
         if (what, 0) not in self._ready:
             self._ready.append((what, 0))
 
@@ -164,13 +176,13 @@ class Loop:
             self._current = None
         return Outcome.RAN if leads else Outcome.DEPOSED
 
-    def turn_away(self, site: Site) -> None:
-        """Refuse the requests of a site that still wait for their turn. In the loop."""
+    def reject(self, site: Site) -> None:
+        """Refuse the queued requests of a site. In the loop."""
         with self.crew.lock:
             waiting = list(site.waiting)
             site.waiting.clear()
         for runner, request in waiting:
-            runner.turn_away(site, request)
+            runner.reject(site, request)
 
     def _give(self, site: Site, runner: Runner, request: Request) -> Outcome:
         with self.crew.lock:
@@ -210,7 +222,7 @@ class Loop:
     def _lead(self) -> None:
         leads, ready = self.crew.leads, self._ready
         while leads():
-            # What comes to `ready` meanwhile has its turn after what the next poll finds.
+            # Connections added to `ready` meanwhile are handled after the events of the next poll.
             for _ in range(len(ready)):
                 if not leads():
                     return
@@ -218,7 +230,7 @@ class Loop:
                 try:
                     watched.ready(events)
                 except Exception:
-                    # The loop outlives whatever one connection does to it.
+                    # An error of one connection must not end the loop.
                     log.exception("A connection of the HTTP front failed")
             if leads():
                 self._poll()
@@ -246,7 +258,7 @@ class Loop:
         return events
 
     def _spin(self, now: float) -> list[tuple[int, int]]:
-        """Look for events without sleeping, for a moment: waking up takes longer than the next request."""
+        """Poll for events without sleeping, for a moment: waking up takes longer than the next request."""
         end = now + _SPIN
         poll = self._epoll.poll
         while True:
@@ -263,7 +275,7 @@ class Loop:
 
 
 class _Commands:
-    """What other threads ask the loop to do."""
+    """Commands of other threads for the loop."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""What a site receives and returns: requests, responses and the peer on the other side."""
+"""The messages of a site: requests, responses, and the peer of the connection."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from vdsm_bridge import Certificate
 from vdsm_http.channel import Channel
 
 Header = tuple[str, str]
@@ -19,7 +20,8 @@ class Peer(NamedTuple):
     `address` is empty on a unix socket, `port` is 0 there. `uid` is the user id that the kernel recorded when
     a unix socket was connected, None on TCP. `local` is the address that the peer connected to.
     `owner` is the user id that owns the socket of a peer on loopback TCP, as the kernel
-    reports it: it names who called, and grants nothing.
+    reports it: it identifies the caller for the log, and grants nothing. `secure` is whether TLS encrypts
+    the connection; `certificate` is the verified certificate of the client.
     """
 
     address: str = ""
@@ -27,14 +29,16 @@ class Peer(NamedTuple):
     uid: int | None = None
     local: tuple[str, int] = ("", 0)
     owner: int | None = None
+    secure: bool = False
+    certificate: Certificate | None = None
 
 
 class Request:
     """One request, its body included.
 
     `target` is the request target as received, percent-encoded; `path` and `query` are its parts. Header
-    names are lower case; values of repeated headers are joined by a comma. `memory` lives as long as the
-    connection.
+    names are lower case; values of repeated headers are joined by a comma. `memory` is kept for the
+    duration of the connection.
     """
 
     __slots__ = (
@@ -80,8 +84,8 @@ class Response:
     :param body: bytes, or pieces that are sent one after the other without being joined
     :param close: end the connection after this reply
     :param takeover: called with the connection once the head was sent, instead of a body: for streams and
-        protocol upgrades. It returns at once; whatever goes on runs in a thread of the caller's own. It is
-        called in any case, with a broken connection if the client is gone.
+        protocol upgrades. It returns at once; further work runs in a thread of its own. It is called in any
+        case, with a broken connection if the client is gone.
     """
 
     __slots__ = ("body", "close", "headers", "status", "takeover")

@@ -1,9 +1,9 @@
-"""Requests from bytes: llhttp reads them, this module bounds them and refuses every ambiguous framing.
+"""Requests from bytes: llhttp parses them, this module limits them and refuses ambiguous framing.
 
 llhttp runs in its strict mode. It refuses two lengths, a length beside chunks, sizes that are no plain
 hexadecimal numbers, folded header lines and bare line feeds (RFC 9112, sections 2.2, 5.1, 5.2, 6 and 7.1):
-whoever forwards requests to us and we agree on where a request ends. Debian's httptools stands on llhttp's
-predecessor, which is more lenient: what decides about the end of a request is checked here, too.
+a proxy in front of the daemon and the daemon agree on where a request ends. Debian's httptools uses llhttp's
+predecessor, which is more lenient: everything that determines the end of a request is checked here, too.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _HUGE_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*[0-9]{16,}[ \t]*\r\
 #: Line ends that some servers take for the end of a line and others do not, and folded lines.
 _DOUBTFUL_LINES: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-#: Headers that stand in a request once.
+#: Headers that may occur only once in a request.
 _ONCE: Final = frozenset({"host", "content-length", "transfer-encoding"})
 _NAMES: Final[dict[bytes, str]] = {}
-#: Names that are remembered in their lower-case text form; clients use few.
+#: Maximum number of header names that are cached in their lower-case form; clients use few.
 _MAX_NAMES: Final = 512
 
 _HEAD, _BODY, _BETWEEN = "head", "body", "between"
@@ -56,7 +56,7 @@ class RequestParser:
         self._max_header = max_header
         self._memory: dict[Any, Any] = {}
         self._parser = httptools.HttpRequestParser(self)
-        #: Whole requests that nobody has taken yet, each with its site.
+        #: Complete requests that have not been taken yet, each with its site.
         self.requests: deque[tuple[Site, Request]] = deque()
         self._where = _BETWEEN
         self._url = b""
@@ -80,7 +80,7 @@ class RequestParser:
 
     @property
     def between(self) -> bool:
-        """Whether no request has begun that is not whole."""
+        """Whether no request is incomplete."""
         return self._where is _BETWEEN
 
     @property
@@ -128,7 +128,7 @@ class RequestParser:
         """Read no more. The parts that point at each other are parted: no garbage collection is needed."""
         del self._parser
 
-    # What llhttp calls. An exception ends `feed_data`, which then raises an error of its own.
+    # The callbacks of llhttp. An exception ends `feed_data`, which then raises an error of its own.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -166,7 +166,7 @@ class RequestParser:
             self._headers[key] = text
 
     def on_headers_complete(self) -> None:
-        """Check the head, and choose who answers."""
+        """Check the head, and choose the site."""
         headers = self._headers
         version = self._parser.get_http_version()
         if version not in _VERSIONS:
@@ -249,7 +249,7 @@ class RequestParser:
         )
 
     def _reason(self, data: bytes, error: httptools.HttpParserError) -> Refusal:
-        """Work out which status an error of llhttp deserves; its own texts may change."""
+        """Return the refusal for an error of llhttp, by its class; its texts may change."""
         if self._where is _BODY:
             return Refusal(HTTPStatus.BAD_REQUEST, "The framing of the body is broken")
         line = _VERSION_LINE.match(data)

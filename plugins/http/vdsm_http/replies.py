@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable
 from email.utils import formatdate
 from typing import Final
@@ -52,3 +53,13 @@ def head(status: int, headers: Iterable[Header], *, length: int | None, connecti
     if connection:
         text += f"Connection: {connection}\r\n"
     return f"{start}{_date.line()}{text}\r\n".encode("latin-1")
+
+
+def drop(pieces: deque[memoryview], sent: int) -> None:
+    """Remove the bytes that were sent from the beginning of the pieces."""
+    while sent:
+        if len(pieces[0]) <= sent:
+            sent -= len(pieces.popleft())
+        else:
+            pieces[0] = pieces[0][sent:]
+            sent = 0

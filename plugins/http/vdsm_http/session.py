@@ -1,9 +1,8 @@
-"""One connection that speaks HTTP: reading requests, sending replies, and ending well."""
+"""One HTTP connection: reading requests, sending replies, closing cleanly."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import socket
 import time
@@ -16,10 +15,11 @@ from vdsm_bridge import report_incident
 from vdsm_http import replies
 from vdsm_http.capacity import party
 from vdsm_http.channel import Channel
-from vdsm_http.loop import READ, WRITE, Loop, Outcome
+from vdsm_http.loop import READ, WRITE, Loop, Outcome, Phase
 from vdsm_http.messages import Peer, Refusal, Request, Response
 from vdsm_http.parser import RequestParser
 from vdsm_http.site import Site
+from vdsm_http.tls.connection import TlsConnection, interject
 
 if TYPE_CHECKING:
     from vdsm_http.listener import Listener
@@ -31,26 +31,17 @@ _CHUNK: Final = 65_536
 _JOIN: Final = 262_144
 #: Pieces in one system call; the system takes up to 1,024 (sysconf(3), IOV_MAX).
 _PIECES: Final = 512
-#: Requests of one client, sent together, that run before others have their turn.
-_TURN: Final = 16
+#: Requests of one client, sent together, that run before those of other clients.
+_BATCH: Final = 16
 #: Bytes per second that a body or a reply may take, beyond the timeout.
 _RATE: Final = 65_536.0
-#: What a refused sender may go on sending, in bytes and seconds, so that it reads why.
+#: Bytes and seconds that a refused sender may keep sending, so that it reads the reply.
 _LINGER_BYTES: Final = 8 * 1024 * 1024
 _LINGER_SECONDS: Final = 1.0
 #: Bytes of a first word that a guest protocol may need to be recognised.
 _FIRST: Final = 64
-
-
-class Phase(enum.Enum):
-    """What a connection is about. It is watched by the loop, but for RUNNING and GONE."""
-
-    OPEN = enum.auto()
-    RUNNING = enum.auto()
-    SENDING = enum.auto()
-    ENDING = enum.auto()
-    DRAINING = enum.auto()
-    GONE = enum.auto()
+#: The first byte of a TLS connection (RFC 8446, section 5.1).
+_TLS_RECORD: Final = 0x16
 
 
 class Session:
@@ -61,7 +52,9 @@ class Session:
 
     stream = False
 
-    def __init__(self, loop: Loop, listener: Listener, sock: socket.socket, peer: Peer) -> None:
+    def __init__(
+        self, loop: Loop, listener: Listener, sock: socket.socket | TlsConnection, peer: Peer
+    ) -> None:
         self._loop = loop
         self._listener = listener
         self._socket = sock
@@ -86,18 +79,25 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Whether the loop has nothing to do with it any more."""
+        """Whether the loop is done with it."""
         return self.phase is Phase.GONE
 
     @property
     def idle(self) -> bool:
         """Whether no request is under way."""
-        return self.phase is Phase.OPEN and (self._parser is None or self._parser.between)
+        return self.phase is Phase.PAUSED or (
+            self.phase is Phase.OPEN and (self._parser is None or self._parser.between)
+        )
 
     @property
     def busy(self) -> bool:
-        """Whether a request runs, or its reply is not sent."""
+        """Whether a request runs, or its reply is not sent completely."""
         return self.phase not in (Phase.OPEN, Phase.GONE)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was received yet."""
+        return self._parser is None and self.phase is Phase.OPEN
 
     def begin(self) -> None:
         """Wait for the first request."""
@@ -105,7 +105,7 @@ class Session:
         self._loop.timers.add(self)
 
     def ready(self, _events: int) -> None:
-        """Read or write, as far as it goes. While a request runs, its thread has the connection."""
+        """Read or write as much as possible. While a request runs, its thread owns the connection."""
         if self.phase is Phase.SENDING:
             self._flush()
         elif self.phase is Phase.DRAINING:
@@ -115,18 +115,22 @@ class Session:
             if parser is not None and parser.requests:
                 self._advance()
             elif parser is not None and parser.upgraded is not None:
-                # The site answered in HTTP, so HTTP goes on (RFC 9110, section 7.8).
+                # The site answered in HTTP, so the connection stays HTTP (RFC 9110, section 7.8).
                 self._feed(parser, parser.stay())
             else:
                 self._receive()
 
     def expired(self, now: float) -> None:
-        """End a connection whose time is over; one whose request runs has no deadline."""
+        """End a connection whose deadline has passed; one whose request runs has none."""
         if self.phase is Phase.RUNNING:
             self.deadline = now + self._listener.timeout
             self._loop.timers.add(self)
+        elif self.phase is Phase.PAUSED:
+            self.phase, self.deadline = Phase.OPEN, now + self._listener.timeout
+            self._loop.timers.add(self)
+            self._resume()
         elif self.phase is Phase.OPEN and not self.idle:
-            self._refuse(Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request took too long"))
+            self.refuse(Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request took too long"))
         else:
             self.close()
 
@@ -171,13 +175,16 @@ class Session:
         except OSError:
             self.close()
             return
-        self._listener.heard += 1
+        self._listener.received += 1
         if not data:
             self._end_of_input()
             return
         if self._parser is not None:
             self._feed(self._parser, data)
         elif first := self._recognised(data):
+            if first[0] == _TLS_RECORD:
+                self._end_stray()
+                return
             self._parser = RequestParser(self.peer, self._listener.choose, self._listener.max_header)
             self._feed(self._parser, first)
 
@@ -186,7 +193,7 @@ class Session:
         try:
             parser.feed(data)
         except Refusal as refusal:
-            # Its traceback would hold this connection until the garbage collector comes.
+            # Its traceback would keep this connection alive until the next garbage collection.
             self._refusal = Refusal(refusal.status, refusal.reason)
         # Empty lines between two requests belong to none, and give no more time.
         began = began and not (parser.between and not parser.requests)
@@ -216,11 +223,17 @@ class Session:
             return b""
         return first
 
+    def _end_stray(self) -> None:
+        """End a TLS connection to an address without TLS."""
+        log.warning("%s uses TLS on %s, which is plain", self.peer.address, self._listener.bound.url)
+        self._linger = True
+        self._end()
+
     def _end_of_input(self) -> None:
         parser = self._parser
         if parser is not None and not parser.between:
             self._ended = True
-            self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "The request ends early"))
+            self.refuse(Refusal(HTTPStatus.BAD_REQUEST, "The request ends early"))
         else:
             self.close()
 
@@ -237,9 +250,12 @@ class Session:
         """Run the requests that are whole, one after the other."""
         parser = self._parser
         assert parser is not None
-        for _ in range(_TURN):
+        for _ in range(_BATCH):
             if not parser.requests:
                 break
+            if not self._listener.may_run(self):
+                self._pause()
+                return
             site, request = parser.requests.popleft()
             self.phase = Phase.RUNNING
             outcome = self._loop.run(site, self, request)
@@ -258,15 +274,20 @@ class Session:
         else:
             self._await(parser)
 
+    def _pause(self) -> None:
+        """Let requests wait until the next tick, because the client sends too many."""
+        self.phase, self.deadline = Phase.PAUSED, time.monotonic()
+        self._loop.forget(self.fd)
+        self._loop.timers.add(self)
+
     def _await(self, parser: RequestParser) -> None:
         """Refuse what follows the requests that were whole, or let the client send the next one."""
         if self._refusal is not None:
-            self._refuse(self._refusal)
+            self.refuse(self._refusal)
         elif parser.awaits:
             # Only now: the replies to all earlier requests are on their way.
             parser.awaits = False
-            with contextlib.suppress(OSError):
-                self._socket.send(replies.CONTINUE)
+            interject(self._socket, replies.CONTINUE)
 
     def work(self, site: Site, request: Request) -> None:
         """Run a request in a worker, and give the connection back to the loop."""
@@ -278,19 +299,19 @@ class Session:
         try:
             self._reply(request, site, site.handler(request))
         except BaseException:  # noqa: BLE001 - logged as an incident
-            # A handler answers its own bugs; this is the last fence.
+            # Handlers reply to their own bugs; this is the last resort.
             error = report_incident(log, "The request", f"A request of the site {site.name}")
             self._decline(site, request, HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
-    def turn_away(self, site: Site, request: Request) -> None:
-        """Reply that a request that waited for its turn will not have it. In the loop."""
+    def reject(self, site: Site, request: Request) -> None:
+        """Reply that a queued request will not run. In the loop."""
         self._decline(site, request, HTTPStatus.SERVICE_UNAVAILABLE, "The service stops")
         self._resume()
 
     def _decline(
         self, site: Site, request: Request, status: HTTPStatus, reason: str, *, last: bool = False
     ) -> None:
-        """Reply with a refusal of the site's."""
+        """Reply with a refusal of the site."""
         try:
             response = site.refuse(status, reason)
             response.close = response.close or last
@@ -333,8 +354,8 @@ class Session:
 
     # Replying.
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Reply to what is no acceptable request. In the loop."""
+    def refuse(self, refusal: Refusal) -> None:
+        """Reply to an unacceptable request. In the loop."""
         parser = self._parser
         site = (parser.site if parser is not None else None) or self._listener.sites[0]
         self._linger = not self._ended
@@ -379,7 +400,7 @@ class Session:
             self._sent()
             return
         self._out = deque(memoryview(piece) for piece in pieces if piece)
-        self._drop(sent)
+        replies.drop(self._out, sent)
         self.held_out = size
         self.deadline = time.monotonic() + self._listener.timeout + size / _RATE
         self.phase = Phase.SENDING
@@ -390,7 +411,7 @@ class Session:
         try:
             while self._out:
                 views = [self._out[number] for number in range(min(_PIECES, len(self._out)))]
-                self._drop(self._socket.sendmsg(views))
+                replies.drop(self._out, self._socket.sendmsg(views))
         except BlockingIOError:
             return
         except OSError:
@@ -404,15 +425,6 @@ class Session:
         else:
             self._settle()
 
-    def _drop(self, sent: int) -> None:
-        out = self._out
-        while sent:
-            if len(out[0]) <= sent:
-                sent -= len(out.popleft())
-            else:
-                out[0] = out[0][sent:]
-                sent = 0
-
     def _sent(self) -> None:
         if self._keep:
             self.since = time.monotonic()
@@ -424,7 +436,7 @@ class Session:
     # Ending.
 
     def _end(self) -> None:
-        """End the connection; a client that was refused gets the time to read why. In the loop."""
+        """End the connection; a refused client has time to read the reply. In the loop."""
         parser = self._parser
         unread = self._linger or (parser is not None and not parser.between)
         if not unread or self._ended:
@@ -465,7 +477,7 @@ class Session:
         except OSError:
             whole = False
         if not whole:
-            # Who takes it over finds it broken, and frees what it holds for it.
+            # The new owner finds it broken, and releases its resources for it.
             self.cut()
         parser = self._parser
         initial = (parser.upgraded or b"") if parser is not None else b""

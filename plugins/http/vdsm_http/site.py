@@ -1,4 +1,4 @@
-"""What a binding gives the front: who answers which requests, and within which limits."""
+"""A site: the handler of requests that a binding passes to the front, with its limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Handler = Callable[[Request], Response]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of one site.
+    """The limits of one site.
 
     `timeout` is in seconds: for a request from its first byte to its last, for a reply until it is read, and
     for the silence between two requests. A body or reply adds the time that it takes at 64 KiB/s.
@@ -35,7 +35,7 @@ class Site:
     """One application on the front.
 
     :param name: names threads and log lines
-    :param handler: answers a request. It may block. What it raises is a bug, and becomes a 500
+    :param handler: answers a request. It may block. An exception is a bug, and becomes a 500
     :param claims: whether a request, by method and path, is this site's, where several share a listener
     :param refuse: the reply to a request that does not reach the handler
     """
@@ -64,4 +64,6 @@ class Site:
 def plain_refusal(status: HTTPStatus, reason: str) -> Response:
     """Return a refusal as plain text."""
     text = f"{reason}\n".encode()
-    return Response(status, [("Content-Type", "text/plain; charset=utf-8")], text, close=True)
+    later = [("Retry-After", "1")] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
+    headers = [("Content-Type", "text/plain; charset=utf-8"), *later]
+    return Response(status, headers, text, close=True)

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
+import fcntl
 import os
 import socket
 import stat
 import struct
-from collections.abc import Sequence
-from typing import Final
+import termios
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from vdsm_bridge import owner_uid
+from vdsm_http import filters
 from vdsm_http.messages import Peer
 
 _BACKLOG: Final = 1024
 _CREDENTIALS: Final = 12  # struct ucred: pid, uid, gid (unix(7))
-_SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
-#: A program of one instruction, BPF_RET with 0: keep no byte of any packet (linux/filter.h).
-_BPF_RETURN_0: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
 class Bound:
     """One listening socket.
 
-    `where` is what it was asked to listen on, `port` the port that the system chose where 0 was asked for.
+    `where` is the requested address, `port` the bound port, which the system chooses for 0.
     """
 
     def __init__(self, sock: socket.socket, where: tuple[str, int] | str, inode: int = 0) -> None:
         self.socket = sock
         self.where = where
         self._inode = inode
+
+    @property
+    def unix(self) -> bool:
+        """Whether it is a unix socket."""
+        return isinstance(self.where, str)
 
     @property
     def url(self) -> str:
@@ -45,34 +48,50 @@ class Bound:
 
         :raises OSError: it cannot be taken: descriptors or memory are short
         """
-        try:
-            sock, address = self.socket.accept()
-        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-            return None
-        try:
-            sock.setblocking(False)
-            if isinstance(self.where, str):
-                return sock, Peer(uid=_user_of(sock))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            local = sock.getsockname()
-            return sock, Peer(address[0], address[1], local=local[:2], owner=owner_uid(local, address))
-        except OSError:
-            sock.close()  # the peer is gone already
-            return None
+        while True:
+            try:
+                sock, address = self.socket.accept()
+            except BlockingIOError:
+                return None
+            except (ConnectionAbortedError, InterruptedError):
+                continue  # others may wait behind it
+            try:
+                return sock, self._prepare(sock, address)
+            except OSError:
+                sock.close()  # the peer is gone already
 
-    def turn_away(self) -> None:
+    def _prepare(self, sock: socket.socket, address: Any) -> Peer:
+        sock.setblocking(False)
+        if isinstance(self.where, str):
+            return Peer(uid=_user_of(sock))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        local = sock.getsockname()
+        return Peer(address[0], address[1], local=local[:2], owner=owner_uid(local, address))
+
+    def reject(self) -> None:
         """Let no further connection begin; those that have begun can still be accepted.
 
         Closing alone would reset a connection that is made just then, which its client takes for a lost call.
-        A filter drops the first packet of new ones instead: their clients try again, and are refused.
+        The clients of dropped ones try again, and are refused.
         """
         if isinstance(self.where, str):
             self._unlink()
-            return
-        drop_all = ctypes.create_string_buffer(_BPF_RETURN_0, len(_BPF_RETURN_0))
-        program = struct.pack("HP", 1, ctypes.addressof(drop_all))
-        with contextlib.suppress(OSError):  # a kernel without filters of sockets
-            self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        else:
+            filters.drop_all(self.socket)
+
+    def hold_off(self, networks: Iterable[filters.Network]) -> None:
+        """Let no connection of these networks begin for now, instead of those of the last call."""
+        if not self.unix:
+            filters.drop_from(self.socket, networks)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it listens no more."""
+        return self.socket.fileno() < 0
+
+    def settled(self) -> bool:
+        """Return whether every connection that has begun can be accepted."""
+        return self.unix or not filters.half_open(self.socket)
 
     def close(self) -> None:
         """Close the socket, and remove the path of a unix socket if it is still this one."""
@@ -95,7 +114,7 @@ def tcp(addresses: str | Sequence[str], port: int) -> list[tuple[str, int]]:
 
 
 def cannot_listen(where: tuple[str, int] | str, reason: str) -> OSError:
-    """Return the error that names an address and why it cannot be listened on."""
+    """Return the error that names an address and the reason why it cannot be used."""
     place = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
     return OSError(f"Cannot listen on {place}: {reason}")
 
@@ -103,7 +122,7 @@ def cannot_listen(where: tuple[str, int] | str, reason: str) -> OSError:
 def listen(where: tuple[str, int] | str, mode: int = 0o660) -> Bound:
     """Listen on an address and port, or on the path of a unix socket with this mode.
 
-    :raises OSError: the address is taken or not ours; its text names the address and the reason
+    :raises OSError: the address is in use or not local; the message names the address and the reason
     """
     try:
         return _listen_unix(where, mode) if isinstance(where, str) else _listen_tcp(*where)
@@ -118,7 +137,7 @@ def _listen_tcp(address: str, port: int) -> Bound:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # The wildcard takes callers of both families, whatever the system's default is.
+            # The wildcard accepts callers of both families, independent of the system's default.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
         sock.bind(place)
         sock.listen(_BACKLOG)
@@ -133,7 +152,7 @@ def _listen_unix(path: str, mode: int) -> Bound:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The mode of the open socket becomes that of the file; umask has its say at bind.
+        # The mode of the open socket becomes that of the file, apart from the umask at bind.
         os.fchmod(sock.fileno(), mode)
         sock.bind(path)
         os.chmod(path, mode)  # noqa: PTH101 - as above
@@ -146,17 +165,24 @@ def _listen_unix(path: str, mode: int) -> Bound:
     return Bound(sock, path, inode)
 
 
+def has_input(fd: int) -> bool:
+    """Return whether a socket has received bytes that were not read yet."""
+    unread = bytearray(4)
+    fcntl.ioctl(fd, termios.FIONREAD, unread)
+    return unread != b"\0\0\0\0"
+
+
 def _remove_stale(path: str) -> None:
     """Remove a socket that its owner left behind.
 
-    :raises OSError: somebody serves there, or it is no socket
+    :raises OSError: a process listens on it, or it is not a socket
     """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise FileExistsError(f"{path} exists and is no socket")
+        raise FileExistsError(f"{path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
@@ -164,7 +190,7 @@ def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)  # noqa: PTH108 - as above
             return
-    raise FileExistsError(f"somebody serves on {path} already")
+    raise FileExistsError(f"another process listens on {path}")
 
 
 def _user_of(sock: socket.socket) -> int:

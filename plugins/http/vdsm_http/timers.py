@@ -11,24 +11,24 @@ TICK: Final = 0.1
 
 
 class Timed(Protocol):
-    """Something with a deadline, on the clock of `time.monotonic`; infinity is none."""
+    """An object with a deadline, on the clock of `time.monotonic`; infinity is none."""
 
     deadline: float
     tick: int
 
     @property
     def closed(self) -> bool:
-        """Whether it has no deadline any more."""
+        """Whether it needs no deadline any more."""
 
     def expired(self, now: float) -> None:
-        """Do what is to be done when the deadline has passed."""
+        """Handle the passed deadline."""
 
 
 class Timers:
-    """A timer wheel. A deadline that was moved to a later time is noticed when its old tick comes.
+    """A timer wheel. A deadline that was moved to a later time is moved at its old tick.
 
-    Whoever moves a deadline to an earlier time calls `add` again. Only one thread at a time may use it, but
-    for `discard`.
+    After moving a deadline to an earlier time, call `add` again. Only one thread at a time may use the wheel,
+    except for `discard`.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Timers:
         self._ticks: list[int] = []
 
     def add(self, item: Timed) -> None:
-        """Look at an item when its deadline is due."""
+        """Add an item; it expires at its deadline."""
         tick = 0 if item.deadline == math.inf else int(item.deadline / TICK) + 1
         if item.tick == tick:
             return

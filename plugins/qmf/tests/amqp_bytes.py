@@ -1,4 +1,4 @@
-"""A reader of AMQP 1.0's own encoding, that knows nothing of Proton: it tells the type of every value.
+"""A decoder of AMQP 1.0's encoding that is independent of Proton and keeps the type of every value.
 
 `shape(bytes)` gives the sections of a message. A value is shown as `kind:value`; numbers of a kind are one
 kind whatever their width on the wire, as they are for every receiver (section 1.6 of AMQP 1.0).

@@ -44,7 +44,7 @@ def own_broker() -> Iterator[RabbitMQ]:
 
 @pytest.fixture(autouse=True)
 def settled(broker: RabbitMQ) -> Iterator[None]:
-    """As everywhere, nothing is left behind; the broker of the run, which comes first, is not."""
+    """Nothing is left behind by a test; the broker of the run, which starts first, stays."""
     before = Held.now()
     yield
     if left := before.left_since():

@@ -11,8 +11,8 @@ from typing import Any
 from proton import Message
 
 from vdsm_qmf.bus import Bus, BusSettings, Loop, Security, Subscription, parse_url
-from vdsm_qmf.message import Address
-from vdsm_qmf.names import DIRECT, LOCATE_KEY, TOPIC
+from vdsm_qmf.protocol.message import Address
+from vdsm_qmf.protocol.names import DIRECT, LOCATE_KEY, TOPIC
 from vdsm_qmf.testing import PASSWORD
 
 from .amqp_bytes import plain, shape
@@ -34,9 +34,7 @@ class Probe:
         broker, _, _ = parse_url(url)
         security = Security(user=user, password=password)
         broker = type(broker)(host=broker.host, port=broker.port, user=user)
-        settings = BusSettings(
-            brokers=(broker,), security=security, reconnect_first=0.01, reconnect_most=0.02
-        )
+        settings = BusSettings(brokers=(broker,), security=security, reconnect_first=0.01, reconnect_max=0.02)
         self._bus = Bus(self._loop, settings, keys, self)
 
     def __enter__(self) -> Probe:
@@ -74,13 +72,13 @@ class Probe:
         """Lose the connection without a word, and wait for the next one, several times."""
         for _ in range(times):
             self._up.clear()
-            self._loop.call_soon(lambda: self._bus._wire.abandon("broken off"))
+            self._loop.call_soon(lambda: self._bus._connection.abandon("broken off"))
             assert self._up.wait(15.0)
 
     def send(
         self, body: Any, properties: dict[Any, Any] | None, *, to: str = "", cid: Any = None, **fields: Any
     ) -> None:
-        """Send a message: `to` an agent, else to whoever is looked for."""
+        """Send a message: `to` an agent, else a locate request."""
         message = Message(body=body)
         message.inferred = isinstance(body, bytes)
         message.properties = properties
@@ -134,7 +132,7 @@ class Probe:
             return parts()
 
     def silent(self, seconds: float = 0.3) -> bool:
-        """Whether no answer comes for a while."""
+        """Return whether no answer arrives for a while."""
         before = len(self.got)
         time.sleep(seconds)
         return not any(link == 0 for link, _ in self.got[before:])

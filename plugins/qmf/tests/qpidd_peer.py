@@ -68,7 +68,7 @@ def matches(pattern: list[str], key: list[str]) -> bool:
 
 
 class Binding:
-    """A link to a client, and what goes to it."""
+    """A link to a client, and the messages for it."""
 
     def __init__(self, sender: Sender, node: str, key: str, kind: str) -> None:
         self.sender, self.node, self.key, self.kind = sender, node, key, kind
@@ -125,7 +125,7 @@ class BrokerAgent:
         return [self._refusal(message, 2, b"UnknownMethod")] if opcode == "_method_request" else []
 
     def heartbeat(self) -> Routed:
-        """What it tells everybody every ten seconds."""
+        """Return the heartbeat of the broker's own agent, sent every ten seconds."""
         key = f"agent.ind.heartbeat.apache_org.qpidd.{self.instance}"
         message = Message(body=self._attributes(), address=TOPIC, subject=key)
         message.inferred = False
@@ -364,7 +364,7 @@ def _filters(source: Terminus) -> dict[Any, Any]:
 
 
 def _key(filters: Mapping[Any, Any], kind: str) -> tuple[str, str]:
-    """The key and the kind of matching that the first filter asks for."""
+    """Return the key and the kind of matching of the first filter."""
     for wanted in filters.values():
         descriptor, key = (wanted.descriptor, wanted.value) if isinstance(wanted, Described) else ("", wanted)
         how = "direct" if descriptor in DIRECT_FILTERS else "topic" if descriptor in TOPIC_FILTERS else kind
@@ -383,7 +383,7 @@ def _text(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    # Tells its URL; at the end of its input, who was there.
+    # Prints its URL; at the end of its input, the clients that connected.
     with QpiddPeer(sys.argv[1], Path(sys.argv[2])) as running:
         print(running.url, flush=True)  # noqa: T201 - a test reads it
         sys.stdin.read()

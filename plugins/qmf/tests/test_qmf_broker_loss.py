@@ -74,7 +74,7 @@ class Load:
         except (CallRefused, Unreachable) as error:
             self.ends[type(error).__name__] += 1
             time.sleep(0.05)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test tells
+        except Exception as error:  # noqa: BLE001 - the test reports any error
             self.surprises.append(error)
         else:
             self.ends["result"] += 1

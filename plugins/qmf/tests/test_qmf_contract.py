@@ -14,9 +14,12 @@ from vdsm_bridge.testing.contract import BindingContract
 from vdsm_bridge.testing.harness import PATIENCE
 from vdsm_qmf import QmfBinding
 from vdsm_qmf.console import CallRefused, Cluster, EventStream
+from vdsm_qmf.schema.objects import kinds
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ
 
+from .amqp_bytes import plain
 from .conftest import options
+from .probe import Probe
 
 INSTANCE = "contract-host"
 
@@ -58,6 +61,10 @@ class BusClient:
         cluster = self._cluster("")
         return cluster.events(pattern, resume=None if after is None else {INSTANCE: after})
 
+    def wait(self) -> None:
+        """Wait until the host is on the bus."""
+        self._cluster("")
+
     def close(self) -> None:
         for cluster in self._clusters.values():
             cluster.close()
@@ -88,6 +95,22 @@ class TestContract(BindingContract):
 
     def connect(self, host: TestHost) -> BusClient:
         return BusClient(self.url)
+
+    def call_on_object(
+        self, client: BusClient, host: TestHost, verb: str, arguments: Mapping[str, Any]
+    ) -> Any:
+        """As a method of the object whose name has the ids; one of a collection, of the class."""
+        client.wait()
+        declared = host.bridge.verbs[verb]
+        given = dict(arguments)
+        kind = kinds(host.bridge.verbs)[declared.namespace.name]
+        ids = [given.pop(key) for key in declared.keys] if declared.on_object else []
+        name = kind.object_name(ids)
+        body = {"_object_id": {"_object_name": name}, "_method_name": declared.method, "_arguments": given}
+        with Probe(self.url) as probe:
+            probe.send(body, {"qmf.opcode": "_method_request"}, to=f"vdsm:vdsmd:{INSTANCE}", cid="1")
+            received = plain(probe.answer("1", PATIENCE)["amqp-value"])
+        return received["_arguments"].get("result")
 
     def stream(
         self, host: TestHost, pattern: str = "", *, after: int | None = None, snapshot: bool = False

@@ -11,7 +11,7 @@ import pytest
 
 from vdsm_bridge import Feature, Namespace, query
 from vdsm_bridge.testing import TestHost
-from vdsm_qmf.schema import build
+from vdsm_qmf.schema.classes import build
 from vdsm_qmf.testing import RabbitMQ
 
 from .amqp_bytes import plain, v1_map
@@ -37,7 +37,7 @@ class Shelf(Namespace, name="Shelf", plural="shelf"):
         limit: int | None = None,
         ratio: float = 0.5,
         flag: bool = True,
-        names: list[str] = ["a"],  # noqa: B006 - nobody changes it
+        names: list[str] = ["a"],  # noqa: B006 - never changed
         table: dict[str, int] | None = None,
         mood: str | None = "good",
     ) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def probe(broker: RabbitMQ, on_bus: MakeHost) -> Iterator[Probe]:
 
 
 def v1_methods(probe: Probe, name: str) -> dict[str, list[dict[str, Any]]]:
-    """The methods of a class and their arguments, as the first QMF tells them."""
+    """Return the methods of a class and their arguments in the binary schema of QMFv1."""
     probe.send({"_what": "SCHEMA_ID", "_schema_id": {"_class_name": name}}, QUERY, to=AGENT, cid=name)
     digest = plain(probe.answer(name)["amqp-value"])[0]["_hash"].bytes
     head = b"".join(bytes((len(text),)) + text for text in (b"vdsm", name.encode())) + digest
@@ -108,7 +108,7 @@ def filled_in(arguments: list[dict[str, Any]], given: dict[str, Any]) -> dict[st
 
 
 def of_text(argument: dict[str, Any]) -> Any:
-    """What console.py makes of a stated default: it knows numbers of other types, truth values and maps."""
+    """Convert a default as console.py does: numbers of other types, booleans and maps."""
     text, type_ = argument.get("default"), argument["type"]
     if type_ == 11:
         return str(text).lower() in ("t", "true", "1", "yes", "y")
@@ -129,24 +129,24 @@ def call(probe: Probe, target: str, method: str, arguments: dict[str, Any]) -> A
 
 
 def test_a_console_of_the_first_qmf_fills_in(probe: Probe) -> None:
-    """With what it sends for arguments that nobody has given, the verb sees its own defaults."""
+    """With the values that console.py sends for absent arguments, the verb gets its own defaults."""
     (put, ask) = (v1_methods(probe, "Shelf")[name] for name in ("put", "ask"))
-    told = call(probe, "Shelf", "put", filled_in(put, {"item": "x"}))
-    assert told == {"result": {"item": "x", **DEFAULTS}}
+    received = call(probe, "Shelf", "put", filled_in(put, {"item": "x"}))
+    assert received == {"result": {"item": "x", **DEFAULTS}}
     given = {"item": "", "text": "t", "label": "l", "count": 4, "limit": 5, "ratio": 1.5, "flag": False}
     more = {"names": ["b", "c"], "table": {"k": 1}, "mood": "bad"}
-    told = call(probe, "Shelf", "put", filled_in(put, {**given, **more}))
-    assert told == {"result": {**given, **more}}
+    received = call(probe, "Shelf", "put", filled_in(put, {**given, **more}))
+    assert received == {"result": {**given, **more}}
     # A truth value that may be none has no text: it is asked for.
     with pytest.raises(AssertionError, match=r"console.py insists on \['sure'\]"):
         filled_in(ask, {})
 
 
 def test_the_key_is_that_of_the_object(probe: Probe) -> None:
-    """On an object nobody has to say which; a class alone does not say it."""
+    """On an object its key is optional; on a class it is required."""
     switch = v1_methods(probe, "Lamp")["switch"]
-    told = call(probe, f"Lamp:{LAMP}", "switch", filled_in(switch, {"lit": True}))
-    assert (told["result"]["lit"], told["result"]["lampID"]) == (True, LAMP)
+    received = call(probe, f"Lamp:{LAMP}", "switch", filled_in(switch, {"lit": True}))
+    assert (received["result"]["lit"], received["result"]["lampID"]) == (True, LAMP)
     assert call(probe, f"Lamp:{LAMP}", "switch", {"lit": False, "lampID": LAMP})["result"]["lit"] is False
     assert call(probe, "Lamp", "switch", filled_in(switch, {"lit": True}))["slug"] == "missing-argument"
     assert call(probe, f"Lamp:{LAMP}", "switch", {"lampID": "other"})["slug"] == "invalid-argument"
@@ -155,10 +155,10 @@ def test_the_key_is_that_of_the_object(probe: Probe) -> None:
 def test_the_methods_of_the_agent(probe: Probe) -> None:
     """They have optional arguments, too."""
     methods = v1_methods(probe, "Agent")
-    told = call(probe, "Agent", "call", filled_in(methods["call"], {"verb": "Host.ping"}))
-    assert told == {}
-    told = call(probe, "Agent", "replayEvents", filled_in(methods["replayEvents"], {"after": 0}))
-    assert told.keys() == {"events", "last"}
+    received = call(probe, "Agent", "call", filled_in(methods["call"], {"verb": "Host.ping"}))
+    assert received == {}
+    received = call(probe, "Agent", "replayEvents", filled_in(methods["replayEvents"], {"after": 0}))
+    assert received.keys() == {"events", "last"}
     nulls = {"after": 0, "most": None, "pattern": None}
     assert call(probe, "Agent", "replayEvents", nulls).keys() == {"events", "last"}
     assert call(probe, "Agent", "call", {"verb": "Room.add", "arguments": {"left": 1, "right": None}}) == {
@@ -169,8 +169,8 @@ def test_the_methods_of_the_agent(probe: Probe) -> None:
 def test_null_is_absent(probe: Probe) -> None:
     """For an optional argument that cannot be null; a required one has to be given."""
     nulls = dict.fromkeys(DEFAULTS)
-    told = call(probe, "Shelf", "put", {"item": "x", **nulls})
-    assert told == {"result": {"item": "x", **DEFAULTS, "mood": None}}
+    received = call(probe, "Shelf", "put", {"item": "x", **nulls})
+    assert received == {"result": {"item": "x", **DEFAULTS, "mood": None}}
     probe.send(
         {"_method_name": "Room.add", "_arguments": {"left": 1, "right": None}}, METHOD, to=AGENT, cid="n"
     )
@@ -179,7 +179,7 @@ def test_null_is_absent(probe: Probe) -> None:
 
 
 def test_an_empty_text_that_is_meant(probe: Probe) -> None:
-    """Where an empty text stands for nothing, whoever means one calls the verb by its full name."""
+    """Where an empty text means absent, a call by the full name carries an empty text."""
     assert call(probe, "Shelf", "put", {"item": "x", "label": ""})["result"]["label"] is None
     body = {"_method_name": "Shelf.put", "_arguments": {"item": "x", "label": ""}}
     probe.send(body, METHOD, to=AGENT, cid="full")
@@ -187,7 +187,7 @@ def test_an_empty_text_that_is_meant(probe: Probe) -> None:
 
 
 def test_a_default_is_a_part_of_the_class() -> None:
-    """A console keeps what it knows of a class for as long as the hash is the same."""
+    """A console keeps a class as long as the hash is the same."""
 
     class Other(Shelf, name="Shelf", plural="shelf"):
         @query(since="1.0")

@@ -1,4 +1,4 @@
-"""Two brokers that are federated as the how-to says: a console on either sees the hosts of both."""
+"""Two federated brokers, as in the how-to: a console on either sees the hosts of both."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def sites(tmp_path: Path) -> Iterator[list[Site]]:
 
 
 def test_a_console_sees_both_sites(sites: list[Site], on_bus: MakeHost) -> None:
-    """It finds, calls and hears the hosts of the other site like its own, each event once."""
+    """It finds and calls the hosts of the other site like its own, and receives each of their events once."""
     hosts = {name: on_bus(name, url=site.url) for name, site in zip(("west", "east"), sites, strict=True)}
     for host in hosts.values():
         host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})

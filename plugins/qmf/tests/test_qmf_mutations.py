@@ -111,19 +111,19 @@ class Complaints(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.told: list[str] = []
+        self.records: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(self.format(record))
+        self.records.append(self.format(record))
 
 
 @pytest.fixture
 def complaints() -> Any:
     """Errors in the log, and threads that died, since the test began."""
     handler, died = Complaints(), threading.excepthook
-    threading.excepthook = lambda hook: handler.told.append(f"{hook.thread} died: {hook.exc_value!r}")
+    threading.excepthook = lambda hook: handler.records.append(f"{hook.thread} died: {hook.exc_value!r}")
     logging.getLogger().addHandler(handler)
-    yield handler.told
+    yield handler.records
     logging.getLogger().removeHandler(handler)
     threading.excepthook = died
 
@@ -136,7 +136,7 @@ def answers(probe: Probe, numbers: itertools.count[int]) -> None:
 
 
 def test_random_requests(broker: RabbitMQ, on_bus: MakeHost, complaints: list[str]) -> None:
-    """Whatever is asked for, the answer is a result or a refusal, never a bug; every call is answered."""
+    """Every request is answered, with a result or a refusal, never with a bug."""
     on_bus("fuzz", queue=10_000).call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
     numbers = itertools.count()
     with Probe(broker.url) as probe:

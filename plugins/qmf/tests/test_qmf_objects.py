@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.testing.polling import until
-from vdsm_qmf.agent import watch
+from vdsm_qmf.agent import object_publisher as watch
 from vdsm_qmf.console import Cluster, Security
 
 from .amqp_bytes import plain
@@ -30,7 +30,7 @@ def peer() -> Iterator[QpiddPeer]:
 
 
 def start(peer: QpiddPeer, on_bus: MakeHost, interval: float, lamps: int = 1) -> BusHost:
-    """A host with lamps that it has told of, each once."""
+    """A host with lamps that it has published once each."""
     host = on_bus(
         "o.host", url=peer.url, anonymous=True, access={"loopback": "admin"}, data_interval=interval
     )
@@ -54,16 +54,16 @@ def locate(console: OldConsole, body: Any = None, **properties: Any) -> None:
 
 
 def names(console: OldConsole) -> Counter[str]:
-    """How often a console was told of each lamp."""
+    """Return how often each lamp was published to a console."""
     bodies = [plain(one["amqp-value"]) for one in list(console.got)]
     return Counter(body[0]["_values"]["name"] for body in bodies if isinstance(body, list))
 
 
 def test_a_console_that_comes_later(peer: QpiddPeer, on_bus: MakeHost) -> None:
-    """It is told of objects that have not changed for long, each once, after its locate request."""
+    """After its locate request it gets each object once, unchanged ones too."""
     start(peer, on_bus, 0.2, lamps=3)
     with OldConsole(peer.url, LAMPS, OWN) as late:
-        # Several looks: what has not changed is not told again by itself.
+        # Several scans: unchanged objects are not published again.
         time.sleep(1.0)
         assert not late.got
         locate(late)
@@ -73,7 +73,7 @@ def test_a_console_that_comes_later(peer: QpiddPeer, on_bus: MakeHost) -> None:
 
 
 def test_who_looks_for_others(peer: QpiddPeer, on_bus: MakeHost) -> None:
-    """A locate request that means other agents, and one of our consoles, cost nobody a copy."""
+    """A locate request for other agents, and one of vdsm's console, cause no copies."""
     start(peer, on_bus, 0.2)
     with OldConsole(peer.url, LAMPS, OWN) as late:
         locate(late, ["eq", "_vendor", ["quote", "other"]])
@@ -93,30 +93,30 @@ def test_at_most_once_in_an_interval(peer: QpiddPeer, on_bus: MakeHost) -> None:
         while time.monotonic() < began + 3.0:
             locate(late)
             time.sleep(0.01)
-        told = names(late)["lamp 0"]
+        received = names(late)["lamp 0"]
         passed = time.monotonic() - began
-        assert 1 <= told <= passed + 1
+        assert 1 <= received <= passed + 1
         # One that comes too soon is not forgotten: it is served when its time has come.
         for _ in range(2):
-            told = names(late)["lamp 0"]
+            received = names(late)["lamp 0"]
             locate(late)
-            until(lambda told=told: names(late)["lamp 0"] != told)
+            until(lambda received=received: names(late)["lamp 0"] != received)
 
 
 @pytest.mark.parametrize(("bound", "value", "portion"), [("REPEATED", 2, 2), ("REPEATED_BYTES", 1, 1)])
 def test_some_at_a_time(
     peer: QpiddPeer, on_bus: MakeHost, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, portion: int
 ) -> None:
-    """What goes beyond the objects and bytes that a look may repeat comes with the next looks, each once."""
+    """What exceeds the bounds of a scan, in objects and bytes, follows in the next ones, each once."""
     interval, lamps = 0.5, 5
     start(peer, on_bus, interval, lamps)
     monkeypatch.setattr(watch, bound, value)
     with OldConsole(peer.url, LAMPS, OWN) as late:
         began = time.monotonic()
         locate(late)
-        while (told := len(names(late))) < lamps:
+        while (received := len(names(late))) < lamps:
             # One look may be under way when it is asked for.
-            assert told <= portion * (2 + (time.monotonic() - began) / interval)
+            assert received <= portion * (2 + (time.monotonic() - began) / interval)
             assert time.monotonic() < began + 20.0
             time.sleep(0.01)
         passed = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Agent and console on a broker that is spoken to as qpidd is; consoles of the 0-10 age beside ours."""
+"""Agent and console on a broker with the addresses of qpidd, beside consoles of the 0-10 age."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.testing.polling import until
-from vdsm_qmf.bus.dialects import DIALECTS, recognise
+from vdsm_qmf.bus.dialects import DIALECTS, recognize
 from vdsm_qmf.console import Cluster, Security
-from vdsm_qmf.message import Address
+from vdsm_qmf.protocol.message import Address
 
 from .amqp_bytes import kinds, plain
 from .conftest import BusHost, MakeHost
@@ -39,12 +39,12 @@ def host(peer: QpiddPeer, on_bus: MakeHost) -> BusHost:
 
 
 def test_addresses(peer: QpiddPeer, host: BusHost) -> None:
-    """Nodes by bare name, one link for each key with a described filter; everything goes by the relay."""
-    told = [
+    """Sources are bare names, one link for each key with a described filter; all messages use the relay."""
+    observed = [
         (address, [(str(one.descriptor), one.value) for one in filters.values()])
         for address, filters in peer.attached
     ]
-    assert told == [
+    assert observed == [
         (
             "qmf.default.topic",
             [("apache.org:legacy-amqp-topic-binding:string", "console.request.agent_locate")],
@@ -87,7 +87,7 @@ def test_our_console(peer: QpiddPeer, host: BusHost) -> None:
 
 
 def test_agents_of_others_are_no_hosts(peer: QpiddPeer, host: BusHost, on_bus: MakeHost) -> None:
-    """The broker's own agent answers who looks for hosts, another vendor's does; neither is one."""
+    """The broker's own agent and another vendor's answer a locate request; neither is a host."""
     on_bus("stranger", url=peer.url, anonymous=True, vendor="acme")
     on_bus("relative", url=peer.url, anonymous=True, product="other")
     with Cluster(peer.url, security=Security(anonymous=True)) as cluster:
@@ -109,7 +109,7 @@ def test_vdsmsh_on_all_hosts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`--all` means hosts, and not the broker's own agent; the environment says what hosts are called."""
+    """`--all` are the hosts without the broker's own agent; the environment has the vendor of the hosts."""
     main = pytest.importorskip("vdsmsh.main").main
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     on_bus("named", url=peer.url, anonymous=True, access={"loopback": "admin"}, vendor="acme", product="node")
@@ -242,7 +242,7 @@ def test_the_binary_schema_request(peer: QpiddPeer, host: BusHost) -> None:
     ],
 )
 def test_binary_requests_that_are_none(peer: QpiddPeer, host: BusHost, data: bytes) -> None:
-    """Of an unknown class, or cut off: no answer in the old form, and the agent lives on."""
+    """A request for an unknown class, or a truncated one, gets no answer; the agent goes on."""
     with OldConsole(peer.url, ("amq.direct", "reply-1")) as console:
         console.ask(data, None, reply_to="amq.direct/reply-1")
         console.ask(
@@ -309,7 +309,7 @@ def test_a_request_of_console_py(peer: QpiddPeer, host: BusHost) -> None:
     ],
 )
 def test_reply_to(name: str, reply_to: str, expected: Address | None) -> None:
-    """Where an answer goes, by make; None where none can go."""
+    """The destination of an answer, by make of broker; None if there is none."""
     assert DIALECTS[name].parse(reply_to) == expected
 
 
@@ -333,8 +333,8 @@ def test_a_dialect_reads_what_it_writes(name: str) -> None:
     ],
 )
 def test_recognising(properties: dict[str, str] | None, name: str | None) -> None:
-    """A broker is known by what it says of itself."""
-    found = recognise(properties)
+    """A broker is recognized by the product in its connection properties."""
+    found = recognize(properties)
     assert (found.name if found else None) == name
 
 

@@ -1,4 +1,4 @@
-"""Who may connect how, with real brokers: passwords, TLS, certificates, SCRAM; what is never tried."""
+"""Authentication at real brokers: passwords, TLS, certificates, SCRAM, and what is never attempted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vdsm_bridge.testing.polling import until
 from vdsm_qmf.bus import BadBroker, Broker, Security, parse_url, read_password
 from vdsm_qmf.bus.security import choose_mechanisms
 from vdsm_qmf.console import CallRefused, Cluster, Unreachable
-from vdsm_qmf.message import Address
+from vdsm_qmf.protocol.message import Address
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ, TlsFiles
 
 from .amqp_bytes import plain
@@ -84,16 +84,16 @@ def safe() -> Iterator[Safe]:
     ],
 )
 def test_mechanisms(broker: Broker, security: Security, expected: tuple[str, ...]) -> None:
-    """The best first; a password in the clear on loopback and in TLS only; nothing without being told."""
+    """The best first; a password in the clear on loopback and in TLS only; anonymous by option only."""
     assert choose_mechanisms(broker, security) == expected
 
 
 @pytest.mark.parametrize(
     ("broker", "security", "message"),
     [
-        (FAR, Security(anonymous=True), "'anonymous' is for brokers on loopback only"),
-        (FAR_TLS, Security(anonymous=True), "'anonymous' is for brokers on loopback only"),
-        (NEAR, Security(), "nothing to prove oneself with"),
+        (FAR, Security(anonymous=True), "'anonymous' is allowed for brokers on loopback only"),
+        (FAR_TLS, Security(anonymous=True), "'anonymous' is allowed for brokers on loopback only"),
+        (NEAR, Security(), "there are no credentials"),
         (FAR, Security(mechanisms=("PLAIN",)), "PLAIN would send the password in the clear"),
         (FAR, Security(cert_file="c", mechanisms=("EXTERNAL",)), "EXTERNAL needs amqps:// and a certificate"),
         (FAR_TLS, Security(mechanisms=("EXTERNAL",)), "EXTERNAL needs amqps:// and a certificate"),
@@ -103,7 +103,7 @@ def test_mechanisms(broker: Broker, security: Security, expected: tuple[str, ...
     ],
 )
 def test_what_is_never_tried(broker: Broker, security: Security, message: str) -> None:
-    """The binding does not start with it, and says why."""
+    """The binding does not start, and its error has the reason."""
     with pytest.raises(BadBroker, match=message):
         choose_mechanisms(broker, security)
 
@@ -111,10 +111,10 @@ def test_what_is_never_tried(broker: Broker, security: Security, message: str) -
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://broker", "it begins with amqp:// or amqps://"),
-        ("amqp://", "it names no host"),
-        ("amqp://broker:none", "its port is no number of a port"),
-        ("amqp://broker:99999", "its port is no number of a port"),
+        ("http://broker", "the URL must begin with amqp:// or amqps://"),
+        ("amqp://", "the URL has no host"),
+        ("amqp://broker:none", "the port must be a number from 1 to 65535"),
+        ("amqp://broker:99999", "the port must be a number from 1 to 65535"),
     ],
 )
 def test_what_is_no_url(url: str, reason: str) -> None:
@@ -135,16 +135,16 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     file.chmod(0o640)
     with pytest.raises(BadBroker, match="others may read the password file"):
         read_password(str(file))
-    with pytest.raises(BadBroker, match="the password file cannot be read"):
+    with pytest.raises(BadBroker, match="cannot read the password file"):
         read_password(str(tmp_path / "none"))
 
 
 def test_a_password_in_the_configuration(tmp_path: Path) -> None:
-    """It belongs into a file of its own: the binding does not start, and the daemon goes on."""
+    """It is refused: the binding does not start, and the daemon goes on."""
     host = BusHost({"plugin": {"qmf": options(f"amqp://u:{SECRET}@127.0.0.1:1", tmp_path)}}, None)
     with host:
-        (plugin,) = (one for one in host.server.plugins() if one.name == "qmf")
-        assert "the password belongs into a file" in str(plugin.error)
+        (plugin,) = (one for one in host.host.plugins() if one.name == "qmf")
+        assert "a password in a URL is visible to others" in str(plugin.error)
         assert SECRET not in str(plugin.error)
 
 
@@ -153,20 +153,20 @@ def test_a_broker_that_stays_away_is_told_once(tmp_path: Path, caplog: pytest.Lo
     caplog.set_level(logging.DEBUG)
     table = options("amqp://u@127.0.0.1:1", tmp_path, reconnect_first=0.02, reconnect_most=0.05)
 
-    def said(level: int) -> list[str]:
+    def output(level: int) -> list[str]:
         records = [record for record in caplog.records if record.getMessage().startswith("No connection to")]
         return [record.getMessage() for record in records if record.levelno == level]
 
     with BusHost({"plugin": {"qmf": table}}, None):
-        until(lambda: len(said(logging.DEBUG)) >= 3)
-    assert said(logging.WARNING) == ["No connection to the broker amqp://u@127.0.0.1:1: Connection refused"]
+        until(lambda: len(output(logging.DEBUG)) >= 3)
+    assert output(logging.WARNING) == ["No connection to the broker amqp://u@127.0.0.1:1: Connection refused"]
 
 
 # -- with real brokers
 
 
 def test_wrong_password(broker: RabbitMQ, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The console is told; an agent is degraded and goes on trying; no log has the password."""
+    """The console gets the reason; an agent is degraded and goes on trying; no log has the password."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(Unreachable, match=r"cannot reach the message bus: .*uthentication failed"):
         Cluster(broker.url, password=SECRET).start(60.0)
@@ -199,7 +199,7 @@ def test_a_broker_that_is_not_the_one(safe: Safe, what: str) -> None:
 
 
 def test_certificates_are_identities(safe: Safe, on_bus: MakeHost) -> None:
-    """EXTERNAL: no password anywhere; the common name is the user, and its role is what the host says."""
+    """EXTERNAL: no password anywhere; the common name is the user, and the host decides its role."""
     access = {"bus_users": {"engine": "operator"}}
     on_bus(
         "h",
@@ -219,7 +219,7 @@ def test_certificates_are_identities(safe: Safe, on_bus: MakeHost) -> None:
 
 
 def test_a_certificate_of_a_stranger(safe: Safe) -> None:
-    """One that the broker's authority did not issue gets nobody in."""
+    """A certificate that the broker's authority did not issue is refused."""
     pair = safe.stranger.issue("engine")
     security = Security(user="engine", mechanisms=("EXTERNAL",), **safe.options(pair))
     with pytest.raises(Unreachable, match="cannot reach the message bus"):
@@ -227,7 +227,7 @@ def test_a_certificate_of_a_stranger(safe: Safe) -> None:
 
 
 def test_anonymous(broker: RabbitMQ, on_bus: MakeHost) -> None:
-    """By explicit option, on loopback: callers have the role of loopback, whoever they say they are."""
+    """By explicit option, on loopback: callers have the role of loopback, whatever user they claim."""
     url = broker.url.replace(f"{USER}@", "")
     on_bus("h", url=url, anonymous=True, password_file="", access={"loopback": "monitor"})
     with Cluster(url, security=Security(anonymous=True)) as cluster:
@@ -261,7 +261,7 @@ def sasl(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_scram(sasl: Path, mechanism: str) -> None:
-    """A server with Cyrus SASL, as qpidd is one, knows who is there and has not seen the password."""
+    """A server with Cyrus SASL, as qpidd is one, authenticates the user without receiving the password."""
     # In a process of its own: Cyrus SASL reads the configuration of a server once in a process.
     command = [sys.executable, PEER, mechanism, str(sasl)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
@@ -283,7 +283,7 @@ class Strict(RabbitMQ):
     #: Every user makes queues of its own only, and may use the two exchanges.
     OWN = r"^amq\.gen-.*"
     BOTH = r"^(amq\.gen-.*|qmf\.default\.(topic|direct))$"
-    #: What each may send to the topic exchange, and hear there.
+    #: What each may send to the topic exchange, and receive there.
     TOPICS = {
         "node": (r"^agent\.ind\..*", r"^console\.request\.agent_locate$"),
         "engine": (r"^console\.request\.agent_locate$", r"^agent\.ind\..*"),

@@ -1,4 +1,4 @@
-"""A feature that goes takes its classes and methods off the bus; one that comes brings them."""
+"""Disabling a feature removes its classes and methods from the bus; enabling it adds them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ INSTANCE = "toggled"
 
 def switch(host: TestHost, *, on: bool) -> None:
     """Switch the sample feature; the other tables stay."""
-    tables: dict[str, Any] = {**host.server.config.plugin, "sample": {"enabled": on}}
-    users = host.server.config.access.bus_users
+    tables: dict[str, Any] = {**host.host.config.plugin, "sample": {"enabled": on}}
+    users = host.host.config.access.bus_users
     document = {"plugin": tables, "access": {"bus_users": users}}
-    host.server.reload(configuration.merge([("test", document)]))
+    host.host.reload(configuration.merge([("test", document)]))
 
 
 def methods(cluster: Cluster) -> set[str]:
@@ -39,7 +39,12 @@ def test_a_feature_goes_and_comes(on_bus: MakeHost, console: Console) -> None:
     before = methods(cluster)
     assert {"Lamp.list", "Room.add", "Host.ping"} <= before
     switch(host, on=False)
-    assert {name.partition(".")[0] for name in before - methods(cluster)} == {"Lamp", "Room"}
+    assert {name.partition(".")[0] for name in before - methods(cluster)} == {
+        "Drawer",
+        "Lamp",
+        "Rack",
+        "Room",
+    }
     with pytest.raises(CallRefused, match=r"Room\.add"):
         cluster.call(INSTANCE, "Room.add", {"left": 1})
     switch(host, on=True)

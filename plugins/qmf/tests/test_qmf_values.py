@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from proton import UNDESCRIBED, Array, Data, Described, Message, char, decimal64, symbol, ulong
 
-from vdsm_qmf import values
-from vdsm_qmf.failures import Malformed, NotCarriable
+from vdsm_qmf.protocol import values
+from vdsm_qmf.protocol.errors import Malformed, NotCarriable
 
 from .amqp_bytes import kinds, shape
 
@@ -56,7 +56,7 @@ def same(one: Any, other: Any) -> bool:
 @settings(deadline=None)
 @given(PLAIN)
 def test_what_goes_out_comes_back(value: Any) -> None:
-    """Unchanged, types included, and on the wire as types that everybody knows."""
+    """Unchanged, types included, and encoded with types that all receivers support."""
     assert same(value, travel(value))
     message = Message(body={"value": values.encode(value)})
     message.inferred = False
@@ -75,13 +75,13 @@ def test_what_goes_out_comes_back(value: Any) -> None:
     ],
 )
 def test_bounds(value: Any, kind: type) -> None:
-    """A text that has no type in AMQP 0-10 goes as binary, a number beyond the signed ones as unsigned."""
+    """A text without a type in AMQP 0-10 is sent as binary, a number beyond the signed ones as unsigned."""
     assert type(values.encode(value)) is kind
     assert travel(value) == value
 
 
 def test_text_without_utf8() -> None:
-    """Half a surrogate pair, which JSON lets pass, becomes a question mark instead of an error."""
+    """Half a surrogate pair, which JSON allows, becomes a question mark instead of an error."""
     assert travel("a\ud800b") == "a?b"
 
 

@@ -52,7 +52,7 @@ def test_one_host(on_bus: MakeHost, run: Run) -> None:
 
 
 def test_all_hosts_as_one_table(on_bus: MakeHost, run: Run) -> None:
-    """`--all` calls every host; the rows say whose they are, and progress is told apart from the result."""
+    """`--all` calls every host; each row has its host, and progress is separate from the result."""
     for name in ("a", "b", "c"):
         on_bus(name).call("Lamp.create", lamp={"lampID": LAMP, "name": f"lamp of {name}"})
     done = run("--all", "lamp", "list", "-f", "value", "-c", "host", "-c", "name")
@@ -62,7 +62,7 @@ def test_all_hosts_as_one_table(on_bus: MakeHost, run: Run) -> None:
 
 
 def test_partial_failure(on_bus: MakeHost, run: Run) -> None:
-    """Hosts that refuse are told one by one, the others' answers are shown, the exit code says so."""
+    """Each refusal is reported, the other answers are shown, and the exit code is that of the error."""
     on_bus("a").call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
     on_bus("b")
     done = run("--all", "-q", "lamp", "switch", "hall", "--lit", "-f", "json")
@@ -70,12 +70,12 @@ def test_partial_failure(on_bus: MakeHost, run: Run) -> None:
     assert [(row["host"], row["lit"]) for row in json.loads(done.out)] == [("a", True)]
     assert done.err.splitlines() == [
         f"vdsmsh: b: There is no lamp '{LAMP}'",
-        "vdsmsh: 1 of 2 hosts failed",
+        "vdsmsh: Lamp.switch failed on 1 of 2 hosts",
     ]
 
 
 def test_events_of_one_host(on_bus: MakeHost, run: Run) -> None:
-    """They are asked for over the bus, resume by number, and come with gaps; of all hosts there are none."""
+    """They arrive over the bus, resume by number, and include gaps; with `--all` there are none."""
     for name in ("a", "b"):
         on_bus(name).call("Lamp.create", lamp={"lampID": LAMP, "name": f"lamp of {name}"})
     for lit in ("--lit", "--no-lit"):
@@ -87,7 +87,11 @@ def test_events_of_one_host(on_bus: MakeHost, run: Run) -> None:
     assert (second["params"], second["seq"]) == ({"lit": False}, first["seq"] + 1)
     gap = json.loads(run(*words, "100000").out)
     assert (gap["id"], gap["params"]["to"]) == ("|events|gap|no_id", 100_000)
-    assert run("--all", "events") == (2, "", "vdsmsh: events are those of one host\n")
+    assert run("--all", "events") == (
+        2,
+        "",
+        "vdsmsh: events are read from one host; name it with --host instead of --all\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,16 +101,16 @@ def test_events_of_one_host(on_bus: MakeHost, run: Run) -> None:
         (["--host", "a", "--all", "room", "add"], "--bus needs either --host NAME or --all"),
     ],
 )
-def test_which_host_must_be_said(run: Run, words: list[str], message: str) -> None:
+def test_the_host_must_be_named(run: Run, words: list[str], message: str) -> None:
     """One host, or all: not both, and not neither."""
     assert run(*words) == (2, "", f"vdsmsh: {message}\n")
 
 
 def test_unknown_host(on_bus: MakeHost, run: Run) -> None:
-    """A host that is not there is told as such."""
+    """An unknown host is reported as such."""
     on_bus("a")
     done = run("--host", "z", "host", "ping")
-    assert (done.code, done.err) == (3, "vdsmsh: no host 'z' is on the bus; there are 1\n")
+    assert (done.code, done.err) == (3, "vdsmsh: no host 'z' is on the bus; hosts on the bus: 1\n")
 
 
 def test_dry_run_sends_nothing_and_tells_no_secret(on_bus: MakeHost, run: Run) -> None:
@@ -119,7 +123,7 @@ def test_dry_run_sends_nothing_and_tells_no_secret(on_bus: MakeHost, run: Run) -
 
 
 def test_transport_without_a_broker() -> None:
-    """Who cannot reach the bus is told why, soon."""
+    """An unreachable bus is reported soon, with the reason."""
     transport = BusTransport("amqp://guest@127.0.0.1:1/host", Credentials(), {})
     with pytest.raises(Unreachable, match=r"cannot reach the message bus: .*Connection refused"):
         transport.call("Host.ping", {}, CallOptions(timeout=0.5))

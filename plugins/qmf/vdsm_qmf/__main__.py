@@ -12,13 +12,13 @@ from vdsm_qmf.transport import BusTransport
 
 
 def main() -> int:
-    """Print the result as JSON.
+    """Call a verb and print its result as JSON.
 
-    :returns: the exit code: 0 done, 1 refused or not answered (standard error says why)
+    :returns: exit code: 0 if the call succeeded, 1 if not (the reason is on standard error)
     """
     parser = argparse.ArgumentParser(prog="python3 -m vdsm_qmf", description=__doc__)
     parser.add_argument("url", help="amqp://user@broker/HOST")
-    parser.add_argument("verb", help="full name, VM.pause")
+    parser.add_argument("verb", help="full name, such as VM.pause")
     parser.add_argument("arguments", nargs="?", default="{}", type=json.loads, help="JSON object")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--request-id", default="", metavar="ID")
@@ -29,7 +29,7 @@ def main() -> int:
     try:
         result = transport.call(given.verb, given.arguments, options)
     except TransportError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a command speaks
+        print(error, file=sys.stderr)  # noqa: T201 - the output of a command
         return 1
     finally:
         transport.close()

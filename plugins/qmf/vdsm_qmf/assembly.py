@@ -1,4 +1,4 @@
-"""An agent and its loop, put together from the options. Importing this loads Proton."""
+"""Builds an agent and its loop from the options. Importing this loads Proton."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vdsm_qmf.options import QmfOptions
 def start_agent(bridge: Bridge, options: QmfOptions) -> tuple[Loop, Agent]:
     """Start a loop and an agent on it, which begins to connect.
 
-    :raises BadBroker: see `QmfBinding.start`
+    :raises BadBroker: a broker's URL, or the credentials for it, cannot be used
     """
     settings = bus_settings(options)
     loop = Loop("qmf bus")
@@ -35,9 +35,9 @@ def start_agent(bridge: Bridge, options: QmfOptions) -> tuple[Loop, Agent]:
 
 
 def bus_settings(options: QmfOptions) -> BusSettings:
-    """What the options say of the bus.
+    """Return the settings of the bus that the options describe.
 
-    :raises BadBroker: see `QmfBinding.start`
+    :raises BadBroker: as `start_agent`
     """
     security = Security(
         user=options.user,
@@ -56,13 +56,16 @@ def bus_settings(options: QmfOptions) -> BusSettings:
         max_message=options.max_message,
         idle_timeout=options.idle_timeout,
         reconnect_first=options.reconnect_first,
-        reconnect_most=options.reconnect_most,
+        reconnect_max=options.reconnect_most,
     )
 
 
 def _broker(url: str, security: Security) -> Broker:
     broker, password, _ = parse_url(url)
     if password:
-        raise BadBroker(url=str(broker), reason="the password belongs into a file: option 'password_file'")
+        raise BadBroker(
+            url=str(broker),
+            reason="a password in a URL is visible to others; put it into a file and set 'password_file'",
+        )
     choose_mechanisms(broker, security)
     return broker

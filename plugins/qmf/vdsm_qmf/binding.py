@@ -1,4 +1,4 @@
-"""The binding: an agent, where a broker is configured."""
+"""The binding: an agent, if a broker is configured."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class QmfBinding(Binding):
 
     @property
     def agent(self) -> Agent | None:
-        """The agent, while it runs."""
+        """The agent, while it is running."""
         return self._agent
 
     def start(self) -> None:
-        """Begin to connect, and return: a broker that is away now may come later.
+        """Begin to connect, and return without waiting for a broker.
 
-        :raises BadBroker: a broker's URL cannot be used, or there is nothing to prove oneself to it with
+        :raises BadBroker: a broker's URL, or the credentials for it, cannot be used
         """
         options: QmfOptions = self.config
         if not options.brokers:
             return
-        # Proton and the agent are loaded on hosts that are on a bus only.
+        # Only hosts on a bus load Proton and the agent.
         from vdsm_qmf.assembly import start_agent  # noqa: PLC0415 - 3 MiB of memory
 
         self._loop, self._agent = start_agent(self.bridge, options)
 
     def stop(self, grace: float) -> None:
-        """Answer what was asked, and leave the bus."""
+        """Wait for running calls, send their answers, and disconnect."""
         agent, self._agent = self._agent, None
         if agent is not None:
             agent.stop(grace)
@@ -54,13 +54,13 @@ class QmfBinding(Binding):
 
     @property
     def address(self) -> tuple[str, ...]:
-        """The broker, and below it the agent's name; empty without a broker."""
+        """The URL of the broker with the agent's name as its path; empty without a broker."""
         if self._agent is None:
             return ()
         return (f"{self._agent.bus.broker}/{self._agent.name}",)
 
     def health(self) -> Health:
-        """Degraded while no broker can be reached."""
+        """Return "degraded" with the reason while no broker can be reached."""
         if self._agent is None or self._agent.bus.is_up:
             return Health()
         return Health("degraded", self._agent.bus.trouble)

@@ -1,61 +1,23 @@
-"""What a RabbitMQ must know before hosts and consoles meet on it, as its definitions file says it.
-
-The AMQP 1.0 plugin of RabbitMQ 3.x can neither declare an exchange nor an exclusive queue: the exchanges are
-declared beforehand, and a policy removes the queues that a lost connection leaves behind.
-
-`python -m vdsm_qmf.definitions` prints the file, without users; `rabbitmqctl import_definitions` reads it.
-"""
+"""Deprecated name of `vdsm_qmf.topology`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import warnings
 from typing import Any, Final
 
-import msgspec
+from vdsm_qmf import topology
 
-from vdsm_qmf.names import DIRECT, TOPIC
-
-#: Milliseconds that the queue of a lost connection is kept, and the most that it may hold meanwhile.
-_EXPIRES: Final = 60_000
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_NOTICE: Final = "vdsm_qmf.definitions: Deprecated since 0.1, gone with 0.3: it is called vdsm_qmf.topology."
 
 
-def definitions(users: Mapping[str, str] | None = None, vhost: str = "/") -> dict[str, Any]:
-    """The document.
-
-    :param users: names and passwords of users to make; for tests, since the passwords stand in it as they are
-    """
-    exchanges = [
-        {
-            "name": name,
-            "vhost": vhost,
-            "type": kind,
-            "durable": True,
-            "auto_delete": False,
-            "internal": False,
-            "arguments": {},
-        }
-        for name, kind in ((TOPIC, "topic"), (DIRECT, "direct"))
-    ]
-    policy = {
-        "vhost": vhost,
-        "name": "vdsm-left-queues",
-        "pattern": "^amq\\.gen-",
-        "apply-to": "queues",
-        "definition": {"expires": _EXPIRES, "max-length-bytes": _MOST_BYTES},
-        "priority": 0,
-    }
-    document: dict[str, Any] = {"exchanges": exchanges, "policies": [policy]}
-    if users:
-        everything = {"configure": ".*", "write": ".*", "read": ".*"}
-        document["vhosts"] = [{"name": vhost}]
-        document["users"] = [
-            {"name": name, "password": password, "tags": ""} for name, password in users.items()
-        ]
-        document["permissions"] = [{"user": name, "vhost": vhost, **everything} for name in users]
-    return document
+def __getattr__(name: str) -> Any:
+    if name != "definitions":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(_NOTICE, DeprecationWarning, stacklevel=2)
+    return topology.definitions
 
 
 if __name__ == "__main__":
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(definitions())).decode() + "\n")
+    print(_NOTICE, file=sys.stderr)  # noqa: T201 - for the user of the command
+    topology.main()

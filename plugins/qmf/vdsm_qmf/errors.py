@@ -1,4 +1,4 @@
-"""What a binding can report before anything of a bus is loaded."""
+"""Errors of the configuration. Importing this loads nothing of a bus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vdsm_bridge.errors import VdsmError
 
 
 class BadBroker(VdsmError):
-    """A broker's URL, or how one proves oneself to it, cannot be used. Facts: `url`, `reason`."""
+    """A broker's URL, or the credentials for it, cannot be used. Facts: `url`, `reason`."""
 
     slug = "bad-broker"
     code = 101

@@ -1,8 +1,8 @@
-"""How `vdsmsh` and other clients reach hosts over the bus: `amqp://user@broker/HOST`.
+"""The transport of `vdsmsh` and other clients over the bus: `amqp://user@broker/HOST`.
 
 The password of the user is that of the URL, else `VDSM_BUS_PASSWORD`, else in the file that
 `VDSM_BUS_PASSWORD_FILE` names. `VDSM_BUS_CA`, `VDSM_BUS_CERT` and `VDSM_BUS_KEY` name files for TLS.
-`VDSM_BUS_VENDOR` and `VDSM_BUS_PRODUCT` are those of the hosts' agents, where they are not the usual ones.
+`VDSM_BUS_VENDOR` and `VDSM_BUS_PRODUCT` are those of the hosts' agents, if they are not the default ones.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from vdsm_bridge.errors import VdsmError
 from vdsm_bridge.transport import Answer, CallOptions, Credentials, Fleet, Transport, Unreachable
 from vdsm_qmf.bus.security import Security, parse_url, read_password
 from vdsm_qmf.console import Cluster
-from vdsm_qmf.names import PRODUCT, VENDOR
+from vdsm_qmf.protocol.names import PRODUCT, VENDOR
 
-#: Seconds without a new host after which those that were found are all.
+#: Seconds without a new host after which the list of hosts is considered complete.
 _QUIET: Final = 0.3
-_LOOK: Final = 0.05
+_POLL: Final = 0.05
 _ENVIRONMENT: Final = "VDSM_BUS_"
 
 
@@ -39,37 +39,37 @@ class BusTransport(Fleet):
 
     @property
     def revision(self) -> str:
-        """What the host's last answer said."""
+        """The revision of the API in the host's last answer."""
         return self._cluster.revision(self._host) if self._cluster is not None else ""
 
     def call(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> Any:
-        """Call a verb of the host that the URL names; without a name, of the only one there is."""
+        """Call a verb of the host in the URL; without one, of the only host on the bus."""
         cluster, host = self._connected(options.timeout), self._of_url(options.timeout)
         return call(cluster, host, verb, arguments, options)
 
     def preview(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> str:
-        """The call as a command of this distribution."""
+        """Return the call as a command line of this distribution."""
         return preview(self.url, self._host, verb, arguments, options)
 
     def close(self) -> None:
-        """Leave the bus."""
+        """Disconnect."""
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None
 
     def hosts(self, timeout: float) -> list[str]:
-        """Those that answered, once no more answer."""
+        """Return the hosts that have answered, once no further host answers."""
         cluster = self._connected(timeout)
         cluster.wait_for(hosts=1, timeout=timeout)
         known, since = 0, time.monotonic()
         while time.monotonic() < since + _QUIET:
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
             if (now := len(cluster.living())) != known:
                 known, since = now, time.monotonic()
         return cluster.living()
 
     def find(self, name: str, timeout: float) -> str:
-        """By id as soon as it answers; by name once all have."""
+        """Find a host: by id as soon as it has answered, by name once all have."""
         cluster = self._connected(timeout)
         if any(host.id == name for host in cluster.hosts()):
             return name
@@ -78,11 +78,11 @@ class BusTransport(Fleet):
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise Unreachable(f"{len(matches)} hosts are called '{name}': {', '.join(matches)}")
-        raise Unreachable(f"no host '{name}' is on the bus; there are {len(living)}")
+            raise Unreachable(f"{len(matches)} hosts have the name '{name}', use an id: {', '.join(matches)}")
+        raise Unreachable(f"no host '{name}' is on the bus; hosts on the bus: {len(living)}")
 
     def on(self, host: str) -> Transport:
-        """One host."""
+        """Return the transport of one host."""
         return _OneHost(self.url, self.credentials, self._connected, host)
 
     def call_many(
@@ -99,7 +99,7 @@ class BusTransport(Fleet):
             living = [self.find(name, timeout)] if name else self.hosts(timeout)
             if len(living) != 1:
                 raise Unreachable(
-                    f"which of the {len(living)} hosts on the bus is meant? {', '.join(living)}"
+                    f"{len(living)} hosts are on the bus, name one in the URL: {', '.join(living)}"
                 )
             self._host = living[0]
         return self._host
@@ -113,7 +113,7 @@ class BusTransport(Fleet):
                     password=password
                     or get(f"{_ENVIRONMENT}PASSWORD", "")
                     or read_password(get(f"{_ENVIRONMENT}PASSWORD_FILE", "")),
-                    # Without a user there is nothing to prove; that is for loopback only.
+                    # Without a user there are no credentials, which is allowed on loopback only.
                     anonymous=not broker.user and broker.on_loopback,
                     ca_file=get(f"{_ENVIRONMENT}CA", ""),
                     cert_file=get(f"{_ENVIRONMENT}CERT", ""),
@@ -135,7 +135,7 @@ class BusTransport(Fleet):
 
 
 class _OneHost(Transport):
-    """One host of a fleet; the connection is the fleet's."""
+    """One host of a fleet. The connection belongs to the fleet."""
 
     def __init__(
         self, url: str, credentials: Credentials, cluster: Callable[[float], Cluster], host: str
@@ -146,7 +146,7 @@ class _OneHost(Transport):
 
     @property
     def revision(self) -> str:
-        """What the host's last answer said."""
+        """The revision of the API in the host's last answer."""
         return self._cluster(1.0).revision(self._host)
 
     def call(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> Any:
@@ -154,15 +154,15 @@ class _OneHost(Transport):
         return call(self._cluster(options.timeout), self._host, verb, arguments, options)
 
     def preview(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> str:
-        """The call as a command of this distribution."""
+        """Return the call as a command line of this distribution."""
         return preview(self.url, self._host, verb, arguments, options)
 
     def close(self) -> None:
-        """Nothing: the connection is the fleet's."""
+        """Do nothing: the connection belongs to the fleet."""
 
 
 def call(cluster: Cluster, host: str, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> Any:
-    """One call with the options of a transport."""
+    """Call a verb with the options of a transport."""
     return cluster.call(
         host,
         verb,
@@ -174,7 +174,7 @@ def call(cluster: Cluster, host: str, verb: str, arguments: Mapping[str, Any], o
 
 
 def preview(url: str, host: str, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> str:
-    """A line for a shell that sends a call. The password stays where it was."""
+    """Return a shell command that sends the call. It has no password."""
     broker, _, named = parse_url(url)
     words = ["python3", "-m", "vdsm_qmf", f"{broker}/{host or named}".rstrip("/"), verb]
     words.append(json.dumps(arguments))

@@ -30,7 +30,7 @@ class Served:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        (info,) = (plugin for plugin in self.host.server.plugins() if plugin.name == "rest")
+        (info,) = (plugin for plugin in self.host.host.plugins() if plugin.name == "rest")
         assert info.state == "running", info.error
         return tuple(info.address)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -27,9 +28,19 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def connect(url: str, timeout: float, context: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    """A connection that is not open yet."""
+    scheme, _, place = url.partition(":")
+    if scheme == "unix":
+        return UnixConnection(place, timeout)
+    if scheme == "https":
+        return http.client.HTTPSConnection(place.removeprefix("//"), timeout=timeout, context=context)
+    return http.client.HTTPConnection(place.removeprefix("//"), timeout=timeout)
+
+
 @dataclass(frozen=True)
 class Message:
-    """One server-sent event. `id` is the last that was told, `data` None where only an id was."""
+    """One server-sent event. `id` is the last one received, `data` None for an id alone."""
 
     id: str
     event: str
@@ -45,13 +56,14 @@ class EventReader:
     """A stream of events."""
 
     def __init__(
-        self, url: str, query: str = "", headers: Mapping[str, str] | None = None, timeout: float = 10.0
+        self,
+        url: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        self._connection: http.client.HTTPConnection
-        if url.startswith("unix:"):
-            self._connection = UnixConnection(url.removeprefix("unix:"), timeout)
-        else:
-            self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
+        self._connection = connect(url, timeout, context)
         self._connection.request("GET", f"/api/events{query}", headers=dict(headers or {}))
         self._response = self._connection.getresponse()
         self.status = self._response.status
@@ -92,7 +104,7 @@ class EventReader:
         return list(islice(self.messages(), count))
 
     def started(self) -> EventReader:
-        """Once the host has told from which number on the stream goes."""
+        """Once the host has sent the number at which the stream begins."""
         for block in self.blocks():
             if block and block[-1].startswith("id: "):
                 self.last_id = block[-1].removeprefix("id: ")
@@ -123,12 +135,8 @@ class Answer:
 class RestClient:
     """One keep-alive connection; also a client for the contract suite."""
 
-    def __init__(self, url: str, timeout: float = 30.0) -> None:
-        self._connection: http.client.HTTPConnection
-        if url.startswith("unix:"):
-            self._connection = UnixConnection(url.removeprefix("unix:"), timeout)
-        else:
-            self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
+    def __init__(self, url: str, timeout: float = 30.0, context: ssl.SSLContext | None = None) -> None:
+        self._connection = connect(url, timeout, context)
 
     def __enter__(self) -> RestClient:
         return self

@@ -119,7 +119,7 @@ def _tries(browser: Browser, served: Served) -> None:
 
 @pytest.mark.slow
 def test_token(serve: Serve, profile: str) -> None:
-    """Where credentials are needed the page says so, and takes a token."""
+    """If credentials are needed, the page asks for a token."""
     served = serve(access={"loopback": "none"})
     with running(profile) as browser:
         browser.open(f"{served.url}/api/docs")

@@ -76,7 +76,7 @@ def test_members() -> None:
 
 
 def test_over_http(served: Served, client: RestClient) -> None:
-    """A collection is filtered first and paged then; how many there are, and the neighbours, are told."""
+    """A collection is filtered first, then paged; the reply has the total and the neighbouring pages."""
     for number in range(5):
         lamp_id = f"22222222-2222-4222-8222-{number:012}"
         served.host.call("Lamp.create", lamp={"lampID": lamp_id, "name": f"n{number}", "watts": number})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge import Namespace, action, query
-from vdsm_bridge.api.declare import collect
+from vdsm_bridge.api.collect import collect
 from vdsm_bridge.api.routes import Routes, derive
 from vdsm_bridge.errors import InvalidArgument
 from vdsm_rest.arguments import NO_BODY, read_query

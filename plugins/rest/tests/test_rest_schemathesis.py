@@ -14,10 +14,18 @@ from .conftest import Serve
 from .rest_client import RestClient
 
 #: Seconds; a run takes a fifth of it on two cores that do nothing else.
-PATIENCE = 500
+PATIENCE = 800
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 
 
+#: Verbs on the devices and disks of a machine.
+DEVICES = [
+    "VM.changeCD", "VM.changeFloppy", "VM.diskSizeExtend", "VM.getDiskAlignment", "VM.refresh_disk",
+    "VM.hotplugDisk", "VM.hotunplugDisk", "VM.hotplugNic", "VM.hotunplugNic", "VM.hotplugMemory",
+    "VM.hotunplugMemory", "VM.hotplugHostdev", "VM.hotunplugHostdev", "VM.updateDevice",
+    "VM.diskReplicateStart", "VM.diskReplicateFinish", "VM.merge", "VM.snapshot", "VM.start_backup",
+    "VM.redefine_checkpoints", "VM.setIoTune", "VM.updateVmPolicy",
+]  # fmt: skip
 #: Verbs that may refuse what their schema allows, because the rest depends on several members at once or on
 #: the object; a schema says that in words only. Every other check holds for them, too.
 REFUSING = {
@@ -25,9 +33,29 @@ REFUSING = {
     "VM.migrationCreate": "the id that stands inside, too, is the same",
     "VM.setBalloonTarget": "at most the memory of the machine",
     "VM.setNumberOfCpus": "at most as many as the machine has room for",
+    "Host.getJobs": "a query has a limited number of parameters",
+    **dict.fromkeys(
+        ("Host.getExternalVMs", "Host.getExternalVMNames", "Host.convertExternalVm"),
+        "the scheme of the URI is one of those that are configured",
+    ),
+    **dict.fromkeys(
+        ("Host.getExternalVmFromOva", "Host.convertExternalVmFromOva"),
+        "the file is in a folder that is configured",
+    ),
+    **dict.fromkeys(
+        DEVICES, "VDSM's structs have several forms, of which one is given, for a device that the machine has"
+    ),
+    "VM.hibernate": "six ids in one text",
+    "VM.sendKeys": "the names of keys in one text",
 }
-#: Verbs that the test driver of libvirt fails to carry out: a 500, for what is below the host refuses.
-FAILING = ["VM.migrate"]
+#: Verbs that the test driver of libvirt, or a host without the service, fails to carry out: a 500, for what
+#: is below the host refuses.
+FAILING = [
+    *DEVICES, "VM.migrate", "VM.setTicket", "VM.hotplugLease", "VM.hotunplugLease", "VM.monitorCommand",
+    "VM.setBalloonTarget", "VM.setCpuTunePeriod", "VM.setCpuTuneQuota", "VM.hibernate", "VM.sendKeys",
+    "Host.registerSecrets", "Host.unregisterSecrets", "Host.setHaMaintenanceMode", "Host.setKsmTune",
+    "Host.setMOMPolicy", "Host.setMOMPolicyParameters",
+]  # fmt: skip
 CONFIG = f"""
 [[operations]]
 include-operation-id = {[f"{prefix}{verb}" for verb in REFUSING for prefix in ("", "verbs/")]}
@@ -50,7 +78,9 @@ def test_the_api_is_as_its_document_says(serve: Serve, tmp_path: Path) -> None:
     command = [
         sys.executable,
         *("-m", "schemathesis.cli", "run", f"{served.url}/api/openapi.json"),
-        *("--max-examples", "5", "--seed", "1", "--workers", "2", "--no-color", "--warnings", "off"),
+        # One worker: two threads that parse Python at once fail on 3.11 before 3.11.8 (gh-106905), with a
+        # SystemError from `ast.parse`, by which hypothesis describes its strategies.
+        *("--max-examples", "5", "--seed", "1", "--workers", "1", "--no-color", "--warnings", "off"),
         *("--exclude-operation-id", "Room.breakDown", "--exclude-operation-id", "verbs/Room.breakDown"),
         # A stream has no end that one could wait for.
         *("--exclude-operation-id", "events"),

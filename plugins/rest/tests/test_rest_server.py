@@ -71,7 +71,7 @@ def test_stale_socket_is_replaced(serve: Serve, short_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["a live socket", "a file"])
 def test_foreign_path_is_left_alone(served: Served, short_path: Path, what: str) -> None:
-    """A socket that somebody serves, or a file, is not taken away; the failed start leaves nothing."""
+    """A socket in use, or a file, is not replaced; the failed start leaves nothing."""
     path = short_path / "api.sock"
     with socket.socket(socket.AF_UNIX) as other:
         if what == "a file":
@@ -129,7 +129,7 @@ def test_waiting_calls_do_not_keep_others_out(serve: Serve) -> None:
 
 
 def test_silent_connections_cost_no_thread(serve: Serve) -> None:
-    """Connections that say nothing keep nobody out, and are closed in the end."""
+    """Idle connections do not block others, and are closed in the end."""
     served = serve(threads=2, max_threads=2, timeout=1.0)
     silent = [socket.create_connection(("127.0.0.1", served.port), timeout=10) for _ in range(30)]
     with RestClient(served.url) as client:

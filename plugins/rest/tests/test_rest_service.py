@@ -43,7 +43,7 @@ def test_root(client: RestClient) -> None:
 
 
 def test_front_door(client: RestClient) -> None:
-    """Whoever types no path is led to the page for people."""
+    """A request without a path is redirected to the page for people."""
     front = client.get("/")
     assert (front.status, front["Location"]) == (303, "/api/docs")
     assert client.get(front["Location"])["Content-Type"].startswith("text/html")
@@ -51,7 +51,7 @@ def test_front_door(client: RestClient) -> None:
 
 
 def test_life_of_an_object(client: RestClient) -> None:
-    """Create, read, change and delete, each with its status; members that nobody knows are kept."""
+    """Create, read, change and delete, each with its status; unknown members are kept."""
     spec = lamp(holder="E27")
     made = client.post("/api/lamps", spec)
     assert made.status == 201
@@ -187,7 +187,7 @@ def test_times_that_do_not_fit(served: Served, client: RestClient) -> None:
     ("slug", "status"), [("unavailable", 503), ("resource-exhausted", 429), ("hypervisor-deadline", 504)]
 )
 def test_come_again(serve: Serve, slug: str, status: int) -> None:
-    """What is not possible now is told from what never will be; the caller learns when to try again."""
+    """Temporary errors differ from permanent ones, and have the time of a retry."""
 
     class Moody(Namespace):
         """It depends."""
@@ -212,7 +212,7 @@ def test_come_again(serve: Serve, slug: str, status: int) -> None:
 
 
 def test_allow(client: RestClient) -> None:
-    """A refused method tells which ones there are, and so does OPTIONS."""
+    """The refusal of a method lists the allowed ones, as does OPTIONS."""
     assert client.request("PUT", ITEM)["Allow"] == "DELETE, GET, HEAD, OPTIONS"
     options = client.request("OPTIONS", f"{ITEM}/switch")
     assert (options.status, options["Allow"]) == (204, "OPTIONS, POST")
@@ -227,7 +227,7 @@ def test_head(client: RestClient) -> None:
 
 
 def test_no_result(client: RestClient) -> None:
-    """What has nothing to tell has no body."""
+    """A reply without a result has no body."""
     answer = client.get("/api/host/ping")
     assert (answer.status, answer.body, answer["Content-Length"]) == (204, b"", None)
 
@@ -277,9 +277,9 @@ def test_revision_follows_the_verbs(served: Served, client: RestClient) -> None:
     before = client.get(ITEM)
     assert before["Vdsm-Revision"] == served.host.bridge.revision
     config = {"plugin": {"rest": {"port": 0}, "sample": {"enabled": False}}}
-    base = served.host.server.config
+    base = served.host.host.config
     tables = {**base.plugin, **config["plugin"], "rest": base.plugin["rest"]}
-    served.host.server.reload(
+    served.host.host.reload(
         configuration.Config(
             daemon=base.daemon,
             hypervisor=base.hypervisor,
@@ -302,7 +302,7 @@ def test_roles(client: RestClient, role: str, status: int) -> None:
 
 
 def test_credentials_are_needed(serve: Serve) -> None:
-    """Where loopback counts for nothing only the page for people is open; it tells nothing of the host."""
+    """Without a role for loopback only the page for people is open; it has no data of the host."""
     served = serve(access={"loopback": "none"})
     with RestClient(served.url) as client:
         refused = client.get("/api/host/ping")
@@ -336,7 +336,7 @@ def test_own_routes_answer_as_the_names_do(served: Served, client: RestClient) -
 
 
 def test_routes_that_clash(serve: Serve) -> None:
-    """Two verbs ask for one route: the binding serves on, says so, and both can be called by name."""
+    """Two verbs claim one route: the binding serves and reports it, and both can be called by name."""
 
     class Moon(Namespace, key="moonID"):
         """A lamp of the night."""
@@ -360,7 +360,7 @@ def test_routes_that_clash(serve: Serve) -> None:
     served = serve(verbs={"moons": Moons})
     binding = RestBinding(served.host.bridge, RestOptions(port=0))
     assert binding.health().state == "degraded"
-    assert "Moon.getPhase and Moon.phase both ask for GET /moons/phase" in binding.health().reason
+    assert "Moon.getPhase and Moon.phase have the same route GET /moons/phase" in binding.health().reason
     with RestClient(served.url) as client:
         assert client.get("/api/moons/phase").json == "full"
         assert client.post("/api/verbs/Moon.phase").json == "new"

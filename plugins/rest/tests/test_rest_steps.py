@@ -57,7 +57,7 @@ def test_order_of_refusals(client: RestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/api/nothing", "/api/lamps/%ff", "/api/lamps"])
 def test_strangers_do_not_learn_the_paths(client: RestClient, path: str) -> None:
-    """Who has no credentials is told so, whatever the path and the method."""
+    """A request without credentials is refused, for any path and method."""
     answer = client.request("PUT", path, headers={"Authorization": "Bearer wrong"})
     assert answer.status == 401
 

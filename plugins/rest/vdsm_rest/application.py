@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class ApiApplication(cherrypy.Application):  # type: ignore[misc]  # CherryPy has no types
-    """The handler of REST's site on the front."""
+    """The handler of the REST site on the HTTP front."""
 
     request_class = ApiRequest
     response_class = ApiResponse
@@ -32,7 +32,7 @@ class ApiApplication(cherrypy.Application):  # type: ignore[misc]  # CherryPy ha
         self.log = Log()
 
     def __call__(self, message: Request) -> Response:
-        """Answer a request."""
+        """Handle a request."""
         request, response = self.get_serving(message)
         try:
             request.run()

@@ -20,7 +20,7 @@ from vdsm_bridge.types import TypeMismatch
 from vdsm_rest import query_options
 from vdsm_rest.problems import MalformedRequest
 
-#: Parameters in a query string, at the most.
+#: Most parameters in a query string.
 _MOST_PARAMETERS: Final = 1000
 _NOTHING: Final[Mapping[str, Sequence[str]]] = {}
 
@@ -28,38 +28,41 @@ _NOTHING: Final[Mapping[str, Sequence[str]]] = {}
 _EXACT: Final = 2.0**53
 _FRACTION: Final = re.compile(rb"[0-9](?:\.0|[eE])")
 
-#: Stands for a body that did not come; `None` is JSON's null.
+#: Stands for an absent body; `None` is JSON's null.
 NO_BODY: Final = object()
 
 Query = Mapping[str, Sequence[str]]
 
 
 class Plan:
-    """How the arguments of one route are read, worked out once."""
+    """How the arguments of one route are read, computed once."""
 
     def __init__(self, route: Route) -> None:
         by_place = {place: {a.param.name: a for a in route.arguments if a.place is place} for place in Place}
-        self._path = list(by_place[Place.PATH].values())
+        # In the order of the path: parameters may stand in any order in the declaration.
+        self._path = sorted(
+            by_place[Place.PATH].values(), key=lambda argument: route.path.index(f"{{{argument.param.name}}}")
+        )
         self._query = by_place[Place.QUERY]
         self._whole = next(iter(by_place[Place.BODY]), "")
         self._known = {argument.param.name for argument in route.arguments}
-        #: Whether a body may come.
+        #: Whether the request may have a body.
         self.body = route.method == "POST"
-        #: Whether everything comes as text, so that the bridge may convert it all by the text rule.
+        #: Whether all arguments are text, so that the bridge converts them by the text rule.
         self.text = not self.body
         offered = {
             "list": (query_options.FIELDS, query_options.FILTER, query_options.LIMIT, query_options.OFFSET),
             "get": (query_options.FIELDS,),
         }.get(route.part, ())
-        #: Names of the query that are query options; an argument of the same name goes before.
+        #: Parameters of the query that are query options; an argument of the same name takes precedence.
         self.query_options = frozenset(offered) - self._query.keys()
 
     def arguments(self, segments: Sequence[str], query: Query, body: Any) -> dict[str, Any]:
-        """The arguments by wire name; `query` holds no query options.
+        """Return the arguments by wire name; `query` holds no query options.
 
         :param segments: the values of the path's parameters
         :param body: decoded JSON, or `NO_BODY`
-        :raises InvalidArgument: one stands in the wrong place
+        :raises InvalidArgument: an argument is in the wrong place
         """
         values: dict[str, Any] = {}
         if self._whole:
@@ -74,11 +77,9 @@ class Plan:
         return values
 
     def _itself(self, body: Any) -> Any:
-        """The body as an argument. The body of `/api/verbs/...`, which names it, is a likely mistake."""
+        """Return the body as an argument; refuse a body that names it, as for `/api/verbs/...`."""
         if isinstance(body, dict) and body.keys() <= self._known and isinstance(body.get(self._whole), dict):
-            reason = (
-                "the body is this argument itself: leave its name out, and give others in the query string"
-            )
+            reason = "the body is the argument itself: omit its name, and give others in the query string"
             raise InvalidArgument(argument=self._whole, reason=reason)
         return body
 
@@ -87,7 +88,9 @@ class Plan:
             raise InvalidArgument(argument="(body)", reason="expected a JSON object")
         for argument in self._path:
             if argument.param.name in body:
-                raise InvalidArgument(argument=argument.param.name, reason="it stands in the path already")
+                raise InvalidArgument(
+                    argument=argument.param.name, reason="it is in the path already; leave it out of the body"
+                )
         return body
 
     def _queried(self, name: str, texts: Sequence[str]) -> Any:
@@ -97,16 +100,16 @@ class Plan:
         if argument.shape == "array":
             value: Any = list(texts)
         elif len(texts) > 1:
-            raise InvalidArgument(argument=name, reason="it may be given once only")
+            raise InvalidArgument(argument=name, reason="it is given more than once")
         else:
             value = texts[0] if argument.shape == "scalar" else _json_text(name, texts[0])
         return value if self.text else _converted(argument, value)
 
 
 def read_query(text: str) -> Query:
-    """The parameters of a query string, each with all its values.
+    """Return the parameters of a query string, each with all its values.
 
-    :raises MalformedRequest: it is no UTF-8, or there are too many
+    :raises MalformedRequest: it is not UTF-8, or has too many parameters
     """
     if not text:
         return _NOTHING
@@ -114,7 +117,7 @@ def read_query(text: str) -> Query:
         raw = text.encode("latin-1").decode("utf-8")
         pairs = parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
     except ValueError:
-        raise MalformedRequest(reason="the query string is no UTF-8, or has too many parameters") from None
+        raise MalformedRequest(reason="the query string is not UTF-8, or has too many parameters") from None
     query: dict[str, list[str]] = {}
     for name, value in pairs:
         query.setdefault(name, []).append(value)
@@ -122,23 +125,27 @@ def read_query(text: str) -> Query:
 
 
 def read_json(data: bytes, depth: int) -> Any:
-    """The value that a body stands for.
+    """Return the value of a JSON body.
 
-    :raises MalformedRequest: it is no JSON, or nested deeper than `depth`
+    :raises MalformedRequest: it is not JSON, or nested deeper than `depth`
     """
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(reason=str(error)) from None
     except RecursionError:
-        raise MalformedRequest(reason=f"it is nested deeper than {depth}") from None
+        raise MalformedRequest(
+            reason=f"the body is nested deeper than {depth} levels ([plugin.rest] max_depth)"
+        ) from None
     if data.count(b"{") + data.count(b"[") > depth and _deeper(value, depth):
-        raise MalformedRequest(reason=f"it is nested deeper than {depth}")
+        raise MalformedRequest(
+            reason=f"the body is nested deeper than {depth} levels ([plugin.rest] max_depth)"
+        )
     return _whole_numbers(value) if _FRACTION.search(data) else value
 
 
 def _whole_numbers(value: Any) -> Any:
-    """JSON knows one kind of number: `1.0` is the whole number 1 (JSON Schema 2020-12, section 6.1.1)."""
+    """Return a value with `1.0` as 1: JSON has one kind of number (JSON Schema 2020-12, section 6.1.1)."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return int(value)
     if isinstance(value, list):
@@ -168,7 +175,7 @@ def _json_text(name: str, text: str) -> Any:
 
 
 def _converted(argument: Argument, value: Any) -> Any:
-    """Text made plain data that a strict check takes."""
+    """Return text as plain data that a strict check accepts."""
     try:
         return types.builtins(types.convert(value, argument.param.type, text=True))
     except TypeMismatch as mismatch:

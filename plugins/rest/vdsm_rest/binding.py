@@ -1,4 +1,4 @@
-"""The binding: its sockets come up together and go down together."""
+"""The binding: the REST API on its sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from vdsm_bridge import Binding, Bridge, Health, Options
 from vdsm_bridge.errors import Unavailable, UnexpectedError, VdsmError
-from vdsm_http import Attachment, Front, Limits, Response, Site, tcp
+from vdsm_http import Attachment, Front, Limits, Response, Site, Tls, tcp
 from vdsm_rest import problems
 from vdsm_rest.application import ApiApplication
 from vdsm_rest.options import RestOptions
@@ -30,7 +30,7 @@ class RestBinding(Binding):
     def start(self) -> None:
         """Listen.
 
-        :raises OSError: an address or path cannot be listened on
+        :raises OSError: an address or path cannot be listened on, or the certificate cannot be used
         """
         options: RestOptions = self.config
         unix = [options.socket] if options.socket else []
@@ -45,11 +45,15 @@ class RestBinding(Binding):
         )
         site = Site("rest", ApiApplication(self._service), limits, claims=claims, refuse=self._refuse)
         self._attachment = self.bridge.shared.get(Front).attach(
-            site, addresses, mode=int(options.socket_mode, 8)
+            site,
+            addresses,
+            mode=int(options.socket_mode, 8),
+            tls=Tls.of(self.bridge, options.tls),
+            limits=lambda: self.bridge.limits.options,
         )
 
     def stop(self, grace: float) -> None:
-        """Take no new calls, let those that run end within `grace` seconds, leave no thread, socket, file."""
+        """Refuse new calls, let running ones end within `grace` seconds, free threads, sockets and files."""
         self._service.waiting.end()
         self._service.streams.end()
         attachment, self._attachment = self._attachment, None
@@ -58,16 +62,18 @@ class RestBinding(Binding):
 
     @property
     def address(self) -> tuple[str, ...]:
-        """URLs: `http://address:port`, and `unix:path`."""
+        """URLs: `http://address:port`, `https://address:port`, and `unix:path`."""
         return () if self._attachment is None else self._attachment.urls
 
     def health(self) -> Health:
-        """Degraded if a verb got no route of its own, or requests wait for others to end."""
+        """Degraded if a verb has no route, the certificate has a problem, or requests are queued."""
         conflicts = self._service.api().conflicts
         if conflicts:
             return Health("degraded", "; ".join(map(str, conflicts)))
+        if self._attachment is not None and (trouble := self._attachment.trouble):
+            return Health("degraded", trouble)
         waiting = self._attachment.waiting if self._attachment is not None else 0
-        return Health("degraded", f"{waiting} requests wait for others to end") if waiting else Health()
+        return Health("degraded", f"{waiting} requests are queued behind others") if waiting else Health()
 
     def _refuse(self, status: HTTPStatus, reason: str) -> Response:
         """Return the problem document of a request that does not reach the service."""
@@ -95,5 +101,5 @@ class RestBinding(Binding):
 
 
 def claims(method: str, path: str) -> bool:
-    """Return whether a request is REST's where another site is served on the same address."""
+    """Return whether a request is for this site, where another one is served on the same address."""
     return path == ROOT or path.startswith(f"{ROOT}/") or (path == "/" and method in {"GET", "HEAD"})

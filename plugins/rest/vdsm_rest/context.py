@@ -1,4 +1,4 @@
-"""What a request says of its caller: identity, flow id, request id, deadline."""
+"""The context of a request: identity, flow id, request id, deadline."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:;[^,]*)?(?
 
 
 def identify(bridge: Bridge, request: Request) -> Identity:
-    """Who calls. Remembered for the connection, as long as credentials and rules of access are the same.
+    """Return the caller's identity, kept for the connection while credentials and access rules are the same.
 
-    :raises Unauthenticated: the credentials are wrong, or are needed
+    :raises Unauthenticated: the credentials are wrong or absent
     """
     header = request.headers.get("authorization", "")
     connection: dict[tuple[int, str], Identity] = request.memory
-    # Other rules may say otherwise of the same credentials.
+    # The same credentials may mean another identity under other rules.
     key = (bridge.access_revision, header)
     known = connection.get(key)
-    if known is not None:
+    if known is not None and not known.expired(time.time()):
         return known
     identity = bridge.identify(credentials_of(request))
     connection.clear()
@@ -37,23 +37,26 @@ def identify(bridge: Bridge, request: Request) -> Identity:
 
 
 def credentials_of(request: Request) -> Credentials:
-    """What a request shows of its caller.
+    """Return the credentials in a request.
 
     :raises Unauthenticated: the credentials are malformed
     """
     header = request.headers.get("authorization", "")
     peer = request.peer
     return Credentials(
-        address=peer.address, uid=peer.uid, token=_token(header) if header else "", peer_uid=peer.owner
+        address=peer.address,
+        uid=peer.uid,
+        token=_token(header) if header else "",
+        peer_uid=peer.owner,
+        certificate=peer.certificate,
     )
 
 
 def context(identity: Identity, request: Request, waiting: WaitSlots) -> Context:
-    """The circumstances of the call.
+    """Return the context of the call.
 
-    :param waiting: the calls of this binding that wait for something to happen
-
-    :raises MalformedRequest: an id is too long or has characters that it must not have
+    :param waiting: slots for calls that wait for events
+    :raises MalformedRequest: a header is too long or has forbidden characters
     """
     get = request.headers.get
     wait = _wait(get("request-timeout"), get("prefer"))
@@ -64,15 +67,15 @@ def context(identity: Identity, request: Request, waiting: WaitSlots) -> Context
         flow_id=_checked("FlowID", get("flowid") or get("x-correlation-id") or "", _FLOW_ID),
         request_id=_request_id(get("idempotency-key")),
         deadline=None if wait is None else time.monotonic() + wait,
-        waiting=waiting,
+        wait_slots=waiting,
     )
 
 
 def _wait(timeout: str | None, prefer: str | None) -> float | None:
-    """The seconds that the caller gives the call; a malformed preference is none (RFC 7240)."""
+    """Return the caller's time limit in seconds; a malformed preference is ignored (RFC 7240)."""
     if timeout is not None:
         if not _SECONDS.fullmatch(timeout.strip()):
-            raise MalformedRequest(reason="the header Request-Timeout must be a number of seconds")
+            raise MalformedRequest(reason="the header Request-Timeout is not a number of seconds")
         return float(timeout)
     match = _WAIT.search(prefer) if prefer else None
     return float(match[1]) if match else None
@@ -81,7 +84,7 @@ def _wait(timeout: str | None, prefer: str | None) -> float | None:
 def _token(header: str) -> str:
     match = _BEARER.fullmatch(header.strip())
     if match is None:
-        raise Unauthenticated(reason="Authorization must be 'Bearer' and a token")
+        raise Unauthenticated(reason="the header Authorization is not 'Bearer' and a token")
     return match[1]
 
 
@@ -97,5 +100,5 @@ def _request_id(header: str | None) -> str:
 
 def _checked(name: str, value: str, pattern: re.Pattern[str]) -> str:
     if not pattern.fullmatch(value):
-        raise MalformedRequest(reason=f"the header {name} must be short printable ASCII text")
+        raise MalformedRequest(reason=f"the header {name} is not short printable ASCII text")
     return value

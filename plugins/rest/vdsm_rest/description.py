@@ -1,4 +1,4 @@
-"""What this binding adds to the OpenAPI document: headers, query options, its errors, its resources."""
+"""This binding's part of the OpenAPI document: headers, query options, errors, resources."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any
 
 
 _FLOW_ID: Final = _header("FlowID", "A tag for the log.", pattern=r"^[\x20-\x7e]*$", maxLength=128)
-_PREFER: Final = _header("Prefer", "`wait=N`: give up after N seconds (RFC 7240).")
+_PREFER: Final = _header("Prefer", "`wait=N`: time limit of the call in seconds (RFC 7240).")
 _TIMEOUT: Final = _header(
     "Request-Timeout",
-    "Give up after so many seconds; a fraction is possible, and it goes before `Prefer`.",
+    "Time limit of the call in seconds, fractions included; overrides `Prefer`.",
     pattern=r"^[0-9]{1,6}(\.[0-9]{1,9})?$",
 )
 _REQUEST_ID: Final = _header(
     "Idempotency-Key",
-    "The request's id: sent again with the same id, the first answer comes back and nothing is done twice.",
+    "Id of the request. Sent again with its id, a request returns the first reply, and is not repeated.",
     pattern=r"^[\x21-\x7e]+$",
     minLength=1,
     maxLength=255,
 )
 _FIELDS: Final = _query(
     query_options.FIELDS,
-    "Show these members only; dotted, separated by commas.",
+    "Members to return; dotted, separated by commas.",
     {"type": "string", "pattern": query_options.FIELDS_PATTERN},
 )
 _FILTER: Final = _query(
     query_options.FILTER,
-    "Show what fits only: `member:value`; also `!:` not equal, `>:` at least, `<:` at most, `~:` contains. "
-    "Repeated, all must fit.",
+    "Condition on the items to return: `member:value`; also `!:` not equal, `>:` at least, `<:` at most, "
+    "`~:` contains. Repeated conditions must all match.",
     {"type": "array", "items": {"type": "string", "pattern": query_options.FILTER_PATTERN}},
 )
 _LIMIT: Final = _query(
-    query_options.LIMIT, "Show so many at the most.", {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
+    query_options.LIMIT, "Most items to return.", {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
 )
 _OFFSET: Final = _query(
-    query_options.OFFSET, "Leave out so many first.", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+    query_options.OFFSET, "Number of items to skip.", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 )
-_IF_MATCH: Final = _header("If-Match", "Go on only if the item still has this entity tag.")
-_IF_NONE_MATCH: Final = _header("If-None-Match", "Answer 304 if the entity tag is still this one.")
+_IF_MATCH: Final = _header("If-Match", "Refuse the request unless the item has this entity tag.")
+_IF_NONE_MATCH: Final = _header("If-None-Match", "Reply 304 if the entity tag is still this one.")
 
 
 def _refusals(statuses: dict[int, str]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _page(summary: str, content: dict[str, Any]) -> dict[str, Any]:
             "operationId": "api" if summary.startswith("The entry") else "openapi",
             "responses": {
                 "200": {"description": "OK", "content": {"application/json": {"schema": content}}},
-                "304": {"description": "It is as `If-None-Match` says."},
+                "304": {"description": "Not changed: the entity tag is that of `If-None-Match`."},
                 **_refusals(statuses),
             },
         }
@@ -94,23 +94,23 @@ def _page(summary: str, content: dict[str, Any]) -> dict[str, Any]:
 #: The parameters are those of `vdsm_rest.events.Wanted`.
 _EVENTS: Final = {
     "get": {
-        "summary": "What happens on the host, as server-sent events.",
+        "summary": "Events of the host, as server-sent events.",
         "description": (
-            "`id` is the event's number, `event` its kind as `component.operation`, `data` the event itself "
-            "as one JSON object, see `Event`. Where events are missing, `events.gap` says which: read the "
-            "state anew. A client that connects again sends the last number it has seen, and misses nothing; "
-            "a silent stream tells the number as well, with a comment that shows that it lives.\n\n"
-            "With `snapshot` the current states of what is watched come first, as events without an `id` of "
-            "the stream's, each true at its own number; no event that follows is older.\n\n"
-            "A client that does not read loses its stream."
+            "`id` is the event's number, `event` its kind as `component.operation`, `data` the event as one "
+            "JSON object, see `Event`. Missing events are announced by `events.gap`: read the state again. A "
+            "client that reconnects sends the last number that it received and misses nothing; a stream "
+            "without events repeats the number, with a comment as heartbeat.\n\n"
+            "With `snapshot` the stream begins with the current states: events without an `id`, each valid "
+            "at its number; no later event is older.\n\n"
+            "The stream of a client that does not read is closed."
         ),
         "tags": ["API"],
         "operationId": "events",
         "parameters": [
             _query(
                 "filter",
-                "An event id in which `*` stands for any text within a part; parts that are left out match "
-                "everything. Repeated, one must match.",
+                "An event id in which `*` stands for any text within a part; omitted parts match everything. "
+                "Of several, one must match.",
                 {
                     "type": "array",
                     "maxItems": events.MOST_FILTERS,
@@ -119,17 +119,19 @@ _EVENTS: Final = {
             ),
             _query(
                 "after",
-                "Begin after the event of this number; without it, with what happens from now on.",
+                "Begin after the event of this number; by default with the next event.",
                 {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
             ),
             _query(
-                "snapshot", "Begin with the current states, unless a number is given.", {"type": "boolean"}
+                "snapshot",
+                "Begin with the current states; ignored if a number is given.",
+                {"type": "boolean"},
             ),
-            _header("Last-Event-ID", "As `after`, which it goes before.", pattern="^[0-9]{1,18}$"),
+            _header("Last-Event-ID", "As `after`, which it overrides.", pattern="^[0-9]{1,18}$"),
         ],
         "responses": {
             "200": {
-                "description": "The stream; it ends with the connection.",
+                "description": "The stream. It ends with the connection.",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
             **_refusals(
@@ -139,7 +141,7 @@ _EVENTS: Final = {
                     403: "Forbidden",
                     406: "Not Acceptable",
                     422: "Unprocessable Entity",
-                    503: "`too-many-streams`; `Retry-After` says when to try again.",
+                    503: "`too-many-streams`; try again after `Retry-After` seconds.",
                 }
             ),
         },
@@ -183,7 +185,7 @@ WIRE: Final = Wire(
     },
     problem=Problem,
     pages={
-        ROOT: _page("The entry point: what this is, what it can do, where its parts are.", _ROOT_SCHEMA),
+        ROOT: _page("The entry point: product, capabilities, links to all parts.", _ROOT_SCHEMA),
         events.PATH: _EVENTS,
         f"{ROOT}/openapi.json": _page("This document.", {"type": "object"}),
     },

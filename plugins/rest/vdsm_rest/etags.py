@@ -1,7 +1,7 @@
 """Entity tags: `ETag`, `If-Match`, `If-None-Match` (RFC 9110, section 13).
 
-A representation in a content coding is other bytes, so it has another strong tag (section 8.8.3.3): the tag
-of the plain one with the coding at its end. In conditions either stands for the representation.
+A representation in a content coding has other bytes, and so another strong tag (section 8.8.3.3): that of the
+plain one with the coding appended. In conditions either tag stands for the representation.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def coded(etag: str, coding: str) -> str:
 
 
 def matches_strongly(header: str, etag: str) -> bool:
-    """Return whether `If-Match` holds: weak tags never do."""
+    """Return whether `If-Match` holds; weak tags never match."""
     return header.strip() == "*" or any(
         not weak and _plain(tag) == etag for weak, tag in _TAG.findall(header)
     )
 
 
 def matches_weakly(header: str, etag: str) -> bool:
-    """Return whether `If-None-Match` names this tag."""
+    """Return whether `If-None-Match` has this tag."""
     return header.strip() == "*" or any(_plain(tag) == etag for _, tag in _TAG.findall(header))
 
 

@@ -1,7 +1,7 @@
-"""`GET /api/events`: what happens on the host, as server-sent events.
+"""`GET /api/events`: events of the host, as server-sent events.
 
-Each stream runs in a thread of its own, which takes the connection over from the server's pool: streams never
-keep requests waiting, and a client that does not read blocks nobody but itself.
+Each stream runs in a thread of its own, which takes the connection over from the server's pool: streams do
+not delay requests, and a client that does not read blocks only its own stream.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ MEDIA_TYPE: Final = "text/event-stream"
 HEADERS: Final = (
     ("Content-Type", MEDIA_TYPE),
     ("Cache-Control", "no-store"),
-    # The stream ends with its connection, and only so.
+    # A stream ends with its connection.
     ("Connection", "close"),
-    # nginx would hold events back until it has some kilobytes.
+    # nginx buffers kilobytes of events otherwise.
     ("X-Accel-Buffering", "no"),
 )
-#: Patterns in one query, at the most.
+#: Most patterns in one query.
 MOST_FILTERS: Final = 100
-#: Characters of one of them.
+#: Most characters of a pattern.
 LONGEST_FILTER: Final = 512
 
-#: Seconds between two looks whether the client is still there.
+#: Seconds between two checks whether the client is still connected.
 _LOOK: Final = 1.0
-#: Milliseconds after which a browser connects again.
+#: Milliseconds after which a browser reconnects.
 _RETRY: Final = 1000
-#: Events in one piece, at the most.
+#: Most events in one write.
 _PIECE: Final = 200
-#: Seconds that a stream has to end before its connection is cut.
+#: Seconds that a stream has to end before its connection is closed.
 _LAST_WORDS: Final = 1.0
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request asks for. `filter` are patterns of ids, of which one must match."""
+    """The parameters of a request. `filter` are patterns of ids, one of which must match."""
 
     filter: Annotated[
         list[Annotated[str, Meta(max_length=LONGEST_FILTER)]], Meta(max_length=MOST_FILTERS)
@@ -63,9 +63,9 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def wanted(request: Request) -> Wanted:
-    """Read a request; `Last-Event-ID`, of a client that connects again, goes before `after`.
+    """Return the parameters of a request; `Last-Event-ID` of a client that reconnects overrides `after`.
 
-    :raises InvalidArgument: a parameter is unknown, or has a value that it cannot have
+    :raises InvalidArgument: a parameter is unknown, or its value is invalid
     :raises MalformedRequest: the query string cannot be read
     """
     query = read_query(request.query)
@@ -77,17 +77,17 @@ def wanted(request: Request) -> Wanted:
     except TypeMismatch as mismatch:
         reason = "there is no such argument" if mismatch.kind == "unknown" else mismatch.reason
         raise InvalidArgument(argument=mismatch.path, reason=reason) from None
-    # Whoever goes on where it was has the states already.
+    # A client that resumes has the states already.
     return msgspec.structs.replace(asked, snapshot=asked.snapshot and asked.after is None)
 
 
 class EventStream:
-    """One stream: the bytes of it, and once it has a connection the thread that sends them.
+    """One stream: its bytes, and once it has a connection the thread that sends them.
 
     :param states: sent first
-    :param standing: tells whether the reader may still read; the stream ends when it may not
-    :param heartbeat: seconds after which a silent stream says that it lives
-    :param patience: seconds that a client may leave unread what was sent
+    :param standing: returns whether the caller may still read; otherwise the stream ends
+    :param heartbeat: seconds without events after which a comment is sent
+    :param patience: seconds that a client may take to read what was sent
     """
 
     def __init__(
@@ -110,18 +110,18 @@ class EventStream:
         self._thread: threading.Thread | None = None
 
     def take(self, channel: Channel) -> None:
-        """Go on with a connection whose head is sent; close it in the end."""
+        """Send the stream on a connection whose header is sent, then close the connection."""
         self._channel = channel
         self._thread = threading.Thread(target=self._run, name="rest-stream", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End it."""
+        """End the stream."""
         self._subscription.close()
         self._release(self)
 
     def join(self, timeout: float) -> None:
-        """Wait for its end; cut the connection if that takes longer than `timeout` seconds."""
+        """Wait for the end of the stream; close the connection after `timeout` seconds."""
         if self._thread is None:
             return
         self._thread.join(timeout)
@@ -137,9 +137,9 @@ class EventStream:
             for piece in self._pieces(channel.peer_left):
                 channel.send(piece)
         except TimeoutError:
-            log.info("A reader of events does not read; its stream ends")
+            log.info("An event stream ends: its client does not read")
         except OSError as error:
-            log.debug("A reader of events went away: %s", error)
+            log.debug("An event stream ends: its client has disconnected: %s", error)
         finally:
             self.close()
             channel.close()
@@ -148,7 +148,7 @@ class EventStream:
         subscription = self._subscription
         yield b"retry: %d\n\n" % _RETRY
         for start in range(0, len(self._states), _PIECE):
-            # Without ids: who loses the connection among the states must begin with them again.
+            # Without ids: a client that is disconnected among the states needs all of them again.
             yield b"".join(_message(state, numbered=False) for state in self._states[start : start + _PIECE])
         steady = subscription.steady
         yield _place(subscription, steady)
@@ -156,7 +156,7 @@ class EventStream:
         while not gone():
             events = subscription.next(min(_LOOK, self._heartbeat), _PIECE)
             if not self._standing():
-                log.info("A reader of events has lost its right; its stream ends")
+                log.info("An event stream ends: its caller is no longer permitted to read")
                 return
             if events:
                 yield b"".join(_message(event, numbered=event.seq >= steady) for event in events)
@@ -176,23 +176,30 @@ class Streams:
         self._bridge = bridge
         self._options = options
         self._lock = threading.Lock()
-        self._slots = Slots(options.streams)
+        self._slots = Slots(options.streams, options.streams_per_client)
         self._open: set[EventStream] = set()
         self._ended = False
 
     def open(
         self, asked: Wanted, identity: Identity, standing: Callable[[], bool] = lambda: True
     ) -> EventStream:
-        """Begin a stream of a caller.
+        """Open a stream for a caller.
 
-        :param standing: tells whether the caller may still read
-        :raises TooManyStreams: there are as many as may be, or as many as this caller may have
-        :raises Unavailable: the states cannot be had now
+        :param standing: returns whether the caller may still read
+        :raises TooManyStreams: the limit of all callers, or of this one, is reached
+        :raises Unavailable: the current states cannot be read now
+        :raises OutOfScope: the caller may not see events
         """
         if self._ended or not self._slots.take(identity):
-            raise TooManyStreams(open=self._slots.taken, most=self._slots.limit)
+            mine = self._slots.taken_by(identity)
+            if mine >= self._slots.each:
+                option = "[plugin.rest] streams_per_client"
+                raise TooManyStreams(open=mine, most=self._slots.each, option=option)
+            raise TooManyStreams(
+                open=self._slots.taken, most=self._slots.limit, option="[plugin.rest] streams"
+            )
         try:
-            states, subscription = self._subscribe(asked)
+            states, subscription = self._subscribe(asked, identity)
         except BaseException:
             self._slots.leave(identity)
             raise
@@ -213,11 +220,11 @@ class Streams:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of open streams."""
         return len(self._open)
 
     def end(self) -> None:
-        """End all streams at once, and begin none any more."""
+        """End all streams, and refuse new ones."""
         with self._lock:
             self._ended = True
             streams = list(self._open)
@@ -227,10 +234,10 @@ class Streams:
         for stream in streams:
             stream.join(max(0.0, deadline - time.monotonic()))
 
-    def _subscribe(self, asked: Wanted) -> tuple[Sequence[Event], Subscription]:
+    def _subscribe(self, asked: Wanted, identity: Identity) -> tuple[Sequence[Event], Subscription]:
         if asked.snapshot:
-            return self._bridge.snapshot(asked.filter)
-        return (), self._bridge.subscribe(asked.filter, asked.after)
+            return self._bridge.snapshot(asked.filter, identity=identity)
+        return (), self._bridge.subscribe(asked.filter, asked.after, identity=identity)
 
     def _forget(self, stream: EventStream, identity: Identity) -> None:
         with self._lock:
@@ -252,5 +259,5 @@ def _message(event: Event, *, numbered: bool) -> bytes:
 
 
 def _place(subscription: Subscription, steady: int) -> bytes:
-    """Where to go on from, for a client that connects again; nothing as long as only the states are that."""
-    return b"id: %d\n\n" % subscription.place if subscription.place >= steady else b"\n"
+    """Return the id to resume after; nothing before the states are complete."""
+    return b"id: %d\n\n" % subscription.position if subscription.position >= steady else b"\n"

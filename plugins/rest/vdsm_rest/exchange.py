@@ -1,8 +1,8 @@
 """CherryPy's request and response objects, on the messages of the HTTP front.
 
-The course of a request is CherryPy's: dispatch, the hooks of the tools around the handler, and one way for
-errors. What CherryPy puts between that and a server is left out: there is no WSGI environment, headers stay
-as the front has parsed them, and the body, which is in memory already, is not wrapped in a file.
+CherryPy dispatches a request, runs the hooks of the tools around the handler, and handles errors. Its layer
+below that is left out: there is no WSGI environment, headers stay as the front has parsed them, and the body,
+which is in memory already, is not wrapped in a file.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ def reply_errors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def unexpected() -> None:
-    """Reply to a bug of ours: it ends this request only, and the caller gets an id instead of a traceback."""
+    """Reply to an unexpected error: the caller receives an incident id, the log has the traceback."""
     ErrorReply(report_incident(log, "The request")).set_response()
 
 
 class ApiRequest(_Request):  # type: ignore[misc]  # as above
     """One request.
 
-    :ivar identity: who calls; the tool `authenticate` sets it
-    :ivar context: the circumstances of a call; the tool `context` sets it
+    :ivar identity: the caller; the tool `authenticate` sets it
+    :ivar context: the context of the call; the tool `context` sets it
     :ivar query: the whole query; the tool `arguments` sets it, `json`, `params` and `shown`
-    :ivar shown: what a caller wants to see of a result
+    :ivar shown: query options for the result
     :ivar values: of the parameters in the path
     """
 
@@ -99,7 +99,7 @@ class ApiRequest(_Request):  # type: ignore[misc]  # as above
         self.values: list[str] = []
 
     def run(self) -> None:
-        """Answer. The reply is in `cherrypy.serving.response`, an error's included."""
+        """Handle the request. The reply, or that of an error, is in `cherrypy.serving.response`."""
         response: ApiResponse = cherrypy.serving.response
         hooks = self.hooks
         try:
@@ -124,9 +124,9 @@ class ApiRequest(_Request):  # type: ignore[misc]  # as above
     def get_resource(self, path: str) -> None:
         """Set handler, configuration and hooks.
 
-        CherryPy looks a dispatcher up in the configuration of each prefix of the path, which takes time that
-        grows with the square of its length, and applies configuration to each request. It is the same for
-        all requests to a resource: the first one applies it, and the hooks serve the others.
+        CherryPy looks up a dispatcher in the configuration of each prefix of the path, in quadratic time, and
+        applies configuration to each request. It is the same for all requests to a resource: the first one
+        applies it, and the others share the hooks.
         """
         resource, self.values = self.app.service.api().resources.find(self.method, path)
         self.handler = resource.handler
@@ -142,7 +142,7 @@ class ApiRequest(_Request):  # type: ignore[misc]  # as above
 
 
 class Hooks(_HookMap):  # type: ignore[misc]  # as above
-    """Hooks that were attached, by point."""
+    """Attached hooks, by point."""
 
     def run(self, point: str) -> None:
         """Run those of a point; most have none."""
@@ -153,8 +153,7 @@ class Hooks(_HookMap):  # type: ignore[misc]  # as above
 class ApiResponse(_Response):  # type: ignore[misc]  # as above
     """One reply. The front adds date, length and connection.
 
-    `headers` has the names as they are sent. `body` is bytes; `events` is a stream that goes on behind the
-    headers instead of it.
+    `headers` has the names as they are sent. `body` is bytes; `events` is a stream that replaces the body.
     """
 
     body = b""
@@ -166,7 +165,7 @@ class ApiResponse(_Response):  # type: ignore[misc]  # as above
         self.header_list: list[tuple[str, str]] = []
 
     def drop(self) -> None:
-        """Forget everything that was set so far."""
+        """Discard everything that was set so far."""
         if self.events is not None:
             self.events.close()
         self.events = None

@@ -1,7 +1,8 @@
-"""The handlers of resources: CherryPy calls one after the tools before it, for the body of the reply."""
+"""The handlers of resources: CherryPy calls one, after the tools, for the body of the reply."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,12 +22,13 @@ from vdsm_rest.router import ROOT, Entry
 Handler = Callable[[], bytes]
 
 _JSON: Final = "application/json"
+_PARAMETER: Final = re.compile(r"\{[^}]*\}")
 
 
 def front_door() -> bytes:
-    """Lead to the page for people.
+    """Redirect to the page for people.
 
-    CherryPy's redirection would send an absolute address, made of a `Host` that anybody can give, and HTML.
+    CherryPy's own redirection sends HTML, and an absolute URL that is built from the header `Host`.
     """
     response: ApiResponse = cherrypy.serving.response
     response.status = 303
@@ -84,7 +86,7 @@ def event_stream(bridge: Bridge, streams: events.Streams) -> Handler:
 
 
 class VerbHandler:
-    """The handler of a route: it calls the verb, and makes a representation of the result."""
+    """The handler of a route: calls the verb, and represents its result."""
 
     def __init__(self, bridge: Bridge, entry: Entry) -> None:
         self._bridge = bridge
@@ -114,7 +116,8 @@ class VerbHandler:
         elif entry.route.part == "create":
             response.status = 201
             if made := self._made(result, request.json):
-                response.headers["Location"] = f"{entry.path}/{quote(made, safe='')}"
+                collection = filled(entry.path, request.values)
+                response.headers["Location"] = f"{collection}/{quote(made, safe='')}"
         elif result is None:
             response.status = 204
         if result is None:
@@ -123,12 +126,12 @@ class VerbHandler:
         return types.to_json(result)
 
     def _precondition(self, request: ApiRequest) -> None:
-        """Compare `If-Match` of a changing request with the item as it is now.
+        """Compare `If-Match` of a changing request with the current item.
 
-        The bridge calls this once it knows that the request is no repetition of one that was answered.
+        The bridge calls this unless the request repeats one that was answered.
 
-        :raises PreconditionFailed: it is another, or has no tag
-        :raises NotFound: it is gone; conditions hold only on what would succeed (RFC 9110, 13.2.1)
+        :raises PreconditionFailed: the tag differs, or the item has none
+        :raises NotFound: the item is gone; conditions apply only to what would succeed (RFC 9110, 13.2.1)
         """
         condition = request.headers.get("if-match")
         if condition is None:
@@ -136,14 +139,14 @@ class VerbHandler:
         item = self._entry.item
         if item is None:
             raise PreconditionFailed(path=request.path_info, reason="it has no entity tag")
-        arguments = item.plan.arguments(request.values[:1], {}, NO_BODY)
+        arguments = item.plan.arguments(request.values, {}, NO_BODY)
         reading = msgspec.structs.replace(request.context, request_id="")
         current = self._bridge.call(item.route.verb.name, arguments, reading, text=True)
         if not etags.matches_strongly(condition, etags.etag_of(types.to_json(current))):
             raise PreconditionFailed(path=request.path_info, reason="it has changed")
 
     def _shown(self, result: Any, request: ApiRequest, response: ApiResponse) -> bytes:
-        """Return a result as a representation, as its caller wants to see it."""
+        """Return a result as JSON, cut down by the query options."""
         if result is None:
             response.status = 204
             return b""
@@ -167,8 +170,14 @@ class VerbHandler:
         return _id_in(types.builtins(result), key) or _id_in(body, key)
 
 
+def filled(template: str, values: Sequence[str]) -> str:
+    """Return a path with the values of its parameters, percent-encoded."""
+    remaining = iter(values)
+    return _PARAMETER.sub(lambda _: quote(next(remaining), safe=""), template)
+
+
 def _id_in(value: Any, key: str) -> str:
-    """Return the id in a description of an object, where it may be spelled `vmID` or `vmId`."""
+    """Return the id in a description of an object; VDSM spells it `vmID` or `vmId`."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What forms are accepted and sent: `Accept`, `Accept-Encoding`, `Content-Type`; the reading of bodies."""
+"""Content negotiation (`Accept`, `Accept-Encoding`, `Content-Type`), and reading bodies."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 def accept(header: str | None, media_type: str) -> None:
-    """Check that a caller takes an answer of this type.
+    """Check that the caller accepts a reply of this type.
 
     :param header: the value of `Accept`
-    :raises NotAcceptable: it does not
+    :raises NotAcceptable: the caller does not
     """
     if not header or (header in _ANY and media_type == "application/json"):
         return
-    # The most specific range that fits decides (RFC 9110, section 12.5.1).
+    # The most specific matching range decides (RFC 9110, section 12.5.1).
     if _quality_of(header, (media_type, f"{media_type.partition('/')[0]}/*", "*/*")) <= 0:
         raise NotAcceptable(accept=header, offered=media_type)
 
 
 def accepts_gzip(header: str) -> bool:
-    """Return whether a caller would rather have gzip than no coding, by its `Accept-Encoding`."""
+    """Return whether `Accept-Encoding` prefers gzip to no coding."""
     if not header:
         return False
     gzip = _quality_of(header, ("gzip", "x-gzip", "*"))
-    # Without being named, no coding is acceptable, but what is named is wanted (RFC 9110, section 12.5.3).
+    # No coding is acceptable unless listed otherwise; what is listed is preferred (RFC 9110, 12.5.3).
     return gzip > 0 and gzip >= _quality_of(header, ("identity",))
 
 
@@ -39,8 +39,8 @@ def body(request: Request, max_depth: int) -> Any:
     """Return the JSON value of a body, or `NO_BODY`.
 
     :param max_depth: of objects and arrays inside each other
-    :raises UnsupportedMediaType: it is something else than JSON
-    :raises MalformedRequest: it is no JSON
+    :raises UnsupportedMediaType: the body has another media type than JSON
+    :raises MalformedRequest: the body is not JSON
     """
     if not request.body:
         return NO_BODY
@@ -53,10 +53,12 @@ def body(request: Request, max_depth: int) -> Any:
 def no_body(request: Request) -> None:
     """Check that a request that carries its arguments in the query string has no body.
 
-    :raises MalformedRequest: it has one
+    :raises MalformedRequest: the request has a body
     """
     if request.body:
-        raise MalformedRequest(reason=f"{request.method} takes no body here")
+        raise MalformedRequest(
+            reason=f"{request.method} has no body here; give arguments in the query string"
+        )
 
 
 def _is_json(content_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is served besides verbs: the root of the API, its OpenAPI document, the page for people."""
+"""Pages beside the verbs: the root of the API, its OpenAPI document, the page for people."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CAPABILITIES: Final = (
     "verbs",  # POST /api/verbs/{name}
 )
 
-#: The page loads its own files and talks to its own host; nothing may frame it.
+#: The page loads its own files and calls its own host only; no other page may frame it.
 _POLICY: Final = (
     "Content-Security-Policy",
     (
@@ -53,7 +53,7 @@ _FILES: Final = {
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """One fixed resource. `public` ones tell nothing of this host and need no credentials."""
+    """One fixed resource. `public` ones contain nothing about this host and need no credentials."""
 
     media_type: str
     body: Callable[[], bytes]
@@ -67,13 +67,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pages:
-    """All pages. Files are read once; what follows from the verbs is made once for each revision."""
+    """All pages. Files are read once; pages about the verbs are built once for each revision."""
 
     def __init__(self) -> None:
         self._files: dict[str, Page] = {}
 
     def of(self, routes: Sequence[Route], revision: str) -> Mapping[str, Page]:
-        """The pages of one revision of the API, by path."""
+        """Return the pages of one revision of the API, by path."""
         if not self._files:
             self._files = {path: _file(*what) for path, what in _FILES.items()}
         version = _version()
@@ -85,7 +85,7 @@ class Pages:
 
 
 def _root(routes: Sequence[Route], version: str, revision: str) -> dict[str, Any]:
-    """The entry point; `product_info` has the members that VDSM's had."""
+    """Return the entry point; `product_info` has VDSM's members."""
     numbers = [int(part) if part.isdecimal() else 0 for part in version.split(".")] + [0, 0]
     collections = {
         route.namespace.plural: {
@@ -93,7 +93,8 @@ def _root(routes: Sequence[Route], version: str, revision: str) -> dict[str, Any
             "href": f"{ROOT}/{route.namespace.plural}",
         }
         for route in routes
-        if route.part == "list"
+        # The list of what lies in another object has no path without the object.
+        if route.part == "list" and "{" not in route.path
     }
     return {
         "product_info": {
@@ -118,7 +119,7 @@ def _root(routes: Sequence[Route], version: str, revision: str) -> dict[str, Any
 
 
 def _questions(routes: Sequence[Route]) -> list[str]:
-    """Paths of queries on no object that can be followed as they stand: `host/stats`."""
+    """Return paths of queries that need no argument: `host/stats`."""
     return sorted(
         route.path.removeprefix(ROOT).strip("/")
         for route in routes

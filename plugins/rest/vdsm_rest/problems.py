@@ -1,7 +1,8 @@
-"""Errors as HTTP says them: one table from the tree of errors to status codes, and RFC 9457 documents."""
+"""Errors over HTTP: one table from the tree of errors to status codes, and RFC 9457 documents."""
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import msgspec
 from vdsm_bridge import errors, types
 from vdsm_bridge.errors import InvalidRequest, NotFound, VdsmError
 
-#: Where the reference of errors is; a slug follows.
+#: Prefix of the URL of an error's description; the slug follows.
 TYPE_PREFIX: Final = "/api/docs#errors/"
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -19,87 +20,90 @@ class MalformedRequest(InvalidRequest):
     """The request cannot be read: broken JSON, a broken header or query string. Facts: `reason`."""
 
     slug = "malformed-request"
-    template = "The request cannot be read: {reason}"
+    template = "Cannot read the request: {reason}"
 
 
 class NoSuchResource(NotFound):
     """No route of the API has this path. Facts: `path`."""
 
     slug = "no-such-resource"
-    template = "There is nothing at '{path}'"
+    template = "There is no resource at '{path}'; GET /api/openapi.json lists all paths"
 
 
 class MethodNotAllowed(InvalidRequest):
     """The resource exists, but not with this method. Facts: `method`, `path`, `allowed` (list)."""
 
     slug = "method-not-allowed"
-    template = "'{path}' does not know {method}"
+    template = "The resource '{path}' does not support {method}; the header Allow lists what it supports"
 
 
 class NotAcceptable(InvalidRequest):
-    """The caller accepts no form that the answer has. Facts: `accept`, `offered`."""
+    """The caller accepts no media type that the reply can have. Facts: `accept`, `offered`."""
 
     slug = "not-acceptable"
-    template = "The answer is {offered}, and the request accepts '{accept}' only"
+    template = "Cannot reply: the reply is {offered}, and the header Accept allows '{accept}' only"
 
 
 class UnsupportedMediaType(InvalidRequest):
     """The body is not JSON in UTF-8. Facts: `content_type`."""
 
     slug = "unsupported-media-type"
-    template = "A body must be application/json in UTF-8, not '{content_type}'"
+    template = "Cannot read the body: it must be application/json in UTF-8, not '{content_type}'"
 
 
 class BodyTooLarge(InvalidRequest):
-    """The body is larger than the daemon takes. Facts: `limit` (bytes)."""
+    """The body is larger than `max_body`. Facts: `limit` (bytes)."""
 
     slug = "body-too-large"
-    template = "The body is larger than {limit} bytes"
+    template = "Cannot read the body: it is larger than {limit} bytes ([plugin.rest] max_body)"
 
 
 class UriTooLong(InvalidRequest):
-    """The path and query are longer than the daemon takes. Facts: `limit` (bytes)."""
+    """The path and query are longer than `max_header`. Facts: `limit` (bytes)."""
 
     slug = "uri-too-long"
-    template = "The path and query are longer than {limit} bytes"
+    template = "Cannot read the request: path and query exceed {limit} bytes ([plugin.rest] max_header)"
 
 
 class HeaderTooLarge(InvalidRequest):
-    """The headers are larger than the daemon takes. Facts: `limit` (bytes)."""
+    """The headers are larger than `max_header`. Facts: `limit` (bytes)."""
 
     slug = "header-too-large"
-    template = "The headers are larger than {limit} bytes"
+    template = "Cannot read the request: its headers exceed {limit} bytes ([plugin.rest] max_header)"
 
 
 class PreconditionFailed(errors.Conflict):
-    """The resource is no longer, or not, as `If-Match` says. Facts: `path`, `reason`."""
+    """The resource does not match the header `If-Match`. Facts: `path`, `reason`."""
 
     slug = "precondition-failed"
     template = "The condition on '{path}' does not hold: {reason}"
 
 
 class ForeignPage(errors.AccessRefused):
-    """A page of another site made a browser send this. Facts: `origin`."""
+    """A page of another site made a browser send the request. Facts: `origin`."""
 
     slug = "foreign-page"
-    template = "Requests from pages of another site are refused ({origin})"
+    template = "Requests from pages of other sites are refused (origin {origin})"
 
 
 class ForeignHost(errors.AccessRefused):
-    """The request was meant for another host by its `Host` header. Facts: `host`."""
+    """The header `Host` names another host. Facts: `host`."""
 
     slug = "foreign-host"
-    template = "'{host}' is no name of this service; see the option 'hosts'"
+    template = "The host name '{host}' is not served here; add it to [plugin.rest] hosts"
 
 
 class TooManyStreams(errors.Unavailable):
-    """As many event streams are open as may be, or as one caller may have. Facts: `open`, `most`."""
+    """Too many event streams are open, of all callers or of this one. Facts: `open`, `most`, `option`."""
 
     slug = "too-many-streams"
-    template = "{open} event streams are open, of at most {most} for all callers; wait, or use Events.next"
+    template = (
+        "Cannot open another event stream: {open} are open, of at most {most} ({option}). Close one, or wait "
+        "for events with the verbs of Events"
+    )
 
 
-#: The one table. The nearest class on the way up the tree decides.
+#: Status codes by class of error; an error has that of its nearest base class.
 STATUS: Final[dict[type[VdsmError], int]] = {
     MalformedRequest: 400,
     errors.Unauthenticated: 401,
@@ -121,17 +125,17 @@ STATUS: Final[dict[type[VdsmError], int]] = {
     VdsmError: 500,
 }
 
-#: Seconds after which a caller may try again.
-_RETRY_AFTER: Final = "1"
+#: Seconds after which a caller may try again, unless the error has a fact `retry_after`.
+_RETRY_AFTER: Final = 1.0
 
 
 def status_of(error: type[VdsmError]) -> int:
-    """The status code of an error class."""
+    """Return the status code of an error class."""
     return next(STATUS[cls] for cls in error.__mro__ if cls in STATUS)
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error on the wire (RFC 9457). `code` is VDSM's number; `facts` are what the error knows."""
+    """An error on the wire (RFC 9457). `code` is VDSM's number; `facts` are the error's attributes."""
 
     type: str
     title: str
@@ -143,7 +147,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def problem_of(error: VdsmError) -> Problem:
-    """What is told of an error."""
+    """Return the problem document of an error."""
     status = status_of(type(error))
     return Problem(
         type=TYPE_PREFIX + error.slug,
@@ -157,18 +161,19 @@ def problem_of(error: VdsmError) -> Problem:
 
 
 def headers_of(error: VdsmError, status: int) -> list[tuple[str, str]]:
-    """The headers that an error's status asks for."""
+    """Return the headers that belong to an error's status."""
     if status == 401:
         return [("WWW-Authenticate", 'Bearer realm="vdsm"')]
     if status == 405:
         return [("Allow", ", ".join(error.facts.get("allowed", ())))]
     if status in {429, 503}:
-        return [("Retry-After", _RETRY_AFTER)]
+        # The header has whole seconds (RFC 9110, section 10.2.3).
+        return [("Retry-After", str(max(1, math.ceil(error.facts.get("retry_after", _RETRY_AFTER)))))]
     return []
 
 
 def encode(problem: Problem) -> bytes:
-    """JSON of a problem."""
+    """Return a problem as JSON."""
     return types.to_json(problem)
 
 

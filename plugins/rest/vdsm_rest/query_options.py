@@ -1,6 +1,6 @@
-"""What a caller wants to see of a collection or item: `filter=`, `limit=`/`offset=`, `fields=`.
+"""Query options of collections and items: `filter=`, `limit=`/`offset=`, `fields=`.
 
-`filter=member<op>value`, repeated filters all hold. A member may be dotted. Operators:
+`filter=member<op>value`; repeated filters must all match. A member may be dotted. Operators:
 
 ======  =======================================
 ``:``   equal
@@ -10,8 +10,8 @@
 ``~:``  text that contains, without regard to case
 ======  =======================================
 
-A value is compared as the member's own type: numbers as numbers, `true`/`false`, `null`, else text. On a list
-one member that fits is enough. A member that is absent fits nothing but `!:`.
+A value is compared by the member's type: numbers as numbers, `true`/`false`, `null`, else text. A list
+matches if one of its elements does. An absent member matches `!:` only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FIELDS: Final = "fields"
 FILTER: Final = "filter"
 LIMIT: Final = "limit"
 OFFSET: Final = "offset"
-#: More than any list has; the bound of `limit` and `offset`.
+#: The bound of `limit` and `offset`, beyond the length of any list.
 _MOST: Final = 2**31 - 1
 FILTER_PATTERN: Final = r"^[^:!<>~]+[!<>~]?:"
 FIELDS_PATTERN: Final = r"^[^,.]+(\.[^,.]+)*(,[^,.]+(\.[^,.]+)*)*$"
@@ -42,7 +42,7 @@ _ABSENT: Final = object()
 
 
 class QueryOptions(msgspec.Struct, frozen=True):
-    """What a caller wants to see. `limit` 0 means all."""
+    """The options of one request. `limit` 0 means all."""
 
     fields: tuple[str, ...] = ()
     filters: tuple[Callable[[Any], bool], ...] = ()
@@ -50,13 +50,13 @@ class QueryOptions(msgspec.Struct, frozen=True):
     offset: int = 0
 
     def choose(self, items: Sequence[Any]) -> tuple[list[Any], int]:
-        """The plain items to show, and how many there are without paging."""
+        """Return the items to show, as plain data, and their number without paging."""
         chosen = [item for item in items if all(fits(item) for fits in self.filters)]
         end = self.offset + self.limit if self.limit else None
         return [self.cut(item) for item in chosen[self.offset : end]], len(chosen)
 
     def cut(self, item: Any) -> Any:
-        """A plain item with the wanted members only."""
+        """Return an item, as plain data, with the members in `fields` only."""
         if not self.fields or not isinstance(item, dict):
             return item
         cut: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class QueryOptions(msgspec.Struct, frozen=True):
         return cut
 
     def links(self, path: str, query: Sequence[tuple[str, str]], total: int) -> str:
-        """The value of `Link` (RFC 8288) to the pages before and after; empty if there are none."""
+        """Return the value of `Link` (RFC 8288) to the previous and next page; empty if there is none."""
         if not self.limit:
             return ""
         kept = [(name, value) for name, value in query if name not in {LIMIT, OFFSET}]
@@ -81,9 +81,9 @@ class QueryOptions(msgspec.Struct, frozen=True):
 
 
 def read(given: Mapping[str, Sequence[str]]) -> QueryOptions:
-    """Return the options that query parameters are.
+    """Return the options in query parameters.
 
-    :raises InvalidArgument: one of them is malformed
+    :raises InvalidArgument: an option is malformed
     """
     return QueryOptions(
         fields=tuple(_fields(given.get(FIELDS, ()))),
@@ -96,7 +96,9 @@ def read(given: Mapping[str, Sequence[str]]) -> QueryOptions:
 def _fields(texts: Iterable[str]) -> Iterable[str]:
     for text in texts:
         if not _FIELDS.fullmatch(text):
-            raise InvalidArgument(argument=FIELDS, reason="expected names, dotted and separated by commas")
+            raise InvalidArgument(
+                argument=FIELDS, reason="expected names of members, dotted, separated by commas"
+            )
         yield from text.split(",")
 
 
@@ -108,14 +110,14 @@ def _number(given: Mapping[str, Sequence[str]], name: str, least: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= _MOST):
         raise InvalidArgument(argument=name, reason=f"expected one whole number from {least} to {_MOST}")
     if len(texts) > 1:
-        raise InvalidArgument(argument=name, reason="it may be given once only")
+        raise InvalidArgument(argument=name, reason="it is given more than once")
     return int(text)
 
 
 def _filter(text: str) -> Callable[[Any], bool]:
     match = _FILTER.fullmatch(text)
     if match is None:
-        reason = "expected member:value; instead of ':' also '!:', '>:', '<:' or '~:'"
+        reason = "expected member:value, or one of the operators '!:', '>:', '<:', '~:' in place of ':'"
         raise InvalidArgument(argument=FILTER, reason=reason)
     member, sign, wanted = match.groups()
     path = member.split(".")

@@ -21,7 +21,7 @@ _SHOWING: Final = ("GET", "HEAD")
 
 
 class Setup:
-    """The configuration of resources of one kind, and the hooks that it leads to, once it was applied."""
+    """The configuration of resources of one kind, and once it was applied the hooks."""
 
     __slots__ = ("config", "hooks")
 
@@ -32,14 +32,14 @@ class Setup:
 
 
 class Resource(NamedTuple):
-    """What answers a request."""
+    """A handler and its setup."""
 
     handler: Handler
     setup: Setup
 
 
 class Resources:
-    """What the paths of one revision of the API lead to.
+    """The resources of one revision of the API, by path.
 
     :param headers: of every reply
     """
@@ -56,7 +56,7 @@ class Resources:
         self._router = router
         self._headers = headers
         self._open = self._setup()
-        #: The rest is for callers who are known, errors about paths and methods included.
+        #: Everything else needs an identity, including errors about paths and methods.
         self._known = self._setup(authenticate={})
         self._door = Resource(handlers.front_door, self._setup(origin={"navigable": True}))
         self._pages = {path: self._page(page) for path, page in pages.items()}
@@ -69,7 +69,7 @@ class Resources:
     def find(self, method: str, path: str) -> tuple[Resource, list[str]]:
         """Return the resource of a request, and the values of the parameters in its path.
 
-        :param path: as it was received, percent-encoded: only so a slash within a segment is not mistaken
+        :param path: as received, percent-encoded, so that a slash within a segment is kept apart
         """
         bare = path if path == ROOT else path.rstrip("/")
         page = self._pages.get(bare)
@@ -82,7 +82,7 @@ class Resources:
         try:
             return self._route(method, path)
         except VdsmError as error:
-            # Raised by the handler: who the caller is comes first.
+            # Raised by the handler, after authentication.
             return self._refusal(error, self._known), []
 
     def _route(self, method: str, path: str) -> tuple[Resource, list[str]]:
@@ -125,7 +125,7 @@ class Resources:
         return Resource(handlers.page(page), setup)
 
     def _fixed(self, method: str, path: str, resource: Resource, others: Setup) -> Resource:
-        """Return what answers a method on a read-only resource; `others` is for all but reading."""
+        """Return the resource for a method on a read-only path; `others` is the setup of refusals."""
         if method in _SHOWING:
             return resource
         if method == "OPTIONS":

@@ -14,7 +14,7 @@ ROOT: Final = "/api"
 
 
 class Entry:
-    """One route with everything that is worked out beforehand."""
+    """One route with everything that is computed in advance."""
 
     __slots__ = ("item", "path", "plan", "route")
 
@@ -27,7 +27,7 @@ class Entry:
 
 
 class Node:
-    """One place in the tree of paths."""
+    """One node of the tree of paths."""
 
     __slots__ = ("entries", "named", "parameter")
 
@@ -37,7 +37,7 @@ class Node:
         self.entries: dict[str, Entry] = {}
 
     def methods(self) -> list[str]:
-        """What may be done here, for `Allow`."""
+        """Return the allowed methods, for `Allow`."""
         methods = {*self.entries, "OPTIONS"}
         if "GET" in methods:
             methods.add("HEAD")
@@ -45,7 +45,7 @@ class Node:
 
 
 class Router:
-    """All routes, as a tree. A literal segment goes before a parameter."""
+    """All routes, as a tree. A literal segment is matched before a parameter."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._root = Node()
@@ -54,16 +54,16 @@ class Router:
         items = {entry.path: entry for entry in entries if entry.route.part == "get"}
         for entry in entries:
             self._node(entry.route.path).entries[entry.route.method] = entry
-            if entry.route.method != "GET" and "{" in entry.path:
-                entry.item = items.get(entry.path[: entry.path.index("}") + 1])
+            if entry.route.method != "GET" and entry.route.item:
+                entry.item = items.get(ROOT + entry.route.item)
         for entry in entries:
             if "{" not in entry.path:
                 self._literal[entry.path] = self._node(entry.route.path)
 
     def find(self, raw_path: str) -> tuple[Node | None, list[str]]:
-        """The node of a path as it came, percent-encoded, and the values of its parameters.
+        """Return the node of a percent-encoded path, None if there is none, and the values of its parameters.
 
-        :raises MalformedRequest: a segment is no UTF-8
+        :raises MalformedRequest: a segment is not UTF-8
         """
         node = self._literal.get(raw_path)
         if node is not None:
@@ -86,14 +86,14 @@ class Router:
 
 
 def segments_of(raw_path: str) -> list[str]:
-    """The decoded segments of a path. One slash at the end does not count.
+    """Return the decoded segments of a path, without an empty one at the end.
 
-    :raises MalformedRequest: one is no UTF-8
+    :raises MalformedRequest: a segment is not UTF-8
     """
     try:
         segments = [unquote_to_bytes(part.encode("latin-1")).decode("utf-8") for part in raw_path.split("/")]
     except UnicodeDecodeError:
-        raise MalformedRequest(reason="the path is no UTF-8") from None
+        raise MalformedRequest(reason="the path is not UTF-8") from None
     return segments[1:-1] if len(segments) > 2 and not segments[-1] else segments[1:]
 
 

@@ -1,4 +1,4 @@
-"""What REST serves with: the bridge, the event streams, and the API as it is now."""
+"""The state of the binding: the bridge, the event streams, and the current API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_SNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 
 
 class Api:
-    """Everything that holds for one revision of the API."""
+    """Resources and conflicts of one revision of the API."""
 
     def __init__(self, bridge: Bridge, streams: events.Streams, revision: str, pages: Pages) -> None:
         routes = derive(bridge.verbs)
@@ -32,18 +32,18 @@ class Api:
             streams,
             Router(routes.routes),
             pages.of(routes.routes, revision),
-            # The revision is on every reply, so that a client knows when to read the API again.
+            # The revision is in every reply: a client reads the API again when it changes.
             {"Vdsm-Revision": revision, **_NO_SNIFF},
         )
 
 
 class Service:
-    """What the tools and handlers of requests share."""
+    """The state that tools and handlers of requests share."""
 
     def __init__(self, bridge: Bridge, options: RestOptions) -> None:
         self.bridge = bridge
         self.options = options
-        #: Calls that wait for events; the other half of the threads is left to others.
+        #: Slots for calls that wait for events: half of the threads.
         self.waiting = WaitSlots(max(1, options.max_threads // 2))
         self.streams = events.Streams(bridge, options)
         self.origin = OriginCheck(options.hosts)
@@ -52,7 +52,7 @@ class Service:
         self._api: Api | None = None
 
     def api(self) -> Api:
-        """Return the API as it is now; it is made anew when verbs came or went."""
+        """Return the current API; rebuilt when verbs were added or removed."""
         api = self._api
         if api is None or api.revision != self.bridge.revision:
             with self._lock:
@@ -60,6 +60,6 @@ class Service:
                 if self._api is None or self._api.revision != revision:
                     self._api = Api(self.bridge, self.streams, revision, self._pages)
                     for conflict in self._api.conflicts:
-                        log.error("Cannot lay a route: %s", conflict)
+                        log.error("Cannot offer a route: %s", conflict)
                 api = self._api
         return api

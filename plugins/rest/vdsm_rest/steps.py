@@ -4,18 +4,18 @@
 hook point             priority  tool
 =====================  ========  ==================================================================
 `on_start_resource`          10  `origin`: refuse pages of other sites, and foreign host names
-`on_start_resource`          20  `authenticate`: who calls
+`on_start_resource`          20  `authenticate`: identify the caller
 `before_request_body`        10  `context`: flow id, request id, deadline
-`before_request_body`        20  `accept`: refuse who does not take the form of the answer
+`before_request_body`        20  `accept`: refuse callers that do not accept the media type of the reply
 `before_request_body`        30  `arguments`: read path, query string and body
 `before_request_body`        40  `no_body`: refuse a body
 `before_finalize`            40  `coding`: choose gzip or not
 `before_finalize`            50  `etags`: entity tag, `If-Match`, `If-None-Match`
 `before_finalize`            60  `compress`: gzip
-`before_finalize`            90  `headers`: what each reply has; also `after_error_response`
+`before_finalize`            90  `headers`: those of every reply; also `after_error_response`
 =====================  ========  ==================================================================
 
-They are an own toolbox: CherryPy's default one is global, and each of its tools that comes near does
+They are a toolbox of their own: CherryPy's default one is global, and each of its similar tools does
 something that this API must not do (docs/decisions/0014-rest-on-cherrypy.md).
 """
 
@@ -73,7 +73,7 @@ def toolbox() -> Any:
 
 
 class EveryReply(cherrypy.Tool):  # type: ignore[misc]  # CherryPy has no types
-    """A tool that is also run on the reply to a bug, where CherryPy runs none of those before the end."""
+    """A tool that also runs on the reply to an unexpected error, where CherryPy skips `before_finalize`."""
 
     def _setup(self) -> None:
         super()._setup()
@@ -81,11 +81,11 @@ class EveryReply(cherrypy.Tool):  # type: ignore[misc]  # CherryPy has no types
 
 
 def origin(navigable: bool = False) -> None:
-    """Check where a request comes from.
+    """Check the origin of a request.
 
-    :param navigable: a link of another site may lead there
+    :param navigable: links of other sites may lead to the resource
     :raises ForeignHost: `Host` names another host
-    :raises ForeignPage: a page of another site sent it
+    :raises ForeignPage: a page of another site sent the request
     """
     request: ApiRequest = cherrypy.serving.request
     try:
@@ -99,7 +99,7 @@ def origin(navigable: bool = False) -> None:
 def authenticate() -> None:
     """Authenticate the caller.
 
-    :raises Unauthenticated: the credentials are wrong, or are needed
+    :raises Unauthenticated: the credentials are wrong or absent
     """
     request: ApiRequest = cherrypy.serving.request
     request.identity = request_context.identify(request.app.service.bridge, request.message)
@@ -109,24 +109,24 @@ def authenticate() -> None:
 def context() -> None:
     """Read the headers about the call itself.
 
-    :raises MalformedRequest: one of them is malformed
+    :raises MalformedRequest: a header is malformed
     """
     request: ApiRequest = cherrypy.serving.request
     request.context = request_context.context(request.identity, request.message, request.app.service.waiting)
 
 
 def accept(media_type: str) -> None:
-    """Check that the caller takes this type.
+    """Check that the caller accepts this type.
 
-    :raises NotAcceptable: it does not
+    :raises NotAcceptable: the caller does not
     """
     negotiation.accept(cherrypy.serving.request.headers.get("accept"), media_type)
 
 
 def arguments(entry: Entry) -> None:
-    """Read the arguments of a verb, and what the caller wants to see of its result.
+    """Read the arguments of a verb, and the query options.
 
-    :raises InvalidRequest: they cannot be read
+    :raises InvalidRequest: an argument or option cannot be read
     """
     request: ApiRequest = cherrypy.serving.request
     plan = entry.plan
@@ -141,9 +141,9 @@ def arguments(entry: Entry) -> None:
 
 
 def no_body() -> None:
-    """Check that there is no body.
+    """Check that the request has no body.
 
-    :raises MalformedRequest: there is one
+    :raises MalformedRequest: the request has a body
     """
     negotiation.no_body(cherrypy.serving.request.message)
 
@@ -160,9 +160,9 @@ def coding() -> None:
 
 
 def tag() -> None:
-    """Add the entity tag to a representation, and decide the conditions of a request on it.
+    """Add the entity tag to a representation, and evaluate the conditions of the request.
 
-    :raises PreconditionFailed: `If-Match` names another
+    :raises PreconditionFailed: `If-Match` has another tag
     """
     request: ApiRequest = cherrypy.serving.request
     response: ApiResponse = cherrypy.serving.response
@@ -182,14 +182,14 @@ def tag() -> None:
 
 
 def compress() -> None:
-    """Compress a reply for which gzip was chosen; always to the same bytes, for its tag is a strong one."""
+    """Compress a reply for which gzip was chosen, always to the same bytes: its tag is a strong one."""
     response: ApiResponse = cherrypy.serving.response
     if response.body and response.headers.get("Content-Encoding") == "gzip":
         response.body = gzip.compress(response.body, _LEVEL, mtime=0)
 
 
 def _split(query: Query, names: frozenset[str]) -> tuple[Query, Query]:
-    """Return the query's arguments, and its options."""
+    """Return the arguments and the options in a query."""
     if not query or names.isdisjoint(query):
         return query, {}
     rest = {name: texts for name, texts in query.items() if name not in names}

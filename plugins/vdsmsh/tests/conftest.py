@@ -159,5 +159,5 @@ def vdsmsh() -> str:
 
 @pytest.fixture
 def lamp(host: TestHost) -> Callable[[str], Any]:
-    """A function that tells how a lamp is."""
+    """A function that returns the state of a lamp."""
     return lambda lamp_id: host.call("Lamp.getInfo", lampID=lamp_id)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from vdsm_bridge.types import builtins
-from vdsmsh.arguments import Signature
-from vdsmsh.catalogue import Catalogue
-from vdsmsh.failures import UsageError
+from vdsmsh.api.catalogue import Catalogue
+from vdsmsh.api.signature import Signature
+from vdsmsh.errors import UsageError
 
 UUID = {"type": "string", "format": "uuid", "pattern": "^[0-9a-f-]{36}$"}
 
@@ -74,8 +74,7 @@ def arguments(verb_name: str, file: str = "", /, **given: str | list[str]) -> di
 def test_object_is_the_first_word() -> None:
     """A verb on an object takes it as the first word, and the rest as options."""
     found = signature("VM.tune")
-    assert found.positional is not None
-    assert found.positional.metavar == "VM"
+    assert [option.metavar for option in found.positionals] == ["VM"]
     assert [option.flags for option in found.options] == [("--force",)]
 
 
@@ -93,7 +92,7 @@ def test_reserved_option() -> None:
 
 
 def test_new_object_gets_an_id() -> None:
-    """Whoever creates an object needs no id at hand; one that is given is used."""
+    """Creating an object needs no id; a given one is used."""
     made = arguments("VM.create", name="a", memory="512")
     assert made["spec"] == {"vmName": "a", "memSize": 512}
     assert len(made["vmID"]) == 36
@@ -127,11 +126,11 @@ def test_repetition() -> None:
     [
         ({"memory": "1"}, "--name is required"),
         ({"name": "a", "memory": "512M"}, "--memory: '512M' is not a whole number (Memory, in MiB)"),
-        ({"name": "a", "tags": "[1"}, "--tags: this is not JSON"),
+        ({"name": "a", "tags": "[1"}, "--tags: '[1' is not JSON"),
     ],
 )
 def test_refusals(given: dict[str, str], message: str) -> None:
-    """What is wrong is told with the option's name."""
+    """The error names the option."""
     with pytest.raises(UsageError) as caught:
         arguments("VM.create", **given)
     assert message in str(caught.value)
@@ -141,7 +140,7 @@ def test_file_that_is_no_object(tmp_path: Path) -> None:
     """A file without a JSON object is refused by name."""
     file = tmp_path / "vm.json"
     file.write_text("[]")
-    with pytest.raises(UsageError, match=r"vm\.json: this is not a JSON object"):
+    with pytest.raises(UsageError, match=r"vm\.json is not a JSON object"):
         arguments("VM.create", str(file))
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from vdsm_bridge import Namespace, Verb, action, query
-from vdsm_bridge.api.declare import collect
+from vdsm_bridge.api.collect import collect
 from vdsm_bridge.testing import TestHost
-from vdsmsh.catalogue import CatalogueCache
+from vdsmsh.api.catalogue import CatalogueCache
 
 from .conftest import Run
 
@@ -45,7 +45,7 @@ def cache_file(home: Path) -> Path:
 
 
 def test_remembered(host: TestHost, run: Run, cache_file: Path) -> None:
-    """The verbs are asked for once; nobody else may read what is remembered."""
+    """The verbs are read once; the cache is readable by its owner only."""
     run("lamp", "list")
     (file,) = cache_file.glob("*.json")
     assert json.loads(file.read_text())["revision"] == host.bridge.revision
@@ -79,20 +79,20 @@ def test_cache_that_cannot_be_written(
 def test_new_verb(host: TestHost, run: Run) -> None:
     """A command that is not remembered is looked for on the host."""
     run("lamp", "list")
-    host.server.runtime.registry.add(bells())
+    host.host.runtime.registry.add(bells())
     assert run("bell", "tone").out == "b\n"
 
 
 def test_get_gives_way(host: TestHost, run: Run) -> None:
     """Where a verb has the short name already, the other keeps its `get`."""
-    host.server.runtime.registry.add(bells())
+    host.host.runtime.registry.add(bells())
     assert (run("bell", "tone").out, run("bell", "get-tone").out) == ("b\n", "a\n")
 
 
 def test_revision_is_followed(host: TestHost, run: Run, cache_file: Path) -> None:
     """An answer with another revision makes vdsmsh learn the verbs anew."""
     run("lamp", "list")
-    host.server.runtime.registry.add(bells())
+    host.host.runtime.registry.add(bells())
     run("lamp", "list")
     (file,) = cache_file.glob("*.json")
     assert json.loads(file.read_text())["revision"] == host.bridge.revision
@@ -101,9 +101,9 @@ def test_revision_is_followed(host: TestHost, run: Run, cache_file: Path) -> Non
 
 def test_lost_verb(host: TestHost, run: Run) -> None:
     """A verb that is gone is refused once by the host, then unknown."""
-    host.server.runtime.registry.add(bells())
+    host.host.runtime.registry.add(bells())
     assert run("bell", "ring").code == 0
-    host.server.runtime.registry.remove("bells")
+    host.host.runtime.registry.remove("bells")
     assert run("bell", "ring").code == 1
     assert run("bell", "ring").code == 2
 

@@ -39,6 +39,17 @@ def test_every_verb_is_a_command(host: TestHost, run: Run) -> None:
         assert verb.summary in run(namespace.lower(), "--help").out, method
 
 
+def test_whoami(host: TestHost, run: Run) -> None:
+    """One word asks the host who the caller is; the overview and its own help have it."""
+    outcome = run("whoami", "-f", "json")
+    assert outcome.code == 0
+    shown = json.loads(outcome.out)
+    assert (shown["role"], shown["binding"]) == ("admin", "rest")
+    assert json.loads(run("host", "who-am-i", "-f", "json").out) == shown
+    assert "whoami" in run("--help").out
+    assert "Return the identity of the caller on this host" in run("whoami", "--help").out
+
+
 def test_help_tells_of_parameters(host: TestHost, run: Run) -> None:
     """The help of a command has the docstring, its parameters and their values."""
     outcome = run("lamp", "create", "--help")
@@ -70,9 +81,12 @@ def test_names_work_where_ids_do(host: TestHost, run: Run, word: str) -> None:
 
 
 def test_unknown_name(host: TestHost, run: Run) -> None:
-    """A name that nobody has is an error of its own."""
+    """An unknown name is an error of its own."""
     outcome = run("lamp", "info", "cellar")
-    assert (outcome.code, outcome.err) == (1, "vdsmsh: there is no Lamp 'cellar'\n")
+    assert (outcome.code, outcome.err) == (
+        1,
+        "vdsmsh: there is no Lamp 'cellar'; `vdsmsh lamp list` lists them\n",
+    )
     assert run("lamp", "info", "hal").err == "vdsmsh: there is no Lamp 'hal'; did you mean 'hall'?\n"
 
 
@@ -122,7 +136,7 @@ def test_scalar_result(host: TestHost, run: Run) -> None:
     assert run("room", "add", "--left", "2", "--right", "-5").out == "-3\n"
 
 
-def test_json_is_what_the_host_said(host: TestHost, run: Run) -> None:
+def test_json_is_the_reply_of_the_host(host: TestHost, run: Run) -> None:
     """JSON and YAML hold the whole result, lists by id included."""
     yaml = pytest.importorskip("yaml")
     task = host.call("Lamp.burn", lampID=HALL).task_id
@@ -161,7 +175,7 @@ def test_unknown_column(host: TestHost, run: Run) -> None:
     """A column that is not there is an error that names those that are."""
     outcome = run("lamp", "list", "-c", "shade")
     assert outcome.code == 2
-    assert "'lampID', 'name'" in outcome.err
+    assert "its columns are lampID, name, " in outcome.err
 
 
 def test_empty_list(host: TestHost, run: Run) -> None:
@@ -174,7 +188,7 @@ def test_empty_list(host: TestHost, run: Run) -> None:
 @pytest.mark.parametrize("over", ["socket", "tcp"])
 def test_dry_run(host: TestHost, run: Run, lamp: Callable[[str], Any], over: str) -> None:
     """A dry run changes nothing and prints a curl command, which then does it."""
-    (plugin,) = [plugin for plugin in host.server.plugins() if plugin.name == "rest"]
+    (plugin,) = [plugin for plugin in host.host.plugins() if plugin.name == "rest"]
     url = [] if over == "socket" else ["--url", next(a for a in plugin.address if a.startswith("http"))]
     words = [
         "lamp",
@@ -210,8 +224,8 @@ def test_dry_run_hides_the_token(
     out = run("lamp", "remove", HALL, "--dry-run", "--token-file", str(file)).out
     assert "quiet" not in out
     shown = next(word for word in shlex.split(out) if word.startswith("Authorization"))
-    told = subprocess.run(["sh", "-c", f'printf %s "{shown}"'], capture_output=True, text=True, check=True)
-    assert told.stdout == "Authorization: Bearer quiet"
+    done = subprocess.run(["sh", "-c", f'printf %s "{shown}"'], capture_output=True, text=True, check=True)
+    assert done.stdout == "Authorization: Bearer quiet"
 
 
 def test_request_id(host: TestHost, run: Run) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vdsm_bridge.testing import TestHost
-from vdsmsh.completion import split, start_of_last_word
+from vdsmsh.shell.completion import split, start_of_last_word
 
 from .conftest import HALL, Run, Terminal
 
@@ -28,7 +28,7 @@ from .conftest import HALL, Run, Terminal
     ],
 )
 def test_split(line: str, expected: tuple[list[str], str]) -> None:
-    """A line that is being typed is taken apart, with or without its closing quotation mark."""
+    """An unfinished line is split into words, with or without its closing quotation mark."""
     assert split(line) == expected
 
 
@@ -37,10 +37,10 @@ def test_start_of_last_word() -> None:
     assert start_of_last_word("a 'b c") == 2
 
 
-def test_what_a_shell_is_told(host: TestHost, run: Run) -> None:
+def test_candidates(host: TestHost, run: Run) -> None:
     """Each place on the line has its candidates."""
-    told = {
-        "vdsmsh ": "complete events help host lamp plugin room task verb",
+    expected = {
+        "vdsmsh ": "complete drawer events help host lamp plugin rack room task verb whoami",
         "vdsmsh la": "lamp",
         "vdsmsh lamp s": "smash switch",
         "vdsmsh lamp switch h": "hall",
@@ -56,6 +56,10 @@ def test_what_a_shell_is_told(host: TestHost, run: Run) -> None:
         "vdsmsh events -f ": "csv json text",
         "vdsmsh events --after ": "",
         "vdsmsh lamp list --wa": "--watch",
+        "vdsmsh lamp burn hall --wai": "--wait",
+        "vdsmsh lamp list --al": "--all",
+        "vdsmsh task wait --qui": "--quiet",
+        "vdsmsh events --col": "",
         "vdsmsh lamp create --colour ": "blue green red",
         "vdsmsh lamp create --colour=": "blue green red",
         "vdsmsh lamp list -f ": "csv json table value yaml",
@@ -69,26 +73,26 @@ def test_what_a_shell_is_told(host: TestHost, run: Run) -> None:
         "vdsmsh xyzzy ": "",
         "vdsmsh room add --left ": "",
     }
-    said = {line: " ".join(run("__complete", "bash", line).out.split("\n")).strip() for line in told}
-    assert said == told
+    printed = {line: " ".join(run("__complete", "bash", line).out.split("\n")).strip() for line in expected}
+    assert printed == expected
 
 
 def test_descriptions(host: TestHost, run: Run) -> None:
-    """zsh is told what each candidate is."""
+    """zsh gets a description of each candidate."""
     assert run("__complete", "zsh", "vdsmsh lamp sm").out.startswith("smash\tBreak a lamp")
     assert run("__complete", "zsh", "vdsmsh lamp info h").out == f"hall\t{HALL}\n"
     assert run("__complete", "zsh", "vdsmsh lamp create --colour=g").out == "--colour=green\t\n"
 
 
 def test_tasks(host: TestHost, run: Run) -> None:
-    """What has no name is completed by its id."""
+    """Objects without a name are completed by their id."""
     task_id = host.call("Lamp.burn", lampID=HALL).task_id
     assert run("__complete", "bash", "vdsmsh task wait ").out.strip() == task_id
     run("task", "wait", task_id)
 
 
 def test_silence(home: Path, run: Run) -> None:
-    """Without a host there is nothing to say, and no error in the middle of a line."""
+    """Without a host there are no candidates, and no error in the middle of a line."""
     outcome = run("__complete", "bash", "vdsmsh --url unix:///nowhere lamp ")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
 

@@ -24,35 +24,43 @@ REFUSALS = [
     (("room", "break-down"), 1, "(unexpected-error, 16)"),
     (("room", "add"), 2, "--left is required"),
     (("room", "add", "--left", "x"), 2, "--left: 'x' is not a whole number"),
-    (("room", "add", "--left", "1", "--up"), 2, "unrecognized arguments: --up"),
+    (("room", "add", "--left", "1", "--up"), 2, "unrecognized arguments: --up; see `vdsmsh room add --help`"),
     (("room", "add", "--lef", "1"), 2, "unrecognized arguments: --lef 1"),
     (("lamp", "info"), 2, "the following arguments are required: LAMP"),
     (
         ("lamp", "create", "--colour", "pink", "--name", "x"),
         2,
-        "--colour: 'pink' is none of blue, green, red",
+        "--colour: 'pink' is not one of blue, green, red",
     ),
-    (("lamp", "create", "--name", "x", "--watts", "-1"), 1, "; its option is --watts (invalid-argument, 91)"),
+    (("lamp", "create", "--name", "x", "--watts", "-1"), 1, "; the option is --watts (invalid-argument, 91)"),
     (("lamp", "create", "--file", "/nowhere"), 2, "--file: cannot read /nowhere: No such file or directory"),
-    (("lamp", "create", "--file", __file__), 2, "test_errors.py: this is not JSON (Extra data"),
+    (("lamp", "create", "--file", __file__), 2, "test_errors.py is not JSON: "),
     (("lamp",), 2, "'lamp' needs one of its commands: burn, create"),
     (("lamp", "lst"), 2, "did you mean 'lamp list'?"),
     (("lmap", "list"), 2, "did you mean 'lamp'?"),
-    (("xyzzy", "list"), 2, "there is no command 'xyzzy'; there are events, host, lamp"),
-    (("events", "--after", "last"), 2, "'last' is not the number of an event"),
-    (("events", "--count", "0"), 2, "0 events are none"),
-    (("events", "--count", "2", "--timeout", "0.2"), 3, "0 of 2 events within 0.2 s"),
+    (("xyzzy", "list"), 2, "there is no command 'xyzzy'; there are drawer, events, host, lamp"),
+    (("events", "--after", "last"), 2, "'last' is not a number of an event"),
+    (("events", "--count", "0"), 2, "'0' is not a number of events"),
+    (("events", "--count", "2", "--timeout", "0.2"), 3, "0 of 2 events arrived within 0.2 s"),
     (("events", "-f", "yaml"), 2, "invalid choice: 'yaml'"),
-    (("--url", "unix:///nowhere/api.sock", "events"), 3, "No such file or directory; does vdsmd"),
+    (("--url", "unix:///nowhere/api.sock", "events"), 3, "No such file or directory; check that vdsmd runs"),
     (("room", "add", "--left", "1", "--watch"), 2, "unrecognized arguments: --watch"),
     (("lamp", "list", "-f", "xml"), 2, "invalid choice: 'xml'"),
     (("lamp", "list", "--timeout", "soon"), 2, "'soon' is not a number of seconds"),
     (("--url",), 2, "--url needs a value"),
-    (("--url", "gopher://x", "lamp", "list"), 2, "can reach gopher:// URLs; install a package"),
-    (("--url", "somewhere", "lamp", "list"), 2, "'somewhere' is no URL"),
-    (("--token-file", "/nowhere", "lamp", "list"), 2, "--token-file /nowhere: No such file or directory"),
+    (
+        ("--url", "gopher://x", "lamp", "list"),
+        2,
+        "serves gopher:// URLs; install a package",
+    ),
+    (("--url", "somewhere", "lamp", "list"), 2, "'somewhere' is not a URL"),
+    (
+        ("--token-file", "/nowhere", "lamp", "list"),
+        2,
+        "cannot read the token file /nowhere: No such",
+    ),
     (("--url", "unix:///nowhere/api.sock", "host", "ping"), 3, "No such file or directory"),
-    (("--url", "http://127.0.0.1:x", "host", "ping"), 3, "is no usable URL"),
+    (("--url", "http://127.0.0.1:x", "host", "ping"), 3, "cannot use the URL"),
     (("complete", "--shell", "tcsh"), 2, "invalid choice: 'tcsh'"),
 ]
 
@@ -97,8 +105,8 @@ def test_nothing_listens(home: Path, run: Run, other_server: socket.socket) -> N
     other_server.close()
     outcome = run("--url", f"http://127.0.0.1:{port}", "host", "ping")
     url = f"http://127.0.0.1:{port}"
-    said = f"vdsmsh: cannot reach the host at {url}: Connection refused; does vdsmd run there?\n"
-    assert (outcome.code, outcome.err) == (3, said)
+    reason = "Connection refused; check that vdsmd runs there with the plugin rest, or give another --url"
+    assert (outcome.code, outcome.err) == (3, f"vdsmsh: cannot reach the host at {url}: {reason}\n")
 
 
 def test_broken_pipe(host: TestHost, vdsmsh: str) -> None:
@@ -109,7 +117,7 @@ def test_broken_pipe(host: TestHost, vdsmsh: str) -> None:
 
 
 def test_closed_output(host: TestHost, vdsmsh: str) -> None:
-    """The exit code says that nobody read the result."""
+    """The exit code reports that the result was not read."""
     read, write = os.pipe()
     os.close(read)
     try:
@@ -126,7 +134,7 @@ def test_closed_output(host: TestHost, vdsmsh: str) -> None:
 
 
 def test_quiet_and_verbose(host: TestHost, run: Run) -> None:
-    """`-v` tells what was sent and how long it took; by default and with `-q` nothing but the result."""
+    """`-v` prints the calls and their duration; by default and with `-q` nothing but the result."""
     assert f"Lamp.getInfo {{'lampID': '{HALL}'}}: " in run("-v", "lamp", "info", HALL).err
     assert run("lamp", "info", HALL).err == run("-q", "lamp", "info", HALL).err == ""
 
@@ -137,10 +145,10 @@ def test_transport_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, home: 
     def none_found(*_: object, **__: object) -> None:
         raise NoMatches
 
-    monkeypatch.setattr("vdsmsh.target.DriverManager", none_found)
+    monkeypatch.setattr("vdsm_bridge.client.opening.DriverManager", none_found)
     outcome = run("--url", "amqp://x", "lamp", "list")
     assert outcome.code == 2
-    assert "nothing installed here can reach amqp:// URLs; install vdsm-qmf" in outcome.err
+    assert "no installed package serves amqp:// URLs; install vdsm-qmf" in outcome.err
 
 
 def test_version(home: Path, run: Run) -> None:
@@ -154,4 +162,21 @@ def test_help_without_a_host(home: Path, run: Run) -> None:
     """Help is given without a host, and says that its commands are not known."""
     outcome = run("--url", "unix:///nowhere/api.sock", "--help")
     assert outcome.code == 0
-    assert "The commands of the host are not known" in outcome.out
+    assert "cannot list the commands of the host" in outcome.out
+
+
+def test_tls_to_a_plain_port(host: TestHost, run: Run) -> None:
+    """A URL with the wrong scheme is an error that names the other one."""
+    (plugin,) = [plugin for plugin in host.host.plugins() if plugin.name == "rest"]
+    address = next(address for address in plugin.address if address.startswith("http://"))
+    outcome = run("--url", address.replace("http://", "https://"), "host", "ping")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err.endswith("; a port without TLS needs http://\n")
+
+
+@pytest.mark.parametrize("line", [("help", "complete"), ("complete", "--help")])
+def test_help_of_complete(host: TestHost, run: Run, line: tuple[str, ...]) -> None:
+    """The help of `complete` is that of its options, with `help` before it, too."""
+    outcome = run(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "--shell {bash,zsh}" in outcome.out

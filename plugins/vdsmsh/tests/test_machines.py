@@ -27,7 +27,7 @@ def machines(
     return make_vdsm_host(
         verbs={"virt": virt.Virt},
         bindings={"rest": rest.RestBinding},
-        config={"plugin": {"rest": options}},
+        config={"plugin": {"rest": options, "virt": {"kept_custom": ["a", "b"]}}},
     )
 
 

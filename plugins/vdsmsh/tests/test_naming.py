@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vdsmsh.naming import kebab, long, short, stem
+from vdsmsh.api.naming import kebab, long, short, stem
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from vdsmsh.naming import kebab, long, short, stem
     ],
 )
 def test_kebab(name: str, expected: str) -> None:
-    """Words are told apart by capitals and underscores; acronyms stay whole, their plurals, too."""
+    """Capitals and underscores separate words; acronyms and their plurals stay whole."""
     assert kebab(name) == expected
 
 

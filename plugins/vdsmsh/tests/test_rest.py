@@ -15,8 +15,8 @@ import pytest
 
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.transport import CallOptions, CallRefused, Credentials, Transport, Unreachable
-from vdsmsh.rest import RestTransport
-from vdsmsh.target import connect
+from vdsmsh.connection.rest import RestTransport
+from vdsmsh.connection.target import connect
 
 from .conftest import HALL
 
@@ -26,14 +26,14 @@ OPTIONS = CallOptions(timeout=5.0)
 @pytest.fixture(params=["socket", "tcp"])
 def transport(host: TestHost, home: Path, request: pytest.FixtureRequest) -> Transport:
     """The host over each kind of socket."""
-    (plugin,) = [plugin for plugin in host.server.plugins() if plugin.name == "rest"]
+    (plugin,) = [plugin for plugin in host.host.plugins() if plugin.name == "rest"]
     tcp = next(address for address in plugin.address if address.startswith("http"))
     url = f"unix://{home}/api.sock" if request.param == "socket" else tcp
     return connect(url, Credentials())
 
 
 def test_call(host: TestHost, transport: Transport) -> None:
-    """A call returns plain data, None where there is no result, and tells the revision."""
+    """A call returns plain data, None where there is no result, and the revision."""
     assert transport.revision == ""
     assert transport.call("Room.add", {"left": 1, "right": 2}, OPTIONS) == 3
     assert transport.call("Host.ping", {}, OPTIONS) is None
@@ -56,8 +56,8 @@ def test_refusal(transport: Transport) -> None:
     assert "'left'" in error.message
 
 
-def test_timeout_is_told(transport: Transport) -> None:
-    """The host is told how long the caller waits, in whole seconds, so that it can give up itself."""
+def test_timeout_is_sent(transport: Transport) -> None:
+    """The request has the timeout in whole seconds, so that the host can give up first."""
     assert "'Prefer: wait=1'" in transport.preview("Host.ping", {}, CallOptions(timeout=0.2))
     assert "'Prefer: wait=60'" in transport.preview("Host.ping", {}, CallOptions())
 
@@ -73,7 +73,7 @@ def test_socket_with_a_blank(home: Path, make_vdsm_host: Callable[..., TestHost]
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[str]:
-    """Something that listens and gives one answer to whatever it hears; its URL."""
+    """A server with one answer to every request; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -99,7 +99,7 @@ def answering(answer: bytes) -> Iterator[str]:
     ids=["html", "no problem", "no http", "nothing"],
 )
 def test_something_else_listens(answer: bytes) -> None:
-    """What is no vdsm host is told from one that refuses."""
+    """A server that is no vdsm host is reported differently from a host that refuses."""
     with answering(answer) as url, pytest.raises(Unreachable):
         RestTransport(url, Credentials()).call("Host.ping", {}, OPTIONS)
 
@@ -125,14 +125,14 @@ class Pigeon(Transport):
     ("module", "code", "message"),
     [
         (TRANSPORT, 2, "there is no command 'loft'"),
-        ("raise OSError('no wings')", 2, "cannot be loaded: no wings"),
+        ("raise OSError('no wings')", 2, "cannot load the transport pigeon_post:Pigeon: no wings"),
     ],
     ids=["works", "broken"],
 )
 def test_transport_of_another_distribution(
     home: Path, vdsmsh: str, monkeypatch: pytest.MonkeyPatch, module: str, code: int, message: str
 ) -> None:
-    """A URL scheme is served by whoever offers it; one that does not load says why."""
+    """A URL scheme is served by the distribution that declares it; a failed load has its reason."""
     info = home / "site" / "pigeon-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pigeon\nVersion: 1\n")

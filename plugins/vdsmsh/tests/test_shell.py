@@ -24,17 +24,39 @@ def test_conversation(host: TestHost, terminal: Callable[..., Terminal], vdsmsh:
     shell.expect("ard")
     shell.type(" -c name\r")
     shell.expect("| name  | back yard |", PROMPT)
-    shell.type("lamp info nobody\r")
-    shell.expect("vdsmsh: there is no Lamp 'nobody'", PROMPT)
+    shell.type("lamp info attic\r")
+    shell.expect("vdsmsh: there is no Lamp 'attic'", PROMPT)
     shell.type("lamp 'x\r")
-    shell.expect("vdsmsh: No closing quotation", PROMPT)
+    shell.expect("cannot split the line into words: No closing quotation", PROMPT)
     shell.type("vdsmsh lamp switch hall --lit -f value -c lit\r")
     shell.expect("true", PROMPT)
     shell.type("\x1b[A\x1b[A\x1b[A\r")
-    shell.expect("there is no Lamp 'nobody'", PROMPT)
+    shell.expect("there is no Lamp 'attic'", PROMPT)
     shell.type("exit\r")
     assert shell.wait() == 1, "like a shell's, the exit code is that of the last command"
-    assert "+lamp info nobody" in (home / "xdg_state_home" / "vdsmsh" / "history").read_text().splitlines()
+    assert "+lamp info attic" in (home / "xdg_state_home" / "vdsmsh" / "history").read_text().splitlines()
+
+
+def test_secrets_are_not_in_the_history(
+    host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str, home: Path
+) -> None:
+    """A line with a secret is not written to the history; one that names a file with it is."""
+    shell = terminal(vdsmsh)
+    shell.expect(PROMPT)
+    for line in (
+        "lamp lock hall --code s3cret",
+        "lamp unlock hall --code=s3cret",
+        "lamp lok x --code s3cret",
+    ):
+        shell.type(f"{line}\r")
+        shell.expect(PROMPT)
+    shell.type("lamp lock hall --code-file /dev/null\r")
+    shell.expect(PROMPT)
+    shell.type("exit\r")
+    shell.wait()
+    history = (home / "xdg_state_home" / "vdsmsh" / "history").read_text()
+    assert "s3cret" not in history
+    assert "--code-file /dev/null" in history
 
 
 def test_choice_of_completions(host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str) -> None:
@@ -60,7 +82,7 @@ def test_pipe_stops_at_the_first_failure(host: TestHost, vdsmsh: str) -> None:
     """A line that fails ends a script with its exit code."""
     done = subprocess.run(
         [vdsmsh],
-        input="lamp info nobody\nroom add --left 1\n",
+        input="lamp info attic\nroom add --left 1\n",
         capture_output=True,
         text=True,
         timeout=30,

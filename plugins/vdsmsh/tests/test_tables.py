@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from vdsmsh.schema import Schema
-from vdsmsh.tables import MOST_COLUMNS, Table, cell, first_columns, table_of, word
+from vdsmsh.api.schema import Schema
+from vdsmsh.output.tables import MAX_COLUMNS, Table, cell, first_columns, table_of, word
 
 MAP = Schema({"type": "object", "additionalProperties": {"type": "object"}})
 TASK = "11111111-1111-1111-1111-111111111111"
@@ -85,7 +85,7 @@ def test_what_few_rows_have_comes_late() -> None:
 def test_first_columns_fit() -> None:
     """What does not fit on the terminal is left out, but two columns are always there."""
     table = Table([f"c{n}" for n in range(20)], [{f"c{n}": "x" * 20 for n in range(20)}])
-    assert len(first_columns(table, 0)) == MOST_COLUMNS
+    assert len(first_columns(table, 0)) == MAX_COLUMNS
     assert first_columns(table, 75) == ["c0", "c1", "c2"]
     assert first_columns(table, 10) == ["c0", "c1"]
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from vdsm_bridge.transport import CallOptions, Credentials, Unreachable
-from vdsmsh import target
-from vdsmsh.failures import UsageError
-from vdsmsh.rest import RestTransport
-from vdsmsh.target import choose_url, connect, credentials
+from vdsmsh.connection.rest import RestTransport
+from vdsmsh.connection.target import choose_url, connect, credentials
+from vdsmsh.errors import UsageError
 
 Listen = Callable[[Path], None]
 
@@ -67,7 +66,7 @@ def test_socket_in_the_run_folder(home: Path, write_config: Callable[[str], None
 
 
 def test_dead_socket(home: Path, write_config: Callable[[str], None], listen: Listen) -> None:
-    """A socket on which nobody listens is passed over for the configured port."""
+    """A socket without a listener is ignored in favour of the configured port."""
     write_config(f'[daemon]\nrun_dir = "{home}"\n[plugin.rest]\nport = 8099\naddress = "::1"\n')
     assert choose_url("", {}) == "http://[::1]:8099"
 
@@ -85,7 +84,7 @@ def test_forbidden_socket(
     assert choose_url("", {}) == f"unix://{home}/api.sock"
     assert choose_url("", {}, token=True) == "http://127.0.0.1:8088"
     with pytest.raises(
-        Unreachable, match="Permission denied; only root and the group of that socket may use"
+        Unreachable, match="Permission denied; run vdsmsh as root or as a member of the group of that socket"
     ):
         RestTransport(f"unix://{home}/api.sock", Credentials()).call("Host.ping", {}, CallOptions())
 
@@ -123,7 +122,7 @@ def test_token_file(tmp_path: Path) -> None:
     file.write_text("quiet\n")
     assert credentials(str(file), {"VDSM_TOKEN": "hush"}).token == "quiet"
     file.write_bytes(b"\xff\xff")
-    with pytest.raises(UsageError, match="it is not text"):
+    with pytest.raises(UsageError, match="it is not UTF-8 text"):
         credentials(str(file), {})
 
 
@@ -134,6 +133,6 @@ def test_no_token() -> None:
 
 def test_transport_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The distribution that serves a scheme is named; whether it is installed here must not matter."""
-    monkeypatch.setattr(target, "GROUP", "vdsm.transports.of.nobody")
-    with pytest.raises(UsageError, match="can reach amqp:// URLs; install vdsm-qmf"):
+    monkeypatch.setattr("vdsm_bridge.client.opening.GROUP", "vdsm.transports.of.nobody")
+    with pytest.raises(UsageError, match="no installed package serves amqp:// URLs; install vdsm-qmf"):
         connect("amqp://broker.example", Credentials())

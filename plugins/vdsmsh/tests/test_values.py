@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from vdsmsh.schema import Schema
-from vdsmsh.values import merge, parse
+from vdsmsh.api.schema import Schema
+from vdsmsh.api.values import merge, parse
 
 NUMBER_OR_TEXT = {"anyOf": [{"type": "string", "pattern": "^[0-9]+$"}, {"type": "integer"}]}
 
@@ -48,11 +48,11 @@ def test_parse(word: str, schema: dict[str, Any], expected: Any) -> None:
         ("1.5", {"type": "integer"}, "'1.5' is not a whole number"),
         ("x", {"type": "number"}, "'x' is not a number"),
         ("maybe", {"type": "boolean"}, "'maybe' is not true or false"),
-        ("pink", {"enum": ["red", "green"]}, "'pink' is none of red, green"),
+        ("pink", {"enum": ["red", "green"]}, "'pink' is not one of red, green"),
         ("x", NUMBER_OR_TEXT, "'x' is not a whole number"),
-        ("[1]", {"type": "object"}, "this is not a JSON object: [1]"),
-        ("{", {"type": "object"}, "this is not JSON"),
-        ("a=1,b", {"type": "object"}, "'b' is not name=value"),
+        ("[1]", {"type": "object"}, "'[1]' is not a JSON object"),
+        ("{", {"type": "object"}, "'{' is not JSON"),
+        ("a=1,b", {"type": "object"}, "'b' is not of the form name=value"),
         ("@/nowhere", {"type": "string"}, "cannot read /nowhere: No such file or directory"),
     ],
 )
@@ -75,7 +75,7 @@ def test_file_that_is_no_text(tmp_path: Path) -> None:
     """A file that is not text is refused by name."""
     file = tmp_path / "file"
     file.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(ValueError, match=f"{file} is not UTF-8 text"):
+    with pytest.raises(ValueError, match=f"cannot read {file}: it is not UTF-8 text"):
         parse(f"@{file}", Schema({"type": "string"}))
 
 
@@ -106,5 +106,5 @@ def test_reference_that_runs_in_circles() -> None:
     ],
 )
 def test_bounds(schema: dict[str, Any], expected: str) -> None:
-    """Units, ranges and defaults are told; the limits of the machine's numbers are not."""
+    """Units, ranges and defaults are shown; the limits of 64-bit numbers are not."""
     assert Schema(schema).bounds == expected

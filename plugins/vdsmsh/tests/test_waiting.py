@@ -20,7 +20,7 @@ def burn(host: TestHost, **arguments: Any) -> str:
 
 
 def test_wait(host: TestHost, run: Run) -> None:
-    """The result of the task is printed, its progress told line by line."""
+    """The result of the task is printed, its progress is, line by line."""
     outcome = run("task", "wait", burn(host, hours=4, pause=0.4), "-f", "json")
     assert outcome.code == 0
     assert json.loads(outcome.out)["hours"] == 4
@@ -52,7 +52,7 @@ def test_failure(host: TestHost, run: Run) -> None:
     host.call("Task.stop", taskID=task_id)
     outcome = run("task", "wait", task_id)
     assert outcome.code == 4
-    assert outcome.err.splitlines()[-1].startswith(f"vdsmsh: task {task_id} did not succeed: ")
+    assert outcome.err.splitlines()[-1].startswith(f"vdsmsh: task {task_id} failed: ")
 
 
 def test_unknown_task(host: TestHost, run: Run) -> None:
@@ -67,7 +67,7 @@ def test_bar_and_interrupt(host: TestHost, terminal: Callable[..., Terminal], vd
     screen = terminal(vdsmsh, "task", "wait", task_id)
     screen.expect("━", "%", "hour ")
     screen.type("\x03")
-    screen.expect(f"The task goes on; wait for it again with: vdsmsh task wait {task_id}")
+    screen.expect(f"the task goes on; wait for it with: vdsmsh task wait {task_id}")
     assert screen.wait() == 130
     assert host.call("Task.getStatus", taskID=task_id).task_state == "running"
     host.call("Task.stop", taskID=task_id)

@@ -19,9 +19,9 @@ import pytest
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.transport import CallRefused, Unreachable
 from vdsmsh import main
-from vdsmsh.session import Streams
+from vdsmsh.commands.watch import watch
+from vdsmsh.connection.session import Streams
 from vdsmsh.settings import Settings
-from vdsmsh.watching import watch
 
 from .conftest import HALL, YARD, Run, Terminal
 
@@ -116,19 +116,17 @@ def test_table_in_place(host: TestHost, terminal: Callable[..., Terminal], vdsms
     assert screen.wait() == 130
 
 
-def test_the_table_covers_what_was_told_in_between(
-    host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str
-) -> None:
-    """A broken connection is told below the table; once it is there again the next table lies over that."""
+def test_the_table_covers_notices(host: TestHost, terminal: Callable[..., Terminal], vdsmsh: str) -> None:
+    """A broken connection is reported below the table; the next table is drawn over the notice."""
     screen = terminal(vdsmsh, "lamp", "list", "--watch", "-c", "name")
     screen.expect("back yard", "Ctrl-C ends")
     screen.type("")
-    rest = next(plugin.instance for plugin in host.server._lifecycle._plugins if plugin.found.name == "rest")
+    rest = next(plugin.instance for plugin in host.host._lifecycle._plugins if plugin.found.name == "rest")
     for stream in list(rest._service.streams._open):
         stream.close()
     seen = screen.expect("connected again", "\x1b[0J")
     (broken,) = re.findall(r"vdsmsh: the stream .* has ended; trying again after event \d+", seen)
-    # Seven lines of the table, and what was told, which may take two.
+    # Seven lines of the table, and the notice, which may take two.
     assert f"\x1b[{7 + 1 + (len(broken) > 100) + 1}F\x1b[0J" in screen.expect("back yard")
     screen.type("\x03")
     assert screen.wait() == 130
@@ -152,7 +150,7 @@ def test_bursts_are_one_reading(host: TestHost, vdsmsh: str) -> None:
 
 @pytest.mark.parametrize("words", [("lamp", "list", "--watch"), ("events", "--snapshot")])
 def test_a_reader_that_goes_away(host: TestHost, vdsmsh: str, words: tuple[str, ...]) -> None:
-    """Whoever closes the pipe need not wait for the next event to see it end."""
+    """After the pipe is closed it ends without waiting for the next event."""
     with watching(vdsmsh, *words) as watcher:
         watcher.line()
         assert watcher.hang_up() == 141
@@ -160,7 +158,7 @@ def test_a_reader_that_goes_away(host: TestHost, vdsmsh: str, words: tuple[str, 
 
 def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal that time mends is waited out, without an event; any other ends the watching."""
-    monkeypatch.setattr("vdsmsh.watching._AGAIN", 0.2)
+    monkeypatch.setattr("vdsmsh.commands.watch._RETRY", 0.2)
     answers: list[Any] = [
         ["first"],
         CallRefused("recovering", 99, "not yet"),
@@ -174,7 +172,7 @@ def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path, monkeypatch: 
             self.append(answer)
             host.call("Lamp.switch", lampID=HALL, lit=True)
 
-        def told(self, text: str) -> None:
+        def add_line(self, text: str) -> None:
             raise AssertionError(text)
 
     shown = Shown()

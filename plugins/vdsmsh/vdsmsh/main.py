@@ -4,107 +4,76 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
+import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vdsm_bridge.transport import CallRefused, Unreachable
-from vdsmsh import fleet, helptext, target
-from vdsmsh.catalogue import CatalogueCache
-from vdsmsh.failures import ClientError, Exit, UsageError
-from vdsmsh.fleet import ALL, BUS, HOST
-from vdsmsh.session import Session, Streams
-from vdsmsh.settings import Parser, Settings, add_options, take_connection
+from vdsmsh.api.catalogue import CatalogueCache
+from vdsmsh.commands import help as helptext
+from vdsmsh.commands.exit_code import exit_code_of
+from vdsmsh.connection import target
+from vdsmsh.connection.session import Session
+from vdsmsh.errors import Exit, UsageError
+from vdsmsh.settings import ALL, BUS, HOST, Settings, front_parser, take_connection
+from vdsmsh.streams import Streams
 
 _COMPLETE = "__complete"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, or the shell where there is none.
+    """Run one command, or the shell if the line has none.
 
     :returns: the exit code, one of `Exit`
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     streams = Streams()
-    return guarded(lambda: _run(words, streams), streams)
-
-
-def guarded(work: Callable[[], int], streams: Streams) -> int:
-    """Do some work; whatever goes wrong becomes a line on standard error and an exit code."""
+    # A transport may log; its errors are printed, and must not appear twice.
+    silence = logging.NullHandler()
+    logging.getLogger().addHandler(silence)
     try:
-        code = work()
-        streams.stdout.flush()
-    except (ClientError, CallRefused, Unreachable) as error:
-        return _failed(error, streams)
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whatever Python still wants to flush at its end shall go nowhere, without complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.BROKEN_PIPE
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else Exit.OK
-    return code
-
-
-def _failed(error: Exception, streams: Streams) -> int:
-    text = " ".join(str(error).split())
-    code: int = Exit.UNREACHABLE
-    if isinstance(error, CallRefused):
-        text, code = f"{text} ({error.slug}, {error.code})", Exit.REFUSED
-    elif isinstance(error, ClientError):
-        code = error.code
-    streams.stdout.flush()
-    print(f"vdsmsh: {text}", file=streams.stderr)
-    return code
+        return exit_code_of(lambda: _run(words, streams), streams)
+    finally:
+        logging.getLogger().removeHandler(silence)
 
 
 def _run(words: list[str], streams: Streams) -> int:
     if words[:1] == [_COMPLETE]:
-        return _candidates(words[1:], streams)
+        return _complete(words[1:], streams)
     connection, words = take_connection(words)
-    parsed = front().parse_args(words)
+    parsed = front_parser().parse_args(words)
     words = parsed.command
     if parsed.version:
         print(f"vdsmsh {_version()}", file=streams.stdout)
         return Exit.OK
     if words[:1] == ["complete"]:
-        return int(importlib.import_module("vdsmsh.scripts").print_script(words[1:], streams))
+        return int(importlib.import_module("vdsmsh.commands.complete").print_script(words[1:], streams))
     if parsed.help:
         return _overview(connection, streams)
     settings = Settings().updated(parsed)
     with contextlib.closing(open_session(connection, streams)) as session:
         session.named = [word for pair in connection.items() for word in pair if word]
         if not words:
-            return int(importlib.import_module("vdsmsh.shell").Shell(session, settings).run())
-        importlib.import_module("vdsmsh.dispatch").dispatch(session, settings, words)
+            return int(importlib.import_module("vdsmsh.shell.interactive").Shell(session, settings).run())
+        importlib.import_module("vdsmsh.commands.dispatch").dispatch(session, settings, words)
         return Exit.OK
 
 
 def open_session(connection: dict[str, str], streams: Streams) -> Session:
-    """The host that the options of the connection and the environment mean.
+    """Return a session with the host that the options of the connection and the environment name.
 
     :raises UsageError: the URL or the token file cannot be used
-    :raises TransportError: a bus is meant, and it or the host is not there
+    :raises TransportError: the bus, or the host on it, does not answer
     """
-    proof = target.credentials(connection.get("--token-file", ""))
+    proof = target.add_tls_files(target.credentials(connection.get("--token-file", "")), connection)
     if BUS in connection:
-        return fleet.open_session(connection, lambda url: target.connect(url, proof), streams)
+        fleet = importlib.import_module("vdsmsh.connection.fleet")
+        session: Session = fleet.open_session(connection, lambda url: target.connect(url, proof), streams)
+        return session
     if HOST in connection or ALL in connection:
-        raise UsageError(f"{HOST} and {ALL} choose among the hosts of a bus; give {BUS} URL")
+        raise UsageError(f"{HOST} and {ALL} choose among the hosts of a bus; name the bus with {BUS} URL")
     url = target.choose_url(connection.get("--url", ""), token=bool(proof.token))
     return Session(target.connect(url, proof), CatalogueCache(url), streams)
-
-
-def front() -> Any:
-    """What may stand before the command."""
-    parser = Parser(prog="vdsmsh", add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--version", action="store_true")
-    parser.add_argument("command", nargs="...")
-    add_options(parser)
-    return parser
 
 
 def _overview(connection: dict[str, str], streams: Streams) -> int:
@@ -112,13 +81,13 @@ def _overview(connection: dict[str, str], streams: Streams) -> int:
         with contextlib.closing(open_session(connection, streams)) as session:
             text = helptext.overview(session.commands(Settings().reading))
     except (Unreachable, CallRefused, UsageError) as error:
-        text = f"{helptext.USAGE}\n\nThe commands of the host are not known: {error}\n\n{helptext.EXIT_CODES}"
+        text = f"{helptext.USAGE}\n\ncannot list the commands of the host: {error}\n\n{helptext.EXIT_CODES}"
     print(text, file=streams.stdout)
     return Exit.OK
 
 
-def _candidates(words: list[str], streams: Streams) -> int:
-    completion = importlib.import_module("vdsmsh.completion")
+def _complete(words: list[str], streams: Streams) -> int:
+    completion = importlib.import_module("vdsmsh.shell.completion")
     return int(completion.answer(words, lambda connection: open_session(connection, streams), streams))
 
 

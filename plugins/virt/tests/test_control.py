@@ -10,7 +10,7 @@ import pytest
 from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict, InvalidArgument, NotFound, OperationFailed
 from vdsm_core.hooks import hookimpl
-from vdsm_virt.errors import ForeignDefinition, NoSuchVM, VMIsDown
+from vdsm_virt.errors import BalloonError, ForeignDefinition, NoSuchVM, VMIsDown
 
 ACTIONS = {
     "VM.pause": {},
@@ -61,12 +61,12 @@ def test_the_balloon_is_moved(vms):
     vm_id = vms.create(memSize=64)
     vms.call("VM.setBalloonTarget", vmID=vm_id, target=32 * 1024)
     assert "<currentMemory unit='KiB'>32768</currentMemory>" in vms.call("Host.dumpxmls")[vm_id]
-    with pytest.raises(InvalidArgument, match="65536 KiB"):
+    with pytest.raises(BalloonError, match="65536 KiB"):
         vms.call("VM.setBalloonTarget", vmID=vm_id, target=65 * 1024)
 
 
 def test_a_machine_that_was_shut_down_stays_listed(vms):
-    """Down, with the reason, until somebody destroys it."""
+    """Down, with the reason, until it is destroyed."""
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id)
     stats = vms.wait(vm_id, lambda stats: stats.status == "Down")
@@ -85,8 +85,8 @@ def test_a_delayed_shutdown_comes_later(vms):
 
 
 def test_a_delayed_shutdown_of_a_machine_that_is_gone(vms, caplog):
-    """Somebody destroyed it meanwhile: that is nothing to warn of."""
-    caplog.set_level("INFO", "vdsm_virt.machine.control")
+    """It was destroyed in the meantime: no warning."""
+    caplog.set_level("INFO", "vdsm_virt.machine.power")
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id, delay=1)
     vms.call("VM.destroy", vmID=vm_id)
@@ -95,7 +95,7 @@ def test_a_delayed_shutdown_of_a_machine_that_is_gone(vms, caplog):
 
 
 def test_a_guest_that_does_not_reboot_counts_as_up_again(make_machines):
-    """The test driver's guests never say that they rebooted."""
+    """The test driver's guests never report a reboot."""
     vms = make_machines(config={"plugin": {"virt": {"shutdown_timeout": 0.3}}})
     vm_id = vms.create()
     vms.call("VM.shutdown", vmID=vm_id, reboot=True)
@@ -110,15 +110,15 @@ def test_destroy_ends_and_forgets(vms):
     vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
     assert [domain.name for domain in vms.hypervisor.domains.list_all()] == ["test"]
-    (said,) = vms.heard(subscription)
-    assert (said["status"], said["exitCode"], said["exitReason"]) == ("Down", 0, 6)
+    (reported,) = vms.received(subscription)
+    assert (reported["status"], reported["exitCode"], reported["exitReason"]) == ("Down", 0, 6)
     assert vms.create(vmName="a") != vm_id
     subscription.close()
 
 
 @pytest.mark.parametrize("verb", [*ACTIONS, "VM.destroy", "VM.getInfo", "VM.getStats"])
 def test_an_unknown_id_is_not_found(vms, verb):
-    """Each verb on a machine says so."""
+    """Each verb on a machine raises it."""
     with pytest.raises(NoSuchVM) as refusal:
         vms.call(verb, vmID=str(uuid.uuid4()), **ACTIONS.get(verb, {}))
     assert isinstance(refusal.value, NotFound)
@@ -170,16 +170,16 @@ def test_ids_are_the_same_in_upper_case(vms):
     assert vms.status(vm_id.upper()) == "Paused"
 
 
-def test_hooks_are_asked_and_told(make_machines):
+def test_hooks_are_called_before_and_after(make_machines):
     """A plugin may refuse a pause; it learns of what was done."""
-    told, refuse = [], []
+    published, refuse = [], []
 
     def before_vm_pause():
         if refuse:
             raise OperationFailed(reason="not now")
 
     names = ("after_vm_pause", "before_vm_cont", "after_vm_cont", "before_vm_destroy", "after_vm_destroy")
-    functions = {f"vdsm_{name}": hookimpl(_teller(told, name)) for name in names}
+    functions = {f"vdsm_{name}": hookimpl(_teller(published, name)) for name in names}
     hook = SimpleNamespace(vdsm_before_vm_pause=hookimpl(before_vm_pause), **functions)
     vms = make_machines(hooks={"test": hook})
     vm_id = vms.create()
@@ -190,8 +190,8 @@ def test_hooks_are_asked_and_told(make_machines):
     refuse.clear()
     for verb in ("VM.pause", "VM.cont", "VM.destroy"):
         vms.call(verb, vmID=vm_id)
-    assert [(name, vm_id) for name in names] == told
+    assert [(name, vm_id) for name in names] == published
 
 
-def _teller(told, name):
-    return lambda vm_id: told.append((name, vm_id))
+def _teller(published, name):
+    return lambda vm_id: published.append((name, vm_id))

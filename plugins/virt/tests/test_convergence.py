@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from vdsm_core.hypervisor import DomainJob
 from vdsm_virt.api.migration import ConvergenceAction, ConvergenceItem, ConvergenceSchedule
-from vdsm_virt.jobs.migration.convergence import Convergence
+from vdsm_virt.jobs.migration.convergence import Convergence, computed, downtimes
 
 
 def job(remaining, iteration, total=1000):
@@ -20,25 +22,29 @@ def slower(milliseconds):
 ABORT = ConvergenceAction(name="abort")
 SCHEDULE = ConvergenceSchedule(
     stalling=[
+        ConvergenceItem(limit=1, action=slower(100)),
         ConvergenceItem(limit=3, action=slower(300)),
         ConvergenceItem(limit=-1, action=ABORT),
-        ConvergenceItem(limit=1, action=slower(100)),
     ]
 )
 
 
-def test_one_that_gets_on_is_left_alone():
-    """Each look finds less to be sent."""
-    convergence = Convergence(SCHEDULE, patience=10)
-    assert [list(convergence.look(job(1000 - n, n), n)) for n in range(100)] == [[]] * 100
-    assert convergence.stuck_for(100) == 0
-
-
 def test_the_steps_are_taken_in_their_order():
-    """After as many passes without progress as they say; the last ones when all others have been taken."""
+    """Each with the first pass beyond its limit, counted from the first pass that was seen."""
+    for first in (1, 7):
+        convergence = Convergence(SCHEDULE, patience=1000)
+        steps = [list(convergence.look(job(500, n), n)) for n in range(first, first + 8)]
+        assert steps == [[], [], [slower(100)], [], [slower(300)], [ABORT], [], []]
+
+
+def test_passes_between_two_looks():
+    """Each counts, however many there were; one action with each pass."""
     convergence = Convergence(SCHEDULE, patience=1000)
-    steps = [list(convergence.look(job(500, n), n)) for n in range(1, 9)]
-    assert steps == [[], [], [slower(100)], [], [slower(300)], [ABORT], [], []]
+    assert [list(convergence.look(job(500, n), n)) for n in (1, 3, 9)] == [
+        [],
+        [slower(100)],
+        [slower(300), ABORT],
+    ]
 
 
 def test_a_pass_counts_once():
@@ -46,6 +52,39 @@ def test_a_pass_counts_once():
     convergence = Convergence(SCHEDULE, patience=1000)
     looks = [list(convergence.look(job(500, iteration), 0)) for iteration in (1, 2, 2, 2, 2, 3)]
     assert looks == [[]] * 5 + [[slower(100)]]
+
+
+def test_what_was_done_before_a_restart_is_not_done_again():
+    """The next daemon goes on from the memory of the task."""
+    memory = {}
+    convergence = Convergence(SCHEDULE, patience=1000)
+    convergence.keep_in(memory)
+    assert [list(convergence.look(job(500, n), n)) for n in (1, 2, 3)] == [[], [], [slower(100)]]
+    following = Convergence(SCHEDULE, patience=1000, memory=memory)
+    assert [list(following.look(job(500, n), n)) for n in (3, 4, 5, 6)] == [[], [], [slower(300)], [ABORT]]
+
+
+def test_the_schedule_of_a_caller_without_one():
+    """VDSM's five steps with their passes, and the end."""
+    schedule = computed(500)
+    assert schedule.init == []
+    assert [(item.limit, item.action.name, item.action.params) for item in schedule.stalling] == [
+        (1, "setDowntime", [101]),
+        (2, "setDowntime", [104]),
+        (3, "setDowntime", [120]),
+        (4, "setDowntime", [189]),
+        (42, "setDowntime", [500]),
+        (-1, "abort", []),
+    ]
+
+
+@pytest.mark.parametrize("downtime", [1, 2, 10, 250, 2_000_000])
+def test_the_steps_of_the_downtime(downtime):
+    """They grow, none is 0, and the last is the whole."""
+    steps = downtimes(downtime)
+    assert steps == sorted(steps)
+    assert steps[0] >= 1
+    assert steps[-1] == downtime
 
 
 def test_time_without_progress_is_counted():

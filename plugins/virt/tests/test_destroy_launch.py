@@ -10,12 +10,12 @@ from vdsm_bridge.testing.polling import until
 
 
 def test_a_machine_that_is_started_behind_its_kill(vms, monkeypatch):
-    """It ends all the same, and does not come back as a machine that nobody made.
+    """It ends all the same, and does not appear again as an unknown machine.
 
-    The worst order: the start comes just behind the kill, the domain is undefined while it runs, and the
-    event of its start is heard before the launch has ended it.
+    The worst order: the start follows the kill, the domain is undefined while it runs, and the
+    event of its start arrives before the launch has ended it.
     """
-    hypervisor = vms.host.server.runtime.hypervisor
+    hypervisor = vms.host.host.runtime.hypervisor
     start, destroy, undefine = (
         hypervisor.domains.start,
         hypervisor.domains.destroy,
@@ -55,14 +55,14 @@ def test_a_machine_that_is_started_behind_its_kill(vms, monkeypatch):
         ending = pool.submit(vms.call, "VM.destroy", vmID=vm_id)
         wait([ending], 1.0)
         deaf.set()
-        time.sleep(0.3)  # long enough for what is heard to be looked at
+        time.sleep(0.3)  # long enough for events to be handled
         looked.set()
         ending.result(20)
     take_back()
     until(lambda: vm_id not in [domain.uuid for domain in hypervisor.domains.list_all()])
     assert vms.ids() == []
-    vms.host.server.runtime.events.flush()
-    told = [event.id for event in subscription.next(1.0)]
-    gone = [place for place, name in enumerate(told) if name.startswith("|virt|VM_gone|")]
-    assert len(gone) == 1, told
-    assert not [name for name in told[gone[0] + 1 :] if "VM_status" in name], told
+    vms.host.host.runtime.events.flush()
+    published = [event.id for event in subscription.next(1.0)]
+    gone = [place for place, name in enumerate(published) if name.startswith("|virt|VM_gone|")]
+    assert len(gone) == 1, published
+    assert not [name for name in published[gone[0] + 1 :] if "VM_status" in name], published

@@ -1,4 +1,4 @@
-"""Each kind of libvirt's events reaches subscribers, typed; nothing is invented, nothing comes too early."""
+"""Each kind of libvirt's events reaches subscribers, typed; none is invented, none arrives too early."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENDS = {
 }
 NAME = "VIR_DOMAIN_EVENT_ID_"
 
-#: What libvirt's Python binding hands to a callback, and the events that must come of it.
+#: What libvirt's Python binding hands to a callback, and the events that must follow.
 KINDS = [
     ("REBOOT", (), [("VM_reboot", {})]),
     ("RTC_CHANGE", (-3600,), [("VM_rtc", {"offset": -3600})]),
@@ -147,12 +147,12 @@ KINDS = [
         ],
     ),
 ]
-#: Those that are not told: the status is the life cycle; the others are settings that somebody made.
+#: Those that are not published: the status is the life cycle; the others are changes of settings.
 NOT_TOLD = {"LIFECYCLE", "TUNABLE", "METADATA_CHANGE"}
 
 
 def announce(vms, *events):
-    """Let the daemon hear events that the test driver has not."""
+    """Inject events that the test driver does not send."""
     for event in events:
         vms.hypervisor._dispatcher.announce(event)
     done = threading.Event()
@@ -171,10 +171,10 @@ def convert(kind, *arguments):
 
 @pytest.mark.parametrize(("kind", "arguments", "expected"), KINDS, ids=[kind[0] for kind in KINDS])
 def test_each_kind_of_event(vms, kind, arguments, expected):
-    """What libvirt tells its callback comes out at a subscriber, in VDSM's manner."""
+    """What libvirt passes to its callback reaches a subscriber, in VDSM's spelling."""
     subscription = vms.listen("|virt|*|*")
     announce(vms, convert(kind, *arguments))
-    vms.host.server.runtime.events.flush()
+    vms.host.host.runtime.events.flush()
     found = [event for event in subscription.next(0) if "VM_status" not in event.id]
     subscription.close()
     assert [(event.id, event.params) for event in found] == [
@@ -187,9 +187,9 @@ def test_every_kind_is_tested():
     """libvirt's kinds of events are all here, and so are those of this package."""
     kinds = {kind for kind, *_ in KINDS}
     assert {getattr(libvirt, NAME + kind) for kind in kinds | NOT_TOLD} == set(CONVERTERS)
-    told = {operation for _, _, expected in KINDS for operation, _ in expected}
+    published = {operation for _, _, expected in KINDS for operation, _ in expected}
     ours = {cls.operation for cls in event_types(VmEvent)}
-    assert ours - told == {VmStatusChanged.operation, VmGone.operation, VmMigrationFailed.operation}
+    assert ours - published == {VmStatusChanged.operation, VmGone.operation, VmMigrationFailed.operation}
     assert set(translate._CONVERTERS) <= set(typing.get_args(hv.HypervisorEvent))
 
 
@@ -203,16 +203,16 @@ def test_every_kind_is_tested():
             ["VM_job_completed"],
         ),
     ],
-    ids=["nothing told", "a save", "a migration that failed"],
+    ids=["nothing reported", "a save", "a migration that failed"],
 )
 def test_a_job_that_is_no_migration_done(stats, operations):
-    """Only a migration that succeeded is at 100 percent; what libvirt does not tell is left out."""
-    told = translate.events_of(convert("JOB_COMPLETED", stats))
-    assert [event.operation for event in told] == operations
+    """Only a migration that succeeded is at 100 percent; what libvirt does not report is left out."""
+    published = translate.events_of(convert("JOB_COMPLETED", stats))
+    assert [event.operation for event in published] == operations
 
 
 def test_a_disk_error_is_told_before_the_pause_that_follows(vms):
-    """The cause comes before its effect."""
+    """The cause precedes its effect."""
     vm_id = vms.create()
     subscription = vms.listen(f"|virt|*|{vm_id}")
     announce(
@@ -220,18 +220,18 @@ def test_a_disk_error_is_told_before_the_pause_that_follows(vms):
         hv.DomainIOError(vm_id, "a", "/dev/x", "vda", "pause", "enospc"),
         hv.DomainLifecycle(vm_id, "a", "suspended", "ioerror"),
     )
-    vms.host.server.runtime.events.flush()
+    vms.host.host.runtime.events.flush()
     found = [(event.id.split("|")[2], event.params.get("pauseCode")) for event in subscription.next(0)]
     subscription.close()
     assert found == [("VM_io_error", None), ("VM_status", "ENOSPC")]
 
 
-def test_a_machine_that_goes_is_told(vms):
+def test_a_removed_machine_is_reported(vms):
     """Down first, then gone; and a new listener does not see it."""
     vm_id = vms.create(vmName="b")
     subscription = vms.listen(f"|virt|*|{vm_id}")
     vms.call("VM.destroy", vmID=vm_id)
-    vms.host.server.runtime.events.flush()
+    vms.host.host.runtime.events.flush()
     found = [(event.id.split("|")[2], event.params.get("status")) for event in subscription.next(0)]
     subscription.close()
     assert found == [("VM_status", "Down"), ("VM_gone", None)]
@@ -251,7 +251,7 @@ def view(subscription, seen, events):
 
 
 def test_a_picture_from_a_snapshot_stays_true(vms):
-    """Whoever begins with a snapshot, at any moment of a storm of changes, ends with what the list shows."""
+    """A client that begins with a snapshot, amid many changes, ends with the states of the list."""
     stop = threading.Event()
 
     def storm():
@@ -274,16 +274,16 @@ def test_a_picture_from_a_snapshot_stays_true(vms):
     finally:
         stop.set()
         thread.join()
-    vms.host.server.runtime.events.flush()
+    vms.host.host.runtime.events.flush()
     truth = {vm.vm_id: vm.status for vm in vms.call("Host.getVMList")}
     assert len(truth) > 3
     for subscription, seen in pictures:
-        assert view(subscription, seen, subscription.next(0, most=100_000)) == truth
+        assert view(subscription, seen, subscription.next(0, max_events=100_000)) == truth
         subscription.close()
 
 
 def test_reconciliation_says_what_changed(make_machines):
-    """After a lost connection: which machines are new, changed and gone; their statuses come first."""
+    """After a lost connection: which machines are new, changed and gone; their statuses precede it."""
     options = {"hypervisor": {"reconnect_first": 0.05, "keepalive": 1}}
     with BlockingDriver() as driver:
         vms = make_machines(connect=driver.connect, config=options)
@@ -315,9 +315,9 @@ def _reconciled(events):
 
 
 def test_lost_events_are_reconciled(vms):
-    """When this daemon was too slow for libvirt, it says so, and compares."""
+    """When this daemon was too slow for libvirt, it publishes that, and compares."""
     subscription = vms.listen("|virt|reconciled|*")
     announce(vms, hv.EventsLost(7))
-    (told,) = subscription.next(timeout=10)
-    assert told.params == {"cause": "events lost", "added": [], "changed": [], "gone": []}
+    (published,) = subscription.next(timeout=10)
+    assert published.params == {"cause": "events lost", "added": [], "changed": [], "gone": []}
     subscription.close()

@@ -46,7 +46,7 @@ def trouble(vms, plugin):
 
 
 def test_a_launch_does_not_wait_for_ever(host_with, gate):
-    """The machine goes Down and says why; what the hook writes later is nowhere; destroy works."""
+    """The machine goes Down with the reason; what the hook writes later is nowhere; destroy works."""
     late = threading.Event()
 
     def before_vm_start(domain):

@@ -9,7 +9,7 @@ import pytest
 from vdsm_bridge.call.context import Context
 from vdsm_core.types import builtins, convert
 
-#: What VDSM always told: the newest schema's members that are not optional, and those of 3.1.
+#: What VDSM always returned: the newest schema's members that are not optional, and those of 3.1.
 ALWAYS = {
     "Host.getCapabilities": (
         "additionalFeatures autoNumaBalancing bondings bridges clusterLevels cpuCores cpuFlags cpuModel "
@@ -31,11 +31,11 @@ ALWAYS = {
 
 
 @pytest.mark.parametrize("verb", ALWAYS)
-def test_the_host_tells_all_that_vdsm_told(vms, verb):
+def test_the_host_reports_all_members_of_vdsm(vms, verb):
     """Every member that clients may count on is there; nothing stands for "not known"."""
-    told = builtins(vms.call(verb))
-    assert set(ALWAYS[verb].split()) - set(told) == set()
-    assert [name for name, value in told.items() if value is None] == []
+    published = builtins(vms.call(verb))
+    assert set(ALWAYS[verb].split()) - set(published) == set()
+    assert [name for name, value in published.items() if value is None] == []
 
 
 def test_lists_in_their_three_forms(vms):

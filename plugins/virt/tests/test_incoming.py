@@ -1,4 +1,4 @@
-"""A machine comes from another host: announced or not, in time or not, and whole or not."""
+"""A machine arrives from another host: announced or not, in time or not, and whole or not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from vdsm_core.errors import Conflict, InvalidArgument, InvalidRequest, Unavaila
 from vdsm_core.hooks import hookimpl
 from vdsm_core.hypervisor import DomainLifecycle, EventsLost
 from vdsm_core.types import builtins
-from vdsm_virt.errors import CannotCreateVM, MigrationInProgress, MigrationLimitExceeded, NoSuchVM, VMExists
+from vdsm_core.volumes import DiskId, PreparedDisk
+from vdsm_virt.errors import (
+    AlreadyExpected,
+    CannotCreateVM,
+    MigrationInProgress,
+    MigrationLimitExceeded,
+    NoSuchVM,
+    VMExists,
+)
 
 EXPECTED = "Migration Destination"
 
@@ -27,17 +35,17 @@ def announce(vms, vm_id="", name="comes", devices=(), **arguments):
 
 
 def happens(vms, vm_id, *events, name="comes"):
-    """Let the daemon hear lifecycle events, each a pair of event and detail."""
+    """Inject lifecycle events, each a pair of event and detail."""
     for event, detail in events:
         vms.hypervisor._dispatcher.announce(DomainLifecycle(vm_id, name, event, detail))
 
 
 def statuses(vms, subscription):
-    return [event["status"] for event in vms.heard(subscription)]
+    return [event["status"] for event in vms.received(subscription)]
 
 
 def test_a_place_is_kept(vms):
-    """Shown as a machine that is expected; libvirt knows nothing of it."""
+    """Shown as a machine that is expected; libvirt has nothing of it."""
     subscription = vms.listen()
     vm_id = announce(vms)
     assert (vms.status(vm_id), vms.call("VM.getInfo", vmID=vm_id).status) == (EXPECTED, EXPECTED)
@@ -61,7 +69,7 @@ def test_nothing_can_be_done_with_it_yet(vms, verb):
         vms.call("VM.migrate", vmID=vm_id, params={"dst": "there"})
     subscription = vms.listen("|virt|VM_gone|*")
     vms.call("VM.destroy", vmID=vm_id)
-    assert [event["vmId"] for event in vms.heard(subscription)] == [vm_id]
+    assert [event["vmId"] for event in vms.received(subscription)] == [vm_id]
     with pytest.raises(NoSuchVM):
         vms.status(vm_id)
     announce(vms, vm_id)
@@ -75,8 +83,9 @@ def test_an_id_or_a_name_that_is_taken(vms):
         announce(vms, taken)
     with pytest.raises(VMExists, match="vmName"):
         announce(vms, name="taken")
-    with pytest.raises(VMExists, match="vmId"):
+    with pytest.raises(AlreadyExpected) as expected:
         announce(vms, announce(vms))
+    assert expected.value.code == 4
     with pytest.raises(VMExists, match="vmName") as refusal:
         announce(vms)
     assert isinstance(refusal.value, Conflict)
@@ -103,10 +112,10 @@ def test_what_a_running_host_tells_is_taken(vms):
 
 
 def test_so_many_may_be_on_their_way(make_machines):
-    """As configured, or as the caller says."""
+    """As configured, or as the caller limits it."""
     vms = make_machines(config={"plugin": {"virt": {"max_incoming_migrations": 1}}})
     first = announce(vms, name="1")
-    with pytest.raises(MigrationLimitExceeded, match="may be, 1, are on their way") as refusal:
+    with pytest.raises(MigrationLimitExceeded, match=r"Too many incoming migrations \(limit 1\)") as refusal:
         announce(vms, name="2")
     assert isinstance(refusal.value, Unavailable)
     assert refusal.value.code == 82
@@ -135,17 +144,17 @@ def test_disks_of_a_storage_plugin_are_prepared(vms, tmp_path):
     """And must then be where the machine will look for them."""
     here = tmp_path / "volume"
     here.touch()
-    asked = []
+    requested = []
 
     class Storage:
         @hookimpl
         def vdsm_prepare_disk(self, vm_id, disk):
-            asked.append(disk)
-            return str(here) if disk["volumeID"] == "v" else None
+            requested.append(disk)
+            return PreparedDisk(path=str(here)) if disk.volume_id == "v" else None
 
-    vms.host.server.runtime.hooks.register("storage", Storage())
+    vms.host.host.runtime.hooks.register("storage", Storage())
     announce(vms, devices=[disk(str(here), domainID="d", volumeID="v")])
-    assert asked == [{"domainID": "d", "volumeID": "v"}]
+    assert requested == [DiskId(domain_id="d", volume_id="v")]
     with pytest.raises(CannotCreateVM, match="disk /elsewhere would be at"):
         announce(vms, name="other", devices=[disk("/elsewhere", volumeID="v")])
 
@@ -155,7 +164,11 @@ def test_nobody_comes(make_machines):
     vms = make_machines(config={"plugin": {"virt": {"incoming_timeout": 0.2}}})
     vm_id = announce(vms)
     stats = vms.wait(vm_id, lambda stats: stats.status == "Down")
-    assert (stats.exit_code, stats.exit_reason, stats.exit_message) == (1, 8, "It did not come within 0.2 s")
+    assert (stats.exit_code, stats.exit_reason, stats.exit_message) == (
+        1,
+        8,
+        "It did not arrive within 0.2 s",
+    )
     announce(vms, vm_id)
     vms.wait(vm_id, lambda stats: stats.status == "Down")
     vms.call("VM.destroy", vmID=vm_id)
@@ -184,7 +197,7 @@ def test_one_that_is_on_its_way_has_all_the_time(make_machines):
 
 
 def test_it_comes(vms):
-    """As libvirt's events tell it, by QEMU's driver."""
+    """With the events that libvirt's QEMU driver sends."""
     vm_id = announce(vms)
     subscription = vms.listen(f"|virt|VM_status|{vm_id}")
     happens(vms, vm_id, ("started", "migrated"))
@@ -206,7 +219,7 @@ def test_it_comes_paused(vms):
 
 
 def test_it_does_not_arrive(vms):
-    """It runs on at its old host; here its end is told until somebody has heard it."""
+    """It runs on at its old host; here its exit is shown until destroy."""
     vm_id = announce(vms)
     happens(vms, vm_id, ("started", "migrated"), ("stopped", "failed"))
     stats = vms.wait(vm_id, lambda stats: stats.status == "Down")

@@ -43,8 +43,9 @@ def test_what_is_written_is_read(known):
     assert metadata.read(parse(_domain(metadata.write(known)))) == known
 
 
-def test_libvirt_gives_back_what_it_was_given(vms):
+def test_libvirt_gives_back_what_it_was_given(make_machines):
     """It puts its own namespace on the element, and keeps the text."""
+    vms = make_machines(config={"plugin": {"virt": {"kept_custom": ["*"]}}})
     custom = {"a": "\u20ac <b> &amp; \U0001f600\nsecond line\x00"}
     vm_id = vms.create(custom=custom)
     assert vms.call("VM.getInfo", vmID=vm_id).custom == custom
@@ -54,7 +55,7 @@ def test_libvirt_gives_back_what_it_was_given(vms):
 
 
 def test_a_domain_of_somebody_else_remembers_nothing():
-    """That is how it is told from ours."""
+    """Which distinguishes it from ours."""
     assert metadata.read(parse("<domain><metadata><x/></metadata></domain>")) is None
 
 

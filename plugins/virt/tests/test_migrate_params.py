@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from xml.etree import ElementTree as ET
 
 import libvirt
 import pytest
 
 from vdsm_core.errors import InvalidArgument, MissingArgument
+from vdsm_virt.errors import HasTransientDisk
 
 #: MiB/s that QEMU takes for any.
 NO_LIMIT = 2**43 - 1
+POSTCOPY = {"init": [], "stalling": [{"limit": 1, "action": {"name": "postcopy", "params": []}}]}
 
 
 def migrate(vms, vm_id, **params):
@@ -30,16 +33,20 @@ def migrate(vms, vm_id, **params):
         ({"dstqemu": "tcp://there"}, "params.dstqemu"),
         ({"mode": "file"}, "params.mode"),
         ({"method": "postcopy"}, "params.method"),
-        ({"enableGuestEvents": True}, "params.enableGuestEvents"),
-        ({"incomingLimit": 2}, "params.incomingLimit"),
-        ({"cpusets": ["0"]}, "params.cpusets"),
+        ({"incomingLimit": 0}, "params.incomingLimit"),
+        ({"cpusets": ["0", "1"]}, "params.cpusets"),
+        ({"cpusets": ["all"]}, "params.cpusets[0]"),
+        ({"numaNodesets": ["0"]}, "params.numaNodesets"),
+        ({"tunneled": True, "encrypted": True}, "params.encrypted"),
+        ({"tunneled": True, "convergenceSchedule": POSTCOPY}, "params.convergenceSchedule"),
+        ({"method": "offline", "convergenceSchedule": POSTCOPY}, "params.convergenceSchedule"),
         ({"downtime": 0}, "params.downtime"),
         ({"outgoingLimit": 0}, "params.outgoingLimit"),
         ({"zerocopy": True}, "params.zerocopy"),
         ({"tunneled": True, "dstqemu": "there"}, "params.tunneled"),
         ({"tunneled": "true", "parallel": 2}, "params.tunneled"),
         (
-            {"convergenceSchedule": {"init": [{"name": "postcopy"}]}},
+            {"convergenceSchedule": {"init": [{"name": "postcopy", "params": []}]}},
             "params.convergenceSchedule.init[0].name",
         ),
         ({"vmId": str(uuid.uuid4())}, "params.vmId"),
@@ -96,7 +103,14 @@ _LIVE = _BASE | libvirt.VIR_MIGRATE_LIVE
         ({"compressed": "true"}, _LIVE | libvirt.VIR_MIGRATE_COMPRESSED, {}),
         ({"abortOnError": True}, _LIVE | libvirt.VIR_MIGRATE_ABORT_ON_ERROR, {}),
         ({"tunneled": True}, _LIVE | libvirt.VIR_MIGRATE_TUNNELLED, {}),
-        ({"encrypted": True}, _LIVE | libvirt.VIR_MIGRATE_TLS, {}),
+        ({"encrypted": True}, _LIVE | libvirt.VIR_MIGRATE_TLS, {"tls.destination": "there"}),
+        (
+            {"encrypted": True, "dst": "qemu+tls://root@there:16514/system", "dstqemu": "192.0.2.1"},
+            _LIVE | libvirt.VIR_MIGRATE_TLS,
+            {"tls.destination": "there", "migrate_uri": "tcp://192.0.2.1"},
+        ),
+        ({"convergenceSchedule": POSTCOPY}, _LIVE | libvirt.VIR_MIGRATE_POSTCOPY, {}),
+        ({"enableGuestEvents": True, "incomingLimit": 2}, _LIVE, {}),
         ({"parallel": 2}, _LIVE | libvirt.VIR_MIGRATE_PARALLEL, {"parallel.connections": 2}),
         (
             {"parallel": 2, "zerocopy": True},
@@ -139,3 +153,32 @@ def test_libvirt_is_told_that_disks_are_shared(make_machines, moving, paths, sha
     migrate(vms, vm_id)
     assert bool(moving.journey(vm_id).how[2] & libvirt.VIR_MIGRATE_UNSAFE) is shared
     moving.journey(vm_id).settle()
+
+
+def test_processors_and_nodes_of_the_destination(movers, moving):
+    """The document of the destination has them instead of the present ones, and all else as it is."""
+    cells = [{"cpus": "0", "memory": 32, "nodeIndex": 0}, {"cpus": "1", "memory": 32, "nodeIndex": 1}]
+    vm_id = movers.create(smp=2, cpuPinning={"0": "0", "1": "0"}, guestNumaNodes=cells)
+    migrate(movers, vm_id, cpusets=["1", "2-3"], numaNodesets=["0", "1"])
+    xml = moving.journey(vm_id).how[1][libvirt.VIR_MIGRATE_PARAM_DEST_XML]
+    domain = ET.fromstring(xml)
+    assert [pin.attrib for pin in domain.findall("cputune/vcpupin")] == [
+        {"vcpu": "0", "cpuset": "1"},
+        {"vcpu": "1", "cpuset": "2-3"},
+    ]
+    assert [(cell.get("cellid"), cell.get("nodeset")) for cell in domain.findall("numatune/memnode")] == [
+        ("0", "0"),
+        ("1", "1"),
+    ]
+    assert domain.findtext("uuid") == vm_id
+
+
+def test_transient_disks_do_not_move(movers, moving, tmp_path):
+    """What was written to one exists on this host only."""
+    image = tmp_path / "disk"
+    image.touch()
+    disk = {"type": "disk", "device": "disk", "path": str(image), "format": "raw", "shared": "transient"}
+    vm_id = movers.create(devices=[disk])
+    with pytest.raises(HasTransientDisk) as refusal:
+        migrate(movers, vm_id)
+    assert (refusal.value.code, moving.journeys, movers.status(vm_id)) == (59, {}, "Up")

@@ -12,7 +12,12 @@ import pytest
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict
-from vdsm_core.hypervisor import DomainLifecycle, DomainMigrationIteration, DomainState, EventsLost
+from vdsm_core.hypervisor import (
+    DomainLifecycle,
+    DomainMigrationIteration,
+    DomainState,
+    EventsLost,
+)
 from vdsm_virt import Virt
 from vdsm_virt.errors import (
     AlreadyMigrating,
@@ -27,32 +32,11 @@ from vdsm_virt.errors import (
 from vdsm_virt.machine import transitions
 from vdsm_virt.machine.machine import MIGRATED, Machine
 
-REFUSED = libvirt.VIR_ERR_OPERATION_FAILED
-
-
-def migrate(vms, vm_id, **params):
-    vms.call("VM.migrate", vmID=vm_id, params={"dst": "there", **params})
-
-
-def progress(vms, vm_id):
-    return vms.call("VM.getMigrationStatus", vmID=vm_id)
-
-
-def outcome(vms, vm_id):
-    """How the migration ended, None while it has not."""
-    try:
-        return "done" if progress(vms, vm_id).status == "done" else None
-    except MigrationFailed as failure:
-        return failure.facts["reason"]
-
-
-def feed(vms, *events):
-    for event in events:
-        vms.hypervisor._dispatcher.announce(event)
+from .migrating import REFUSED, feed, migrate, outcome, progress
 
 
 def statuses(vms, subscription):
-    return [event["status"] for event in vms.heard(subscription)]
+    return [event["status"] for event in vms.received(subscription)]
 
 
 def test_the_test_driver_cannot_migrate(vms):
@@ -62,14 +46,14 @@ def test_the_test_driver_cannot_migrate(vms):
     with pytest.raises(MigrationFailed, match=r"qemu\+tls://there/system failed: .*not supported") as refusal:
         migrate(vms, vm_id)
     assert refusal.value.code == 12
-    assert (vms.status(vm_id), vms.heard(subscription)) == ("Up", [])
+    assert (vms.status(vm_id), vms.received(subscription)) == ("Up", [])
     subscription.close()
 
 
 def test_a_machine_moves(movers, moving):
-    """Status, statistics, progress and events tell of it; then it is down, and gone from libvirt."""
+    """Status, statistics, progress and events show it; then it is down, and gone from libvirt."""
     vm_id = movers.create()
-    told = movers.listen(f"|virt|VM_status|{vm_id}")
+    published = movers.listen(f"|virt|VM_status|{vm_id}")
     how_far = movers.listen(f"|virt|VM_migration_status|{vm_id}")
     migrate(movers, vm_id, downtime="250", maxBandwidth=8)
     assert moving.settings == [("downtime", 250)]
@@ -91,21 +75,21 @@ def test_a_machine_moves(movers, moving):
     assert (done.progress, done.downtime, done.destination) == (100, 77, "qemu+tls://there/system")
     stats = movers.stats(vm_id)
     assert (stats.exit_code, stats.exit_reason) == (0, 4)
-    assert statuses(movers, told) == ["Migration Source", "Down"]
-    assert {event["progress"] for event in movers.heard(how_far)} >= {40, 100}
+    assert statuses(movers, published) == ["Migration Source", "Down"]
+    assert {event["progress"] for event in movers.received(how_far)} >= {40, 100}
     assert vm_id not in [domain.uuid for domain in movers.hypervisor.domains.list_all()]
     assert movers.ids() == [vm_id]
     movers.call("VM.destroy", vmID=vm_id)
     assert movers.ids() == []
     with pytest.raises(NoSuchVM):
         progress(movers, vm_id)
-    told.close()
+    published.close()
     how_far.close()
 
 
 @pytest.mark.parametrize("before", ["Up", "Paused"])
 def test_a_machine_that_cannot_be_moved_is_what_it_was(movers, moving, before):
-    """And may be moved again; what went wrong is told until then."""
+    """And may be moved again; the error is shown until then."""
     vm_id = movers.create(launchPaused=before == "Paused")
     movers.wait(vm_id, lambda stats: stats.status == before)
     subscription = movers.listen(f"|virt|*|{vm_id}")
@@ -115,11 +99,11 @@ def test_a_machine_that_cannot_be_moved_is_what_it_was(movers, moving, before):
     assert movers.stats(vm_id).migration_error == "there is no room"
     with pytest.raises(MigrationFailed, match=r"to qemu\+tls://there/system failed: there is no room"):
         progress(movers, vm_id)
-    movers.host.server.runtime.events.flush()
-    heard = {event.id: event.params for event in subscription.next(timeout=0, most=100)}
-    failed = heard[f"|virt|VM_migration_failed|{vm_id}"]
+    movers.host.host.runtime.events.flush()
+    received = {event.id: event.params for event in subscription.next(timeout=0, max_events=100)}
+    failed = received[f"|virt|VM_migration_failed|{vm_id}"]
     assert (failed["reason"], failed["cancelled"]) == ("there is no room", False)
-    assert heard[f"|virt|VM_status|{vm_id}"]["status"] == before
+    assert received[f"|virt|VM_status|{vm_id}"]["status"] == before
     migrate(movers, vm_id)
     assert not movers.stats(vm_id).migration_error
     moving.journey(vm_id).settle()
@@ -136,7 +120,7 @@ def test_a_machine_that_cannot_be_moved_is_what_it_was(movers, moving, before):
     ],
 )
 def test_the_other_connection_is_not_ours(movers, moving, code, domain):
-    """That libvirt does not reach the other host says nothing about this one."""
+    """An unreachable other host is no sign of a lost connection to this one."""
     vm_id = movers.create()
     migrate(movers, vm_id)
     moving.journey(vm_id).settle(code, "unable to connect", domain)
@@ -152,7 +136,7 @@ def test_a_machine_of_somebody_else_moves(movers, moving):
 
 
 def test_what_a_comparison_finds():
-    """What libvirt says of a domain means something else of one that comes or goes."""
+    """The state of a domain has another meaning while it arrives or leaves."""
 
     def comparison(state, reason, **members):
         machine = Machine(id="i", name="n", status="Up", since=0.0, active=True, **members)
@@ -177,7 +161,7 @@ def test_what_a_comparison_finds():
 
 @pytest.mark.parametrize("error", [(), (REFUSED, "no room")])
 def test_nothing_is_told_of_an_earlier_machine(movers, moving, error):
-    """One that has come back, or was made anew under the same id, has not been moved yet."""
+    """One that has returned, or was created again under the same id, has not been moved yet."""
     vm_id = movers.create()
     migrate(movers, vm_id)
     moving.journey(vm_id).settle(*error)
@@ -222,7 +206,7 @@ def test_what_is_refused_while_it_moves(movers, moving):
             movers.call(verb, vmID=vm_id, **arguments)
         assert isinstance(refusal.value, Conflict)
         assert refusal.value.code == 51
-    with pytest.raises(AlreadyMigrating, match=r"on its way to qemu\+tls://there/system") as already:
+    with pytest.raises(AlreadyMigrating, match=r"being migrated to qemu\+tls://there/system") as already:
         migrate(movers, vm_id)
     assert already.value.code == 4
     assert movers.call("VM.getInfo", vmID=vm_id).status == "Migration Source"
@@ -266,7 +250,7 @@ def test_it_is_cancelled_before_libvirt_has_begun(movers, moving):
 
 
 def test_it_is_cancelled_too_late(movers, moving):
-    """Whoever called it off must know that it has moved."""
+    """The caller gets the error that it has moved."""
     vm_id = movers.create()
     migrate(movers, vm_id)
     journey = moving.journey(vm_id)
@@ -278,7 +262,7 @@ def test_it_is_cancelled_too_late(movers, moving):
 
 
 def test_the_others_wait(make_machines, moving):
-    """As many as may move at once; who waits can be called off, and goes as soon as there is room."""
+    """The limit holds; a migration that waits can be cancelled, and begins as soon as there is a slot."""
     vms = make_machines(connect=moving.connect, config={"plugin": {"virt": {"max_outgoing_migrations": 1}}})
     first, second, third, fourth = (vms.create(vmName=name) for name in "abcd")
     for vm_id in (first, second, third):
@@ -401,7 +385,7 @@ def test_a_migration_of_another_client_is_seen(movers, moving):
 
 
 def test_a_migration_of_another_client_ends(movers, moving):
-    """Well, or without a reason that libvirt would tell."""
+    """With success, or without a reason from libvirt."""
     first, second = (movers.create(vmName=name) for name in "ab")
     for vm_id in (first, second):
         thread = begin_elsewhere(moving, movers, vm_id)
@@ -415,7 +399,7 @@ def test_a_migration_of_another_client_ends(movers, moving):
 
 
 def test_what_libvirt_does_with_a_machine_that_leaves(movers, moving):
-    """Stopped to go on there, resumed because it cannot: no status of its own while it is ours to tell."""
+    """Paused for the switchover, resumed after a failure: neither changes the status meanwhile."""
     vm_id = movers.create()
     subscription = movers.listen(f"|virt|VM_status|{vm_id}")
     migrate(movers, vm_id)
@@ -428,7 +412,7 @@ def test_what_libvirt_does_with_a_machine_that_leaves(movers, moving):
     )
     compared = movers.listen("|virt|reconciled|*")
     feed(movers, DomainMigrationIteration(vm_id, "a", 2), EventsLost(1))
-    until(lambda: movers.heard(compared))
+    until(lambda: movers.received(compared))
     assert movers.status(vm_id) == "Migration Source"
     compared.close()
     moving.journey(vm_id).settle(REFUSED, "no room")
@@ -445,7 +429,7 @@ def test_the_daemon_stops_while_a_machine_moves(machines_of, moving):
         migrate(vms, vm_id)
         journey = moving.journey(vm_id)
         started = time.monotonic()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
     assert not journey.over.is_set()
     with TestHost(verbs={"virt": Virt}, connect=moving.connect) as host:
         vms = machines_of(host)

@@ -68,7 +68,7 @@ class _Connection:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     monkeypatch.setattr(listing, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(listing, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(listing, "MAX_PAUSE", 0.1)
 
 
 @pytest.fixture
@@ -99,22 +99,22 @@ def listed(vms):
         return None
 
 
-def told(vms):
-    """The state of the plugin, and what it says of its health."""
+def published(vms):
+    """The state of the plugin, and its health."""
     return next((p.state, p.error) for p in vms.call("Host.getPlugins") if p.name == "virt")
 
 
 @pytest.mark.usefixtures("impatient")
 def test_listing_that_takes_longer_than_it_may(make_machines, reluctant, caplog):
-    """The plugin runs, its verbs say what is waited for, and they work once libvirt answers: no restart."""
+    """The plugin runs, its verbs raise what is waited for, and they work once libvirt answers: no restart."""
     driver = reluctant("listAllDomains")
     vms = make_machines(connect=driver.connect, config=LIMITS)
     for verb in ("Host.getVMList", "Host.getVMFullList", "Host.getAllVmStats", "Host.dumpxmls"):
-        with pytest.raises(Recovering, match=r"not known yet, since the daemon started: .*list.*; try again"):
+        with pytest.raises(Recovering, match=r"not been read since the daemon started: .*list.*; try again"):
             vms.call(verb)
     with pytest.raises(Recovering):
         vms.call("VM.getStats", vmID=vms.born_with)
-    state, error = told(vms)
+    state, error = published(vms)
     assert state == "running"
     assert error.startswith("degraded: not all machines are known: ")
     assert int(vms.call("Host.getStats").vm_count) == 0
@@ -123,17 +123,17 @@ def test_listing_that_takes_longer_than_it_may(make_machines, reluctant, caplog)
     until(lambda: listed(vms) == [vms.born_with], 30)
     with pytest.raises(NoSuchVM):
         vms.call("VM.pause", vmID=str(uuid.uuid4()))
-    assert told(vms) == ("running", "")
+    assert published(vms) == ("running", "")
     assert vms.status(vms.create()) == "Up"
 
 
 def test_the_start_does_not_wait_for_the_list(make_machines, reluctant, caplog):
-    """It returns while libvirt lists, however long that takes, and the log says what is waited for."""
+    """It returns while libvirt lists, however long that takes, and the log has what is waited for."""
     driver = reluctant("listAllDomains")
     vms = make_machines(connect=driver.connect, config=LIMITS)
     until(lambda: driver.waiting == ["listAllDomains"])
-    assert told(vms)[0] == "running"
-    assert "The machines are not known yet: libvirt has been listing them for" in caplog.text
+    assert published(vms)[0] == "running"
+    assert "Not all machines are known yet: libvirt has been listing them for" in caplog.text
     with pytest.raises(Recovering, match="libvirt has been listing them for"):
         vms.call("Host.getVMList")
     driver.goes_on.set()
@@ -142,7 +142,7 @@ def test_the_start_does_not_wait_for_the_list(make_machines, reluctant, caplog):
 
 @pytest.mark.usefixtures("impatient")
 def test_a_libvirt_that_does_not_list_is_not_asked_without_end(make_machines, reluctant):
-    """A few listings wait for it, each of which holds one of its workers; the error says since when."""
+    """A few listings wait for it, each of which holds one of its workers; the error has since when."""
     driver = reluctant("listAllDomains")
     vms = make_machines(connect=driver.connect, config=LIMITS)
 
@@ -160,7 +160,7 @@ def test_a_libvirt_that_does_not_list_is_not_asked_without_end(make_machines, re
 
 
 def test_what_happens_while_libvirt_lists(make_machines, reluctant):
-    """Events that come meanwhile are newer than the list: it does not take back what they said."""
+    """Events that arrive meanwhile are newer than the list: it does not undo them."""
     driver = reluctant("listAllDomains")
     driver.goes_on.set()
     vms = make_machines(connect=driver.connect)
@@ -170,7 +170,7 @@ def test_what_happens_while_libvirt_lists(make_machines, reluctant):
     vms.hypervisor.domains.start(paused)
     until(lambda: len(listed(vms)) == 4)
     driver.goes_on.clear()
-    virt = next(p.instance for p in vms.host.server._lifecycle._plugins if p.found.name == "virt")
+    virt = next(p.instance for p in vms.host.host._lifecycle._plugins if p.found.name == "virt")
     virt._watcher.compare_soon("events lost")
     until(lambda: driver.waiting == ["listAllDomains"])
     vms.hypervisor.domains.start(runs)
@@ -197,7 +197,7 @@ def test_the_list_does_not_wait_for_the_emulators(make_machines, reluctant):
     assert listed(vms) == [vms.born_with]
     assert vms.status(vms.born_with) == "Up"
     until(lambda: driver.waiting == ["getCapabilities"])
-    assert told(vms) == ("running", "")
+    assert published(vms) == ("running", "")
     driver.goes_on.set()
     assert vms.call("Host.getCapabilities").emulated_machines == []
 
@@ -208,14 +208,14 @@ def test_a_list_that_comes_after_the_stop_is_used_by_nobody(machines_of, relucta
     host = TestHost(verbs={"virt": Virt}, connect=driver.connect, config=LIMITS)
     with host:
         vms = machines_of(host)
-        virt = next(p.instance for p in host.server._lifecycle._plugins if p.found.name == "virt")
+        virt = next(p.instance for p in host.host._lifecycle._plugins if p.found.name == "virt")
         seen = vms.listen("|virt|*|*")
         began = time.monotonic()
-        host.server.reload(host.server.config.__class__(plugin={"virt": {"enabled": False}}))
+        host.host.reload(host.host.config.__class__(plugin={"virt": {"enabled": False}}))
         assert time.monotonic() - began < 8
         driver.goes_on.set()
         until(lambda: not driver.waiting)
         until(lambda: not any(t.name == "vm-comparer" for t in threading.enumerate()))
-        assert vms.heard(seen) == []
+        assert vms.received(seen) == []
         seen.close()
     assert not virt._inventory.is_complete

@@ -6,8 +6,10 @@ import pytest
 
 from vdsm_core.hypervisor import DomainSample, Sample
 from vdsm_core.types import builtins
+from vdsm_virt.guest.facts import GuestFacts
 from vdsm_virt.machine.machine import Machine
 from vdsm_virt.stats import statistics as module
+from vdsm_virt.stats.moments import Chronicle
 
 ID = "9b6f7d32-0c3f-4a0d-8c7e-0f2f6b1c7f55"
 #: As QEMU's driver gives them for a guest with a disk, an image below it, and a NIC.
@@ -48,13 +50,16 @@ BEFORE = {
     "block.0.wr.times": 1000,
     "block.0.fl.reqs": 0,
     "block.0.fl.times": 0,
-    "block.0.allocation": 8192,
+    "block.0.allocation": 0,
+    "block.0.physical": 8192,
     "block.0.capacity": 1_048_576,
     "block.1.name": "vda",
     "block.1.backingIndex": 2,
 }
 AFTER = BEFORE | {
     "cpu.time": 3_000_000_000,
+    "cpu.user": 700_000_000,
+    "cpu.system": 700_000_000,
     "vcpu.0.time": 2_200_000_000,
     "balloon.swap_out": 30,
     "balloon.major_fault": 4,
@@ -73,6 +78,10 @@ def sample(stats, at, **members):
     )
 
 
+def sources():
+    return module.Sources(chronicle=Chronicle(), guests=GuestFacts())
+
+
 def machine(**members):
     return Machine(id=ID, name="a", status="Up", since=0.0, started=90.0, active=True, **members)
 
@@ -83,14 +92,14 @@ def shown(before, after, seconds=2.0, now=102.5, lost="", **members):
     newest = Sample(
         taken_at=taken, monotonic=taken, domains={ID: sample(after, taken, **members)}, previous=previous
     )
-    return builtins(module._stats(machine(), newest, now, lost))
+    return builtins(module.stats_of(machine(), newest, now, lost, sources()))
 
 
 def test_processor_time_is_percent_of_one_processor():
-    """Two seconds of work in two seconds: 80 % by the guest, 20 % by QEMU for it."""
+    """Two seconds of work in two seconds: 20 % by the QEMU process, the rest is the guest's."""
     stats = shown(BEFORE, AFTER)
     assert (stats["cpuUser"], stats["cpuSys"]) == (pytest.approx(80), pytest.approx(20))
-    assert stats["cpuUsage"] == 3_000_000_000
+    assert (stats["cpuUsage"], stats["cpuActual"]) == (1_400_000_000, True)
 
 
 def test_without_an_earlier_sample_there_are_no_rates():
@@ -103,18 +112,19 @@ def test_without_an_earlier_sample_there_are_no_rates():
 
 
 def test_memory_is_what_the_guest_says():
-    """Used is what is not usable; faults and swaps are rates."""
+    """Free is what is unused or holds copies of disks; faults and swaps are rates."""
     stats = shown(BEFORE, AFTER)
-    assert stats["memUsage"] == 50
+    assert stats["memUsage"] == 75
     assert stats["balloonInfo"] == {
         "balloon_cur": 262_144,
         "balloon_max": 524_288,
-        "balloon_min": 0,
+        "balloon_min": 524_288,
         "balloon_target": 262_144,
+        "ballooning_enabled": True,
     }
     assert stats["memoryStats"] == {
         "mem_total": 200_000,
-        "mem_free": 100_000,
+        "mem_free": 50_007,
         "mem_unused": 50_000,
         "mem_cached": 7,
         "swap_in": 0,
@@ -134,10 +144,10 @@ def test_a_guest_without_a_balloon_driver_says_nothing_of_memory():
 
 
 def test_traffic_is_percent_of_the_assumed_speed():
-    """2.5 MB in two seconds are 10 Mbit/s: 1 % of VDSM's 1000."""
+    """2.5 MB in two seconds are 10 Mbit/s: 10 % of the 100 of a model that is not known to be faster."""
     nic = shown(BEFORE, AFTER)["network"]["vnet0"]
-    assert (nic["rxRate"], nic["txRate"]) == (pytest.approx(1.0), pytest.approx(0.1))
-    assert (nic["rx"], nic["rxErrors"], nic["txDropped"], nic["speed"]) == (3_500_000, 1, 4, 1000)
+    assert (nic["rxRate"], nic["txRate"]) == (pytest.approx(10.0), pytest.approx(1.0))
+    assert (nic["rx"], nic["rxErrors"], nic["txDropped"], nic["speed"]) == (3_500_000, 1, 4, 100)
 
 
 def test_a_disk_is_shown_once_whatever_lies_below_it():
@@ -166,7 +176,7 @@ def test_a_lost_libvirt_is_the_reason_of_all():
 def test_a_machine_that_is_not_in_the_sample_yet_is_shown(vms):
     """It was started a moment ago."""
     empty = Sample(taken_at=1.0, monotonic=1.0, domains={})
-    stats = builtins(module._stats(machine(), empty, 100.0, ""))
+    stats = builtins(module.stats_of(machine(), empty, 100.0, "", sources()))
     assert (stats["status"], stats["monitorResponse"], stats["network"]) == ("Up", 0, {})
 
 
@@ -181,7 +191,7 @@ RUNNING = """
 def test_members_are_vdsms():
     """Every member that clients of VDSM rely on is there, for a guest without an agent, too."""
     newest = Sample(taken_at=102.0, monotonic=102.0, domains={ID: sample(AFTER, 102.0)})
-    stats = builtins(module._stats(machine(), newest, 103.0, ""))
+    stats = builtins(module.stats_of(machine(), newest, 103.0, "", sources()))
     assert set(RUNNING.split()) - stats.keys() == set()
     assert (stats["session"], stats["guestIPs"], stats["appsList"]) == ("Unknown", "", [])
 
@@ -191,7 +201,7 @@ def test_the_answer_for_all_is_given_again(vms):
     vm_id = vms.create(display="vnc", smp=2)
     vms.hypervisor.stats.refresh()
     first = vms.call("Host.getAllVmStats")
-    if vms.call("Host.getAllVmStats") is not first:  # a new sample came just then
+    if vms.call("Host.getAllVmStats") is not first:  # a new sample was taken just then
         first = vms.call("Host.getAllVmStats")
     assert vms.call("Host.getAllVmStats") is first
     vms.call("VM.pause", vmID=vm_id)

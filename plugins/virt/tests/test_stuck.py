@@ -129,7 +129,7 @@ def test_fifty_at_once_are_all_answered(vms):
         assert list(names.values()) == list(pool.map(live, names.items()))
     assert vms.ids() == []
     seen: dict[str, list[str]] = {vm_id: [] for vm_id in names.values()}
-    for said in vms.heard(subscription):
-        seen[said["vmId"]].append(said["status"])
+    for reported in vms.received(subscription):
+        seen[reported["vmId"]].append(reported["status"])
     assert {("WaitForLaunch", "Up", "Paused", "Up", "Down")} == {tuple(order) for order in seen.values()}
     subscription.close()

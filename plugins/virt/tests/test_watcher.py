@@ -1,4 +1,4 @@
-"""The inventory follows libvirt, whoever changes something, and over every gap."""
+"""The inventory follows libvirt, whatever client makes a change, and over every gap."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import HypervisorUnavailable
 from vdsm_core.hypervisor import DomainIOError, DomainLifecycle, DomainReboot
 from vdsm_virt import Virt
+from vdsm_virt.domain import run
+from vdsm_virt.domain.elements import parse, to_text
 from vdsm_virt.errors import NoSuchVM, Recovering
 
 XML = """<domain type='test'><name>{name}</name><uuid>{id}</uuid><memory>65536</memory>
@@ -25,7 +27,7 @@ def driver():
 
 
 def define(vms, name="own"):
-    """A domain of somebody else's."""
+    """A domain of another client."""
     return vms.hypervisor.definitions.define(XML.format(name=name, id=uuid.uuid4()))
 
 
@@ -71,7 +73,7 @@ def test_a_machine_that_others_destroyed_stays_listed(vms):
 
 
 def test_a_machine_that_others_undefined_while_it_ran_ends_as_missing(vms):
-    """Its end is told until somebody has heard it, that is until destroy."""
+    """Its exit is shown until destroy."""
     vm_id = vms.create()
     vms.hypervisor.definitions.undefine(vm_id)
     vms.hypervisor.domains.destroy(vm_id)
@@ -82,7 +84,7 @@ def test_a_machine_that_others_undefined_while_it_ran_ends_as_missing(vms):
 
 
 def test_a_running_machine_that_is_undefined_goes_when_it_ends(vms):
-    """One of somebody else's leaves nothing behind."""
+    """One of another client leaves nothing behind."""
     vm_id = define(vms)
     vms.hypervisor.domains.start(vm_id)
     until(lambda: status(vms, vm_id) == "Up")
@@ -93,9 +95,9 @@ def test_a_running_machine_that_is_undefined_goes_when_it_ends(vms):
 
 
 def feed(vms, *events):
-    """Let the daemon hear events that the test driver has not."""
+    """Inject events that the test driver does not send."""
     for event in events:
-        vms.host.server.runtime.hypervisor._dispatcher.announce(event)
+        vms.host.host.runtime.hypervisor._dispatcher.announce(event)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def feed(vms, *events):
 )
 @pytest.mark.parametrize("error_first", [True, False])
 def test_a_disk_error_is_the_pause_code(vms, reason, code, error_first):
-    """Whichever of libvirt's two events comes first."""
+    """Whichever of libvirt's two events arrives first."""
     vm_id = vms.create()
     subscription = vms.listen(f"|virt|VM_status|{vm_id}")
     events = [
@@ -112,7 +114,7 @@ def test_a_disk_error_is_the_pause_code(vms, reason, code, error_first):
     ]
     feed(vms, *(events if error_first else reversed(events)))
     vms.wait(vm_id, lambda stats: (stats.status, stats.pause_code) == ("Paused", code))
-    assert vms.heard(subscription)[-1]["pauseCode"] == code
+    assert vms.received(subscription)[-1]["pauseCode"] == code
     subscription.close()
 
 
@@ -127,7 +129,7 @@ def test_a_reboot_ends_when_the_guest_says_so(vms):
 
 @pytest.mark.parametrize(
     ("detail", "code", "reason"),
-    [("crashed", 1, 1), ("failed", 1, 2), ("migrated", 0, 4), ("saved", 0, 5), ("never heard of", 1, 1)],
+    [("crashed", 1, 2), ("failed", 1, 2), ("migrated", 0, 4), ("saved", 0, 5), ("unknown reason", 1, 1)],
 )
 def test_each_end_has_its_reason(vms, detail, code, reason):
     """VDSM's numbers for libvirt's words."""
@@ -138,7 +140,7 @@ def test_each_end_has_its_reason(vms, detail, code, reason):
 
 
 def test_a_lost_connection_is_survived(make_machines, driver):
-    """What changed meanwhile is published when libvirt is back; until then the last values say their age."""
+    """What changed meanwhile is published when libvirt is back; until then the last values have their age."""
     options = {"hypervisor": {"sample_interval": 0.1, "reconnect_first": 0.05, "keepalive": 1}}
     vms = make_machines(connect=driver.connect, config=options)
     kept, ended = vms.create(vmName="kept"), vms.create(vmName="ended")
@@ -151,23 +153,26 @@ def test_a_lost_connection_is_survived(make_machines, driver):
     driver.accept()
     vms.wait(ended, lambda stats: stats.status == "Down")
     assert vms.wait(kept, lambda stats: stats.monitor_response == 0).status == "Up"
-    assert [(said["vmId"], said["status"]) for said in vms.heard(subscription)] == [(ended, "Down")]
+    assert [(reported["vmId"], reported["status"]) for reported in vms.received(subscription)] == [
+        (ended, "Down")
+    ]
     subscription.close()
 
 
 def test_a_daemon_that_starts_again_finds_everything(machines_of, make_machines, driver):
-    """Machines that run, machines that ended and why, custom properties, what was not understood."""
-    with TestHost(verbs={"virt": Virt}, connect=driver.connect) as host:
+    """Machines that run, machines that ended and why, custom properties and members that are kept."""
+    config = {"plugin": {"virt": {"kept_custom": ["a"]}}}
+    with TestHost(verbs={"virt": Virt}, connect=driver.connect, config=config) as host:
         first = machines_of(host)
-        runs = first.create(vmName="runs", custom={"a": "b"}, tdf="x")
+        runs = first.create(vmName="runs", custom={"a": "b"}, tdf="true", apiKey="x")
         ended = first.create(vmName="ended")
         first.call("VM.shutdown", vmID=ended)
         first.wait(ended, lambda stats: stats.status == "Down")
-        until(lambda: "exit" in first.call("Host.dumpxmls")[ended])
-    vms = make_machines(connect=driver.connect)
+        until(lambda: '"reason":6' in first.call("Host.dumpxmls")[ended].replace("&quot;", '"'))
+    vms = make_machines(connect=driver.connect, config=config)
     until(lambda: vms.stats(ended).exit_reason == 6)
     info = vms.call("VM.getInfo", vmID=runs)
-    assert (info.status, info.custom, info.kept) == ("Up", {"a": "b"}, {"tdf": "x"})
+    assert (info.status, info.custom, info.kept) == ("Up", {"a": "b"}, {"tdf": "true"})
     for vm_id in (runs, ended):
         vms.call("VM.destroy", vmID=vm_id)
     assert vms.ids() == []
@@ -178,11 +183,9 @@ def test_a_machine_that_was_defined_but_never_started_says_so(make_machines, dri
     """The daemon ended between the two: the next one finds a machine of ours that never ran."""
     vms = make_machines(connect=driver.connect)
     vm_id = vms.create()
-    xml = (
-        vms.hypervisor.definitions.xml(vm_id, inactive=True)
-        .replace(vm_id, str(uuid.uuid4()))
-        .replace("<name>a<", "<name>b<")
-    )
+    domain = parse(vms.hypervisor.definitions.xml(vm_id, inactive=True))
+    run.drop(domain)
+    xml = to_text(domain).replace(vm_id, str(uuid.uuid4())).replace("<name>a<", "<name>b<")
     never = vms.hypervisor.definitions.define(xml)
     until(lambda: status(vms, never) == "Down")
     vms.wait(never, lambda stats: stats.exit_code == 1)
@@ -190,11 +193,11 @@ def test_a_machine_that_was_defined_but_never_started_says_so(make_machines, dri
 
 
 def test_without_a_hypervisor_the_plugin_runs(make_machines, driver):
-    """It may come later; until then calls that need it say so."""
+    """It may answer later; until then calls that need it fail with the reason."""
     driver.break_connections(refuse=True)
     options = {"hypervisor": {"reconnect_first": 0.05}}
     vms = make_machines(connect=driver.connect, config=options)
-    assert next(p.state for p in vms.host.server.plugins() if p.name == "virt") == "running"
+    assert next(p.state for p in vms.host.host.plugins() if p.name == "virt") == "running"
     with pytest.raises(HypervisorUnavailable):
         vms.begin()
     for verb in ("Host.getVMList", "Host.getVMFullList", "Host.getAllVmStats", "Host.dumpxmls"):
@@ -212,7 +215,7 @@ def test_without_a_hypervisor_the_plugin_runs(make_machines, driver):
     assert vms.status(vms.create()) == "Up"
     driver.break_connections(refuse=True)
     until(lambda: not vms.hypervisor.connected)
-    assert len(listed(vms)) == 2, "what was known once is told also while libvirt is away"
+    assert len(listed(vms)) == 2, "known machines are listed also while libvirt is away"
 
 
 def listed(vms):

@@ -29,7 +29,7 @@ class Served:
 
     @property
     def url(self) -> str:
-        (info,) = (plugin for plugin in self.host.server.plugins() if plugin.name == "xmlrpc")
+        (info,) = (plugin for plugin in self.host.host.plugins() if plugin.name == "xmlrpc")
         assert info.state == "running", info.error
         return str(info.address[0])
 

@@ -56,7 +56,7 @@ def test_other_paths(served: Served, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
 def test_other_methods(served: Served, method: str) -> None:
-    """XML-RPC is POST; the answer to anything else says so."""
+    """XML-RPC is POST; other methods are refused with the allowed one."""
     answer = served.post(b"", method=method)
     assert (answer.status, answer.getheader("Allow")) == (405, "POST")
 
@@ -125,7 +125,7 @@ def test_oversized(serve: Serve) -> None:
 
 
 def test_oversized_body_is_told_so(serve: Serve) -> None:
-    """A client that sends megabytes too many gets its answer, though nobody reads all that it sends."""
+    """A client that sends megabytes too many gets its answer, though its request is not read to the end."""
     served = serve(max_body=2_048)
     assert served.post(b"x" * 5_000_000).status == 413
 
@@ -160,7 +160,7 @@ def test_malformed_chunks(served: Served, chunks: bytes) -> None:
 
 
 def test_body_that_ends_early(served: Served) -> None:
-    """A client that stops in the middle is told so, if it still listens."""
+    """A client that stops in the middle gets an error, if it still reads."""
     answer = exchange(served, head("Content-Length: 100") + b"abc", half_close=True)
     assert answer.startswith(b"HTTP/1.1 400")
     assert served.alive()
@@ -203,7 +203,7 @@ def test_silent_connections_are_closed(serve: Serve) -> None:
 
 
 def test_slow_request_is_given_up(serve: Serve) -> None:
-    """A client that stops in the middle of a request and keeps the connection is told that it is too slow."""
+    """A client that stops in the middle of a request and keeps the connection gets a timeout error."""
     served = serve(timeout=0.3)
     assert exchange(served, head("Content-Length: 100") + b"abc").startswith(b"HTTP/1.1 408")
     assert served.alive()
@@ -311,7 +311,7 @@ def test_foreign_names_on_loopback(serve: Serve, address: str) -> None:
 def test_several_addresses(serve: Serve) -> None:
     """The binding listens on each address of a list; its URLs say so."""
     served = serve(address=["127.0.0.1", "127.0.0.2"])
-    (info,) = (plugin for plugin in served.host.server.plugins() if plugin.name == "xmlrpc")
+    (info,) = (plugin for plugin in served.host.host.plugins() if plugin.name == "xmlrpc")
     assert [url.split("/")[2].split(":")[0] for url in info.address] == ["127.0.0.1", "127.0.0.2"]
     for url in info.address:
         with xmlrpc.client.ServerProxy(url) as proxy:

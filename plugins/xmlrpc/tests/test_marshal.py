@@ -346,6 +346,6 @@ def test_what_cannot_be_written(write: Callable[[Any], str]) -> None:
 
 
 def test_unknown_spelling() -> None:
-    """A spelling that nobody knows is an error when it is used."""
+    """An unknown spelling is an error when it is used."""
     with pytest.raises(KeyError):
         scalars.spelled(1, "roman")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vdsm_bridge import Feature, Namespace, query
+from vdsm_bridge.testing.tokens import LIMITED
 
 from .conftest import LAMP, Serve, Served
 
@@ -136,7 +137,7 @@ def test_signatures(client: Any) -> None:
     assert client.system.methodSignature("Lamp.create") == [["struct", "struct"]]
     assert client.system.methodSignature("getAllTasks") == [["struct"], ["struct", "any"]]
     assert "left: the first" in client.system.methodHelp("Room.add")
-    assert "VDSM's name of Task.getStatus" in client.system.methodHelp("getTaskStatus")
+    assert "An old name of Task.getStatus" in client.system.methodHelp("getTaskStatus")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,25 @@ def test_multicall_with_request_id(served: Served) -> None:
     assert served.host.call("Lamp.getInfo", lampID=LAMP).marks == ["a", "b"]
 
 
+def test_multicall_of_a_limited_token(served: Served) -> None:
+    """Each of its calls is judged by itself, under whichever name, and a refused one gives nothing away."""
+    mine = LAMP.replace("1", "7")
+    served.host.call("Lamp.create", lamp={"lampID": mine, "name": "mine", "tags": "limited"})
+    calls = [
+        {"methodName": "Lamp.switch", "params": [mine, True]},
+        {"methodName": "Lamp.switch", "params": [LAMP, True]},
+        {"methodName": "system.callByName", "params": ["Lamp.switch", {"lit": True, "lampID": LAMP.upper()}]},
+        {"methodName": "Lamp.list", "params": []},
+        {"methodName": "Host.getQueues", "params": []},
+    ]
+    with served.proxy([("Authorization", f"Bearer {LIMITED}"), ("Request-Id", "r")]) as proxy:
+        answers = [answer[0] for answer in proxy.system.multicall(calls)]  # type: ignore[union-attr,index]
+    slugs = [answer["status"].get("slug", "") for answer in answers]
+    assert slugs == ["", "out-of-scope", "out-of-scope", "", "out-of-scope"]
+    assert [lamp["lampID"] for lamp in answers[3]["result"]] == [mine]
+    assert not served.host.call("Lamp.getInfo", lampID=LAMP).lit
+
+
 def test_large_reply(client: Any, served: Served) -> None:
     """A reply of many pieces arrives whole, over a connection that stays usable."""
     notes = {f"key-{number}": "<value>" * 100 for number in range(50)}
@@ -210,7 +230,7 @@ def test_large_reply(client: Any, served: Served) -> None:
 
 
 def test_multicall_with_large_results(serve: Serve) -> None:
-    """Results are counted together: once they exceed the limit, no further call is made, and each says so."""
+    """Results are counted together: above the limit no further call is made, and each has the error."""
     served = serve(max_reply=65_536)
     text = "x" * 40_000
     with served.proxy() as proxy:
@@ -218,4 +238,4 @@ def test_multicall_with_large_results(serve: Serve) -> None:
     assert [answer[0]["result"] for answer in answers[:2]] == [text] * 2  # type: ignore[index]
     for answer in answers[2:]:
         assert answer["faultCode"] == -32600  # type: ignore[index,call-overload]
-        assert "Not called: the results before it exceed 65536 bytes" in answer["faultString"]  # type: ignore[index,call-overload]
+        assert "Not called: the results before this one exceed 65536 bytes" in answer["faultString"]  # type: ignore[index,call-overload]

@@ -350,14 +350,14 @@ def test_idle_connections_do_not_delay_the_stop(served: Served) -> None:
     binding = start(served.host)
     idle = [socket.create_connection(("127.0.0.1", port_of(binding))) for _ in range(5)]
     begin = time.monotonic()
-    binding.stop(5.0)
+    binding.stop(30.0)
     took = time.monotonic() - begin
     for sock in idle:
         sock.settimeout(5)
         with contextlib.suppress(ConnectionResetError):  # one that was not accepted yet
             assert sock.recv(1) == b""
         sock.close()
-    assert took < 4.0, "it used its grace"
+    assert took < 25.0, "it used its grace"
 
 
 def test_port_in_use(served: Served) -> None:
@@ -378,7 +378,7 @@ def test_health(served: Served) -> None:
 
 
 def test_ipv6(served: Served) -> None:
-    """The address may be one of IPv6; the URL says so."""
+    """The address may be IPv6, and is in brackets in the URL."""
     try:
         binding = start(served.host, address="::1")
     except OSError:

@@ -106,8 +106,8 @@ def test_positions(served: Served, client: Any) -> None:
     wrong = {}
     for old in there(served):
         status = getattr(client, old.name)(*["true"] * len(old.arguments), "one too many")["status"]
-        said = re.search(r"at most (\d+) are expected", status["message"])
-        if said is None or int(said[1]) != len(old.arguments):
+        message = re.search(r"at most (\d+) are expected", status["message"])
+        if message is None or int(message[1]) != len(old.arguments):
             wrong[old.name] = (old.arguments, status["message"])
     assert wrong == {}
 

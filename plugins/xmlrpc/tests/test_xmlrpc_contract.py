@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from vdsm_bridge.testing import TestHost
+from vdsm_bridge.testing.certificates import TestPki
 from vdsm_bridge.testing.client import Client
 from vdsm_bridge.testing.contract import BindingContract
 from vdsm_xmlrpc import XmlRpcBinding
@@ -27,6 +29,20 @@ class TestContract(BindingContract):
 
     def _shape(self, client: Client, host: TestHost, name: str, *, text: bool = False) -> Any:
         return super()._shape(_Numbers(client) if text else client, host, name, text=text)
+
+
+class TestContractOverTls(TestContract):
+    """All of it over TLS, by a client that proves itself with a certificate."""
+
+    options = {"port": 0, "tls": "required"}
+    access = {"certificates": {"CN=tester": "admin"}}
+
+    def connect(self, host: TestHost) -> XmlRpcClient:
+        return XmlRpcClient(self.address_of(host), self.pki.context(self.pki.client("tester")))
+
+    def _serving(self, folder: Path, **others: Any) -> TestHost:
+        self.pki = TestPki(folder / "pki")
+        return super()._serving(folder, **others, tls=self.pki.options)
 
 
 class _Numbers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import xmlrpc.client
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +15,14 @@ from vdsm_bridge.testing.client import ContractError
 class XmlRpcClient:
     """Arguments go by position where the declared order allows it, otherwise by name."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        if parts.scheme == "https":
+            self._connection = http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=30, context=context
+            )
         self._path = parts.path
         self._order: dict[str, list[str]] = {}
 

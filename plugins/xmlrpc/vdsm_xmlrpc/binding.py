@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from vdsm_bridge import Binding, Bridge, Health, Options, WaitSlots
-from vdsm_http import Attachment, Front, OriginCheck, Site, tcp
+from vdsm_http import Attachment, Front, Mode, OriginCheck, Response, Site, Tls, tcp
 from vdsm_http import Limits as HttpLimits
 from vdsm_xmlrpc.application import Application, claims, refuse
 from vdsm_xmlrpc.dispatcher import Dispatcher
@@ -19,35 +20,39 @@ _MIB = 1024 * 1024
 class Config(Options, frozen=True):
     """`[plugin.xmlrpc]`."""
 
-    #: Address to listen on, or a list of addresses. On another than loopback, callers need a token.
+    #: Address to listen on, or a list of addresses. On another than loopback, callers need a token
+    #: or a client certificate.
     address: (
         Annotated[str, Meta(min_length=1)]
         | Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1, max_length=64)]
     ) = "127.0.0.1"
-    #: TCP port; 54321 is VDSM's, 0 takes any that is free.
+    #: TCP port; 54321 is VDSM's, 0 selects a free one.
     port: Annotated[int, Meta(ge=0, le=65_535)] = 54_321
+    #: TLS: "off", "optional" (plain connections are accepted, too), or "required" (as in VDSM with
+    #: `ssl = true`). The certificate and the rules for clients are those of `[tls]`.
+    tls: Mode = "off"
     #: Names that requests on loopback may give in `Host`, besides `localhost`, this host's name and loopback
     #: addresses.
     hosts: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     #: Without effect since requests are read without a thread.
     threads: Annotated[int, Meta(ge=1, le=1_000)] = 8
-    #: Requests that run at once at the most; calls that wait for events get half of them.
+    #: Maximum number of concurrent requests; at most half of them wait for events.
     max_threads: Annotated[int, Meta(ge=1, le=10_000)] = 200
-    #: Connections that may be open at once on each address.
+    #: Maximum number of open connections on each address.
     max_connections: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     #: Seconds for a request from its first byte to its last, and for the silence between two.
     timeout: Annotated[float, Meta(gt=0, le=3_600, extra_json_schema={"x-unit": "s"})] = 30.0
-    #: Bytes that the line and headers of a request may have.
+    #: Maximum size of the request line and headers, in bytes.
     max_header: Annotated[int, Meta(ge=1_024, le=_MIB, extra_json_schema={"x-unit": "B"})] = 16_384
-    #: Bytes that the body of a request may have.
+    #: Maximum size of the body of a request, in bytes.
     max_body: Annotated[int, Meta(ge=1_024, le=64 * _MIB, extra_json_schema={"x-unit": "B"})] = 4 * _MIB
-    #: How deep arrays and structs of a request may be nested.
+    #: Maximum nesting of arrays and structs in a request.
     max_depth: Annotated[int, Meta(ge=2, le=200)] = 32
-    #: How many values a request may have in all.
+    #: Maximum number of values in a request.
     max_values: Annotated[int, Meta(ge=16, le=10_000_000)] = 100_000
-    #: Calls in one `system.multicall`.
+    #: Maximum number of calls in one `system.multicall`.
     max_calls: Annotated[int, Meta(ge=1, le=10_000)] = 100
-    #: Bytes of the results in one `system.multicall`; calls beyond that are not made.
+    #: Maximum size of the results in one `system.multicall`, in bytes; calls beyond it are not made.
     max_reply: Annotated[int, Meta(ge=65_536, le=1024 * _MIB, extra_json_schema={"x-unit": "B"})] = 64 * _MIB
 
 
@@ -59,13 +64,13 @@ class XmlRpcBinding(Binding):
     def __init__(self, bridge: Bridge, config: Any) -> None:
         super().__init__(bridge, config)
         self._attachment: Attachment | None = None
-        #: Calls that wait for events; the other half of the threads is left to others.
+        #: Slots for calls that wait for events: half of the threads.
         self.waiting = WaitSlots(max(1, config.max_threads // 2))
 
     def start(self) -> None:
         """Listen.
 
-        :raises OSError: an address cannot be listened on
+        :raises OSError: an address cannot be listened on, or the certificate cannot be used
         """
         config: Config = self.config
         application = Application(
@@ -83,27 +88,45 @@ class XmlRpcBinding(Binding):
             max_connections=config.max_connections,
         )
         self._attachment = self.bridge.shared.get(Front).attach(
-            Site("xmlrpc", application.answer, limits, claims=claims, refuse=refuse),
+            Site("xmlrpc", application.answer, limits, claims=claims, refuse=self._refuse),
             tcp(config.address, config.port),
+            tls=Tls.of(self.bridge, config.tls),
+            limits=lambda: self.bridge.limits.options,
         )
 
     def stop(self, grace: float) -> None:
-        """Take no new calls, let those in flight end within `grace` seconds, free everything."""
+        """Refuse new calls, let running ones end within `grace` seconds, free all resources."""
         self.waiting.end()
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             attachment.close(grace)
 
+    def _refuse(self, status: HTTPStatus, reason: str) -> Response:
+        """Return the reply to a request that does not reach the application, naming the limit it exceeds."""
+        config: Config = self.config
+        limits = {
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"{config.max_body} bytes, [plugin.xmlrpc] max_body",
+            HTTPStatus.REQUEST_URI_TOO_LONG: f"{config.max_header} bytes, [plugin.xmlrpc] max_header",
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"{config.max_header} bytes, "
+            "[plugin.xmlrpc] max_header",
+            HTTPStatus.REQUEST_TIMEOUT: f"{config.timeout:g} s, [plugin.xmlrpc] timeout",
+        }
+        limit = f" (limit: {limits[status]})" if status in limits else ""
+        later = (("Retry-After", "1"),) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+        return refuse(status, f"{reason}{limit}", *later)
+
     @property
     def address(self) -> tuple[str, ...]:
-        """Where it listens, as URLs."""
+        """The URLs that it listens on."""
         return () if self._attachment is None else tuple(f"{url}/RPC2" for url in self._attachment.urls)
 
     def health(self) -> Health:
-        """Not well if it does not listen, or if requests wait for others to end."""
+        """Failed if it does not listen; degraded if the certificate has a problem, or requests are queued."""
         if self._attachment is None:
             return Health(state="failed", reason="it does not listen")
+        if trouble := self._attachment.trouble:
+            return Health(state="degraded", reason=trouble)
         waiting = self._attachment.waiting
         if waiting:
-            return Health(state="degraded", reason=f"{waiting} requests wait for others to end")
+            return Health(state="degraded", reason=f"{waiting} requests are queued behind others")
         return Health()

@@ -1,4 +1,4 @@
-"""From a decoded request to the encoded reply. Errors of the host become VDSM's envelope here, once."""
+"""From a decoded request to the encoded reply. The one place where errors become VDSM's envelope."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vdsm_bridge.errors import NoSuchVerb, VdsmError
 from vdsm_xmlrpc import introspection
 from vdsm_xmlrpc.envelope import NOT_XMLRPC, UNKNOWN_METHOD, envelope, fault, status, success
 from vdsm_xmlrpc.marshal import Marshaller
-from vdsm_xmlrpc.methods import Canonical, Invocation, Method, Methods
+from vdsm_xmlrpc.methods import Canonical, Method, Methods
 from vdsm_xmlrpc.parser import Request
 from vdsm_xmlrpc.source import ARRAY, ARRAY_END
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Fault(Exception):
-    """What XML-RPC itself has to say: there is no such method, or the request is none."""
+    """An error of XML-RPC itself: there is no such method, or the request is malformed."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -30,10 +30,10 @@ class Fault(Exception):
 
 
 class Dispatcher:
-    """Answers requests.
+    """Carries out requests.
 
-    :param max_calls: calls that one `system.multicall` may hold
-    :param max_reply: bytes of results after which one makes no further calls
+    :param max_calls: most calls in one `system.multicall`
+    :param max_reply: bytes of results after which it makes no further calls
     """
 
     def __init__(self, bridge: Bridge, *, max_calls: int, max_reply: int) -> None:
@@ -51,9 +51,9 @@ class Dispatcher:
         }
 
     def answer(self, request: Request, context: Context) -> list[bytes]:
-        """The encoded value of the reply, in pieces.
+        """Return the encoded value of the reply, in pieces.
 
-        :raises Fault: there is no such method, or a `system` method cannot do what was asked
+        :raises Fault: there is no such method, or the arguments of a `system` method are wrong
         """
         system = self._system.get(request.method)
         if system is not None:
@@ -61,22 +61,22 @@ class Dispatcher:
         method = self._find(request.method)
         return self._call(method, lambda: method.bind(request.params), context)
 
-    def _call(self, method: Method, bind: Callable[[], Invocation], context: Context) -> list[bytes]:
+    def _call(self, method: Method, bind: Callable[[], dict[str, Any]], context: Context) -> list[bytes]:
         try:
             return self._carry_out(method, bind(), context)
         except NoSuchVerb as error:
-            # Its plugin was switched off this moment.
+            # Its plugin was switched off in the meantime.
             raise Fault(UNKNOWN_METHOD, str(error)) from None
         except VdsmError as error:
             return refusal(error)
 
-    def _carry_out(self, method: Method, invocation: Invocation, context: Context) -> list[bytes]:
-        verb = invocation.verb
-        result = self._bridge.call(verb.name, invocation.arguments, context, text=True)
+    def _carry_out(self, method: Method, arguments: dict[str, Any], context: Context) -> list[bytes]:
+        verb = method.verb
+        result = self._bridge.call(verb.name, arguments, context, text=True)
         try:
-            return envelope(success(method.message), method.reply(verb, result))
+            return envelope(success(method.message), method.reply(result))
         except Exception:  # noqa: BLE001 - logged as an incident
-            # A verb that returns what its type does not promise has a bug like any other.
+            # A verb whose result does not have the declared type is a bug.
             raise report_incident(log, verb.name, f"Encoding the result of {verb.name}") from None
 
     def _find(self, name: str) -> Method:
@@ -105,19 +105,26 @@ class Dispatcher:
         name, arguments = _expect("system.callByName", params, str, dict)
         method = self._find(name)
         if not isinstance(method, Canonical):
-            raise Fault(NOT_XMLRPC, f"The arguments of '{name}' have places, not names")
+            raise Fault(
+                NOT_XMLRPC,
+                f"Cannot call '{name}' by name: its arguments are positional; use the full name of its verb",
+            )
         return self._call(method, lambda: method.by_name(arguments), context)
 
     def _multicall(self, params: list[Any], context: Context) -> list[bytes]:
         (calls,) = _expect("system.multicall", params, list)
         if len(calls) > self._max_calls:
-            raise Fault(NOT_XMLRPC, f"system.multicall takes {self._max_calls} calls at the most")
+            raise Fault(
+                NOT_XMLRPC,
+                f"system.multicall takes at most {self._max_calls} calls ([plugin.xmlrpc] max_calls)",
+            )
         pieces = [ARRAY.encode()]
         size = 0
         for number, call in enumerate(calls):
             if size > self._max_reply:
-                # One small request must not make a reply that fills the memory of the host.
-                one = [fault(NOT_XMLRPC, f"Not called: the results before it exceed {self._max_reply} bytes")]
+                # A small request must not cause a reply that fills the memory of the host.
+                reason = f"the results before this one exceed {self._max_reply} bytes"
+                one = [fault(NOT_XMLRPC, f"Not called: {reason} ([plugin.xmlrpc] max_reply)")]
             else:
                 one = self._one_of_many(call, _numbered(context, number))
                 size += sum(map(len, one))
@@ -134,7 +141,7 @@ class Dispatcher:
 
 
 def refusal(error: VdsmError) -> list[bytes]:
-    """The envelope of a call that failed: VDSM's number and our slug, the message, and no result."""
+    """Return the envelope of a failed call: VDSM's code, the slug, the message, and no result."""
     return envelope(status(error.code, str(error), error.slug), {})
 
 
@@ -147,17 +154,17 @@ def _expect(name: str, params: list[Any], *kinds: type) -> list[Any]:
 
 def _inner_request(call: Any) -> Request:
     if not isinstance(call, dict):
-        raise Fault(NOT_XMLRPC, "Each call is a struct of methodName and params")
+        raise Fault(NOT_XMLRPC, "Each call must be a struct of methodName and params")
     name, params = call.get("methodName"), call.get("params", [])
     if not isinstance(name, str) or not isinstance(params, list):
-        raise Fault(NOT_XMLRPC, "Each call is a struct of methodName and params")
+        raise Fault(NOT_XMLRPC, "Each call must be a struct of methodName and params")
     if name == "system.multicall":
-        raise Fault(NOT_XMLRPC, "system.multicall may not call itself")
+        raise Fault(NOT_XMLRPC, "system.multicall cannot call itself")
     return Request(name, params)
 
 
 def _numbered(context: Context, number: int) -> Context:
-    """One call among many under one request id needs an id of its own, the same each time it is sent."""
+    """Return the context of one call among many, with a request id of its own that is always the same."""
     if not context.request_id:
         return context
     return msgspec.structs.replace(context, request_id=f"{context.request_id}#{number}")

@@ -1,4 +1,4 @@
-"""What `system.methodHelp` and `system.methodSignature` tell, drawn from the declarations of the verbs."""
+"""Replies of `system.methodHelp` and `system.methodSignature`, from the declarations of the verbs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from vdsm_bridge import Kind
 from vdsm_xmlrpc.methods import Canonical, Method
 
 SYSTEM_HELP: Final = {
-    "system.listMethods": "The names of all methods that can be called now.",
-    "system.methodHelp": "What a method does, what its parameters are, and which errors it raises.",
-    "system.methodSignature": "The types of a method: arrays of the reply's type and the parameters' types.",
+    "system.listMethods": "Return the names of all methods that can be called now.",
+    "system.methodHelp": "Return what a method does, its parameters, and the errors that it raises.",
+    "system.methodSignature": "Return the signatures of a method: arrays of types, the reply first.",
     "system.callByName": (
         "Call a canonical method with its arguments by name, in one struct; also where a struct as the only "
         "parameter would be taken for the first argument."
     ),
     "system.multicall": (
-        "Several calls in one request. Each is a struct of methodName and params; each answer is an array of "
-        "the reply, or the struct of a fault."
+        "Make several calls in one request. Each is a struct of methodName and params; each result is an "
+        "array of the reply, or the struct of a fault."
     ),
 }
 SYSTEM_SIGNATURES: Final = {
@@ -32,7 +32,7 @@ _REPLY: Final = "struct"
 
 
 def signatures(method: Method) -> list[list[str]]:
-    """One array for each number of parameters that can be given; for a canonical method also all by name."""
+    """Return an array for each possible number of parameters; for a canonical method also all by name."""
     kinds = [kind for _, kind, _ in method.positions]
     least = max((place for place, (_, _, needed) in enumerate(method.positions, 1) if needed), default=0)
     shapes = [[_REPLY, *kinds[:count]] for count in range(least, len(kinds) + 1)]
@@ -42,12 +42,12 @@ def signatures(method: Method) -> list[list[str]]:
 
 
 def help_text(method: Method) -> str:
-    """The docstring of the verb, with its parameters and errors."""
+    """Return the docstring of the verb, with its parameters and errors."""
     verb = method.verb
     call = ", ".join(name if needed else f"[{name}]" for name, _, needed in method.positions)
     lines = [f"{method.name}({call})", "", verb.summary]
     if method.name != verb.name:
-        lines += ["", f"VDSM's name of {verb.name}."]
+        lines += ["", f"An old name of {verb.name}."]
     if verb.description:
         lines += ["", verb.description]
     documented = [f"  {param.name}: {param.doc}" for param in verb.params if param.doc]

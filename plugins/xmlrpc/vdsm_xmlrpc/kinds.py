@@ -1,4 +1,4 @@
-"""Types of the API in XML-RPC's few words, for introspection and for telling arguments apart."""
+"""Types of the API as XML-RPC types, for introspection and for distinguishing arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from msgspec import inspect
 
-from vdsm_bridge.types import SPELLING, Open
+from vdsm_bridge.types import SPELLING, Open, Secret
 
 Kind = Literal["string", "int", "boolean", "double", "base64", "array", "struct", "any"]
 
@@ -32,7 +32,7 @@ _KINDS: Final[dict[type, Kind]] = {
 
 
 def kind_of(type_: Any) -> Kind:
-    """What values of a type are on the wire; "any" if the type does not settle it."""
+    """Return the XML-RPC type of values of a type; "any" if it depends on the value."""
     return _kind(inspect.type_info(type_))
 
 
@@ -40,10 +40,18 @@ def _kind(info: inspect.Type) -> Kind:
     if isinstance(info, inspect.Metadata):
         return "string" if SPELLING in (info.extra or {}) else _kind(info.type)
     if isinstance(info, inspect.CustomType):
-        return "struct" if isinstance(info.cls, type) and issubclass(info.cls, Open) else "any"
+        return _custom(info.cls)
     if isinstance(info, inspect.LiteralType):
         return "string" if all(isinstance(value, str) for value in info.values) else "any"
     if isinstance(info, inspect.UnionType):
         kinds = {_kind(option) for option in info.types if not isinstance(option, inspect.NoneType)}
         return kinds.pop() if len(kinds) == 1 else "any"
     return _KINDS.get(type(info), "any")
+
+
+def _custom(cls: Any) -> Kind:
+    if not isinstance(cls, type):
+        return "any"
+    if issubclass(cls, Secret):
+        return "string"
+    return "struct" if issubclass(cls, Open) else "any"

@@ -1,11 +1,11 @@
-"""Results as XML-RPC, fast: for each type of the API a function is written once and compiled.
+"""Encoding of results: for each type of the API a function is generated once and compiled.
 
-The functions know from the type which members there are and how each is spelled, so that a reply is one
-pass of string formatting, with no intermediate dictionaries. What a type does not tell (`Any`, a subclass of
-the declared struct) is decided value by value; both ways write the same.
+Members and spellings are fixed in the generated code, so that encoding is one pass of string formatting
+without intermediate dictionaries. What a type leaves open (`Any`, a subclass of the declared struct) is
+decided value by value, with the same output.
 
-Absent things: a member that is `UNSET` or `None` is left out; `None` inside an array is `<nil/>`, the usual
-extension, because its place counts.
+Absent values: a member that is `UNSET` or `None` is omitted; `None` inside an array is `<nil/>`, a common
+extension, because its position counts.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Marshaller:
         }
 
     def encoder(self, type_: Any) -> Encoder:
-        """The function that writes values of a type.
+        """Return the function that writes values of a type.
 
-        :raises TypeError: the type is not one that the API can have
+        :raises TypeError: the type cannot occur in the API
         """
         try:
             return self._encoders[type_]
@@ -76,10 +76,10 @@ class Marshaller:
                 return self._encoders.setdefault(type_, self._names[name])
 
     def splitter(self, type_: Any) -> Splitter:
-        """The function that writes values of a type as pieces, ready to be sent one after the other.
+        """Return the function that writes values of a type as pieces, to be sent one after the other.
 
-        Of a reply of megabytes each byte is written once more and no more: the texts that it is made of are
-        small enough to stay in the processor's cache, and their memory is used again at once.
+        Each byte of a large reply is copied only once: its texts are small enough for the processor's cache,
+        and their memory is reused.
         """
         try:
             return self._splitters[type_]
@@ -97,15 +97,15 @@ class Marshaller:
         return lambda value: [encode(value).encode()]
 
     def any(self, value: Any) -> str:
-        """Write a value by what it is, not by a declared type.
+        """Write a value by its own type, without a declared one.
 
-        :raises TypeError: XML-RPC has nothing for it
+        :raises TypeError: XML-RPC cannot represent the value
         """
         encode = self._dynamic.get(type(value))
         return encode(value) if encode is not None else self._by_kind(value)
 
     def struct(self, members: Mapping[Any, Any]) -> str:
-        """Write a dictionary; names become text, members without a value are left out."""
+        """Write a dictionary; names become text, members without a value are omitted."""
         return f"{STRUCT}{self._members(members)}{STRUCT_END}"
 
     def _members(self, members: Mapping[Any, Any]) -> str:
@@ -135,16 +135,16 @@ class Marshaller:
         return self.any(msgspec.to_builtins(value))
 
     def _function(self, info: inspect.Type) -> str:
-        """The name of the function that writes values of a type; it is made if there is none yet."""
+        """Return the name of the function that writes values of a type; generate it if it does not exist."""
         info, spelling = source.unwrap(info)
         if isinstance(info, inspect.AnyType | inspect.CustomType):
             return "_any"
-        # A description of a type cannot be hashed; its text tells spellings apart as well.
+        # A type description is not hashable; its text distinguishes spellings, too.
         known = info.cls if isinstance(info, inspect.StructType) else f"{info!r} {spelling}"
         if known in self._functions:
             return self._functions[known]
         name = self._functions[known] = f"_write_{len(self._names)}"
-        self._names[name] = None  # taken: a type may contain itself
+        self._names[name] = None  # reserved: a type may contain itself
         self._names[name] = self._make(name, info, spelling)
         return name
 
@@ -166,7 +166,7 @@ class Marshaller:
         return self.any
 
     def _union(self, info: inspect.UnionType) -> Encoder:
-        """Members of a union are told apart by their Python type, as msgspec itself does."""
+        """Return a function that distinguishes members of a union by their Python type, as msgspec does."""
         table: dict[Any, Encoder] = {}
         for option in info.types:
             inner, spelling = source.unwrap(option)
@@ -181,12 +181,12 @@ class Marshaller:
         return lambda value: table.get(type(value), self.any)(value)
 
     def _late(self, name: str) -> Encoder:
-        """A function by its name, which may not be made yet."""
+        """Return a call of a function by its name, which may not exist yet."""
         return lambda value: self._names[name](value)
 
     def _compile(self, name: str, body: list[str]) -> Encoder:
         text = "\n".join([f"def {name}(v):", *(f" {line}" for line in body)])
-        # The text is made of names of members, quoted by `repr`, and of attributes of declared types.
+        # The code consists of names of members, quoted by `repr`, and of attributes of declared types.
         exec(compile(text, f"<vdsm_xmlrpc {name}>", "exec"), self._names)  # noqa: S102
         function: Encoder = self._names[name]
         return function
@@ -209,14 +209,14 @@ def _pieces(head: str, texts: Iterable[str], tail: str) -> list[bytes]:
 
 
 def array(values: list[str]) -> str:
-    """An `<array>` of encoded values."""
+    """Return an `<array>` of encoded values."""
     return "".join([ARRAY, *values, ARRAY_END])
 
 
 def members_of(struct: str) -> str:
-    """The members of an encoded struct, to be put beside others.
+    """Return the members of an encoded struct, to be merged with others.
 
-    :raises TypeError: it is no struct
+    :raises TypeError: the value is not a struct
     """
     if not (struct.startswith(STRUCT) and struct.endswith(STRUCT_END)):
         raise TypeError("only a struct has members")
@@ -224,7 +224,7 @@ def members_of(struct: str) -> str:
 
 
 def _key(key: Any) -> str:
-    """The name of a member of a dictionary, as XML content."""
+    """Return the name of a member of a dictionary, as XML content."""
     if isinstance(key, enum.Enum):
         key = key.value
     if isinstance(key, bool):

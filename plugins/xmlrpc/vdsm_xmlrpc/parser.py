@@ -1,4 +1,4 @@
-"""Requests from XML, with bounds: nothing that a client sends costs more than its size allows.
+"""Parsing of requests, bounded: the cost of a request is proportional to its size.
 
 Well-formedness and the ban of document types and entities (so-called XML bombs) are defusedxml's; this module
 counts depth and values while the text is read, and knows the values of XML-RPC.
@@ -19,10 +19,10 @@ from defusedxml.xmlrpc import DefusedExpatParser
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")  # 64 bits, with room for clients that pad with zeros
 _MAX_METHOD: Final = 256
-#: Bytes that expat gets at once, and those that one tag or comment may have.
+#: Bytes that expat receives at once, and the most bytes of one tag or comment.
 _PIECE: Final = 16_384
 _MAX_TAG: Final = 8_192
-#: Elements that hold a value's text.
+#: Elements with the text of a value.
 _SCALARS: Final = frozenset(
     {"string", "int", "i4", "i8", "boolean", "double", "base64", "dateTime.iso8601", "nil"}
 )
@@ -30,7 +30,7 @@ _FRAME: Final = frozenset({"methodCall", "params", "param"})
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What one request may contain: nested arrays and structs, and values in all."""
+    """Limits of one request: depth of arrays and structs, and number of values."""
 
     depth: int
     values: int
@@ -44,11 +44,11 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class NotWellFormed(Exception):
-    """It is no XML that this server reads."""
+    """The request is not XML, or XML that is not accepted."""
 
 
 class NotXmlRpc(Exception):
-    """It is XML, but no request of XML-RPC, or one that exceeds a limit."""
+    """The request is XML, but not an XML-RPC call, or it exceeds a limit."""
 
 
 def parse(body: bytes, limits: Limits) -> Request:
@@ -65,8 +65,8 @@ def parse(body: bytes, limits: Limits) -> Request:
         for begin in range(0, len(body), _PIECE):
             piece = body[begin : begin + _PIECE]
             parser.feed(piece)
-            # Text is reported at once. A tag is held back until it is whole, and then parsed in one go, while
-            # no other thread has the interpreter: 300,000 attributes took seconds.
+            # expat reports text at once, but a tag only when it is complete, and holds the interpreter lock
+            # while it parses one: 300,000 attributes took seconds.
             if begin + len(piece) - expat.CurrentByteIndex > _MAX_TAG:
                 raise NotXmlRpc(f"a tag or comment is longer than {_MAX_TAG} bytes")
         parser.close()
@@ -75,13 +75,13 @@ def parse(body: bytes, limits: Limits) -> Request:
     except DefusedXmlException:
         raise NotWellFormed("document types and entities are not accepted") from None
     except (LookupError, ValueError, UnicodeError):
-        # An encoding that Python does not have, or that expat cannot use.
+        # An encoding that Python lacks, or that expat cannot use.
         raise NotWellFormed("the encoding cannot be read") from None
     return target.request()
 
 
 class _Open:
-    """An array or struct whose end has not come."""
+    """An array or struct that is not closed yet."""
 
     __slots__ = ("items", "name", "names")
 
@@ -101,7 +101,7 @@ class _Open:
 
 
 class _Target:
-    """What the XML parser reports to. One value is under construction at each depth."""
+    """The target of the XML parser. Builds one value at each depth."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -111,31 +111,31 @@ class _Target:
         self._method = ""
         self._root = _Open(names=False)
         self._stack = [self._root]
-        #: Whether the innermost open `<value>` has its value already.
+        #: Whether the innermost open `<value>` is complete.
         self._typed = True
         self._elements: list[str] = []
 
     def request(self) -> Request:
-        """The call, once everything was read."""
+        """Return the call, after everything was read."""
         if not self._method:
             raise NotXmlRpc("there is no method name")
         return Request(self._method, self._root.items)
 
     def xml(self, encoding: str | None, standalone: Any) -> None:
-        """Part of the target protocol of `xmlrpc.client`; the encoding is expat's matter."""
+        """Ignore the XML declaration; expat handles the encoding."""
 
     def start(self, tag: str, _attributes: Any) -> None:
-        """An element begins."""
+        """Handle the start of an element."""
         parent = self._elements[-1] if self._elements else ""
         if tag not in _ALLOWED.get(parent, ()):
-            raise NotXmlRpc(f"an element stands where it does not belong, at depth {len(self._elements)}")
+            raise NotXmlRpc(f"an element is in the wrong place, at depth {len(self._elements)}")
         self._elements.append(tag)
         self._text.clear()
         if tag == "value":
             self._typed = False
             self._count += 1
             if self._count > self._limits.values:
-                raise NotXmlRpc(f"more than {self._limits.values} values")
+                raise NotXmlRpc(f"more than {self._limits.values} values ([plugin.xmlrpc] max_values)")
         elif parent == "value":
             if self._typed:
                 raise NotXmlRpc("a value has two types")
@@ -144,11 +144,11 @@ class _Target:
                 self._push(tag == "struct")
 
     def data(self, text: str) -> None:
-        """Text within an element."""
+        """Handle text within an element."""
         self._text.append(text)
 
     def end(self, tag: str) -> None:
-        """An element ends."""
+        """Handle the end of an element."""
         self._elements.pop()
         if tag == "value":
             if not self._typed:
@@ -172,23 +172,23 @@ class _Target:
 
     def _name_method(self, name: str) -> None:
         if self._method or not name or len(name) > _MAX_METHOD:
-            raise NotXmlRpc(f"a method name has 1 to {_MAX_METHOD} characters and comes once")
+            raise NotXmlRpc(f"there must be one method name, of 1 to {_MAX_METHOD} characters")
         self._method = name
 
     def _push(self, names: bool) -> None:
         if len(self._stack) > self._limits.depth:
-            raise NotXmlRpc(f"values are nested deeper than {self._limits.depth}")
+            raise NotXmlRpc(f"values are nested deeper than {self._limits.depth} ([plugin.xmlrpc] max_depth)")
         self._stack.append(_Open(names))
 
     def _pop(self) -> None:
         closed = self._stack.pop()
         self._stack[-1].add(closed.items if closed.names is None else closed.names)
-        # The `<value>` around it goes on, and has its value.
+        # The enclosing `<value>` is complete now.
         self._typed = True
 
 
 _VALUE_TYPES: Final = _SCALARS | {"array", "struct"}
-#: Which elements may stand in which.
+#: Elements and the elements that they may contain.
 _ALLOWED: Final[dict[str, frozenset[str]]] = {
     "": frozenset({"methodCall"}),
     "methodCall": frozenset({"methodName", "params"}),

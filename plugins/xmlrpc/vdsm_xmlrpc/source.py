@@ -1,8 +1,8 @@
-"""The source text of functions that write values of one type; `marshal` compiles it.
+"""The source code of functions that write values of one type; `marshal` compiles it.
 
-Everything that a type tells is settled here: names of members, spellings, which members may be absent. A
-function is one format string where it can be. The texts of a struct are looked at together, in one go,
-and escaped one by one only if the look finds something.
+Everything that follows from the type is fixed in the code: names of members, spellings, which members may be
+absent. A function is one format string where possible. The texts of a struct are checked together, and
+escaped one by one only if the check finds something.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ARRAY_END: Final = "</data></array></value>"
 
 #: Stands for the value in the text of a member until its format is known; escaped names do not contain it.
 _HOLE: Final = "\0"
-#: What stands between the tags of a `<string>`, for a value that VDSM sent as text.
+#: Content of a `<string>`, for a value that VDSM sent as text.
 _SPELLED: Final[dict[tuple[type, str], str]] = {
     (inspect.IntType, SPELL_TEXT): "{%s}",
     (inspect.FloatType, SPELL_TEXT): "{%s!r}",
@@ -34,14 +34,14 @@ _SPELLED: Final[dict[tuple[type, str], str]] = {
     (inspect.BoolType, SPELL_TEXT): "{_lower[%s]}",
     (inspect.BoolType, SPELL_TITLE): "{_title[%s]}",
 }
-#: Values that are what they are.
+#: Values of types without a spelling.
 _UNSPELLED: Final[dict[type, str]] = {
     inspect.StrType: "<value><string>{_escape(%s)}</string></value>",
     inspect.IntType: "{_integer(%s)}",
     inspect.FloatType: "{_double(%s)}",
     inspect.BoolType: "<value><boolean>{_bit[%s]}</boolean></value>",
 }
-#: What the generated functions refer to, besides other generated functions and `_any`.
+#: Names in the generated code, besides other generated functions and `_any`.
 NAMES: Final[dict[str, Any]] = {
     "_escape": scalars.escape,
     "_integer": scalars.integer,
@@ -56,9 +56,9 @@ NAMES: Final[dict[str, Any]] = {
 
 
 def function_body(info: inspect.Type, call: Callable[[inspect.Type], str]) -> list[str]:
-    """The lines of the body of a function that gives the text of `v`.
+    """Return the lines of the body of a function that writes `v`.
 
-    :param call: gives the name of the function that writes values of another type
+    :param call: returns the name of the function that writes values of another type
     """
     if is_struct(info):
         return _Struct(typing.cast("inspect.StructType", info), call).lines()
@@ -67,7 +67,7 @@ def function_body(info: inspect.Type, call: Callable[[inspect.Type], str]) -> li
 
 
 def item_body(info: inspect.ListType, call: Callable[[inspect.Type], str]) -> list[str]:
-    """The lines of the body of a function that gives the text of one item, `v`, of an array."""
+    """Return the lines of the body of a function that writes one item, `v`, of an array."""
     inner, _ = unwrap(info.item_type)
     if is_struct(inner):
         return [f"return {call(inner)}(v)"]
@@ -75,7 +75,7 @@ def item_body(info: inspect.ListType, call: Callable[[inspect.Type], str]) -> li
 
 
 def pieces(info: inspect.Type, call: Callable[[inspect.Type], str]) -> str:
-    """An expression: the list of texts that `v`, an array or a dictionary, is made of.
+    """Return an expression for the list of texts of `v`, an array or a dictionary.
 
     :raises TypeError: the type is neither
     """
@@ -94,7 +94,7 @@ def pieces(info: inspect.Type, call: Callable[[inspect.Type], str]) -> str:
 
 
 def fragment(info: inspect.Type, expression: str, call: Callable[[inspect.Type], str]) -> str:
-    """Format text that writes the value of a Python expression, which has no quotes in it."""
+    """Return a format string that writes the value of a Python expression without quotes."""
     info, spelling = unwrap(info)
     kind = _kind(info)
     if (kind, spelling) in _SPELLED:
@@ -105,7 +105,7 @@ def fragment(info: inspect.Type, expression: str, call: Callable[[inspect.Type],
 
 
 class _Struct:
-    """The function of one struct type, in the making."""
+    """Builds the function of one struct type."""
 
     def __init__(self, info: inspect.StructType, call: Callable[[inspect.Type], str]) -> None:
         self._info = info
@@ -115,7 +115,7 @@ class _Struct:
         self._optional = 0
 
     def lines(self) -> list[str]:
-        """The body."""
+        """Return the lines of the body."""
         annotations = {field.name: field.type for field in msgspec.structs.fields(self._info.cls)}
         text = STRUCT + self._tag()
         for field in self._info.fields:
@@ -163,12 +163,12 @@ class _Struct:
 
 
 def member(name: str, value: str) -> str:
-    """A member of a struct, of its name and its encoded value."""
+    """Return a member of a struct from its name and its encoded value."""
     return f"<member><name>{scalars.escape(name)}</name>{value}</member>"
 
 
 def unwrap(info: inspect.Type) -> tuple[inspect.Type, str]:
-    """A type without its metadata, and the spelling that stood there."""
+    """Return a type without its metadata, and the spelling in the metadata."""
     spelling = ""
     while isinstance(info, inspect.Metadata):
         spelling = (info.extra or {}).get(SPELLING, spelling)
@@ -177,12 +177,12 @@ def unwrap(info: inspect.Type) -> tuple[inspect.Type, str]:
 
 
 def is_struct(info: inspect.Type) -> bool:
-    """Whether values of the type are written as structs of known members."""
+    """Return whether values of the type are written as structs of known members."""
     return isinstance(info, inspect.StructType) and not info.array_like
 
 
 def quoted(text: str) -> str:
-    """The source of a format string. Its expressions have no quotes, so that `repr` leaves them alone."""
+    """Return the source of a format string. Its expressions have no quotes, so `repr` keeps them."""
     return f"f{text!r}"
 
 
@@ -193,7 +193,7 @@ def _kind(info: inspect.Type) -> type:
 
 
 def _filled(name: str, value: str) -> str:
-    """Format text of a member whose value is written by the format text `value`."""
+    """Return the format string of a member whose value is written by the format string `value`."""
     return _braced(member(name, _HOLE)).replace(_HOLE, value)
 
 

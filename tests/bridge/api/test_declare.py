@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from vdsm_bridge.api.declare import Kind, Namespace, TaskRef, action, camel, collect, query, task
+from vdsm_bridge.api.collect import camel, collect
+from vdsm_bridge.api.declare import Namespace, action, query, task
+from vdsm_bridge.api.verb import Kind, TaskRef
 from vdsm_bridge.call.context import Context
 from vdsm_core.errors import NotFound
 from vdsm_core.work.steps import Progress
@@ -121,7 +123,7 @@ def test_wire_names(python: str, wire: str) -> None:
 
 
 def test_namespaces_have_names_of_their_own() -> None:
-    """A plural for paths, unless it is a singleton; all of it can be said otherwise."""
+    """A plural for paths, unless it is a singleton; every default can be overridden."""
 
     class Fuse(Namespace):
         """One box."""
@@ -188,7 +190,7 @@ def fine(self: Any, x: Annotated[int, Meta(ge=1)] = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "declared", "said"),
+    ("function", "declared", "message"),
     [
         (no_docstring, {}, "needs a docstring"),
         (no_result, {}, "the result needs a type"),
@@ -206,10 +208,10 @@ def fine(self: Any, x: Annotated[int, Meta(ge=1)] = 1) -> None:
         (fine, {"revert": "unfine"}, "there is no method 'unfine'"),
     ],
 )
-def test_what_cannot_work_is_refused(function: Any, declared: dict[str, Any], said: str) -> None:
+def test_what_cannot_work_is_refused(function: Any, declared: dict[str, Any], message: str) -> None:
     """A declaration that cannot mean anything is an error that names the method."""
     decorate = task if "revert" in declared else query
     thing = type("Thing", (Namespace,), {"verb": decorate(since="1.0", **declared)(function)})
     with pytest.raises(TypeError, match=r"Thing\.verb: .*") as caught:
         collect(thing())
-    assert said in str(caught.value)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The OpenAPI document says everything, and nothing that is not so."""
+"""The OpenAPI document is complete and correct."""
 
 from __future__ import annotations
 

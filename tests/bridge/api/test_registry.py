@@ -8,8 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from vdsm_bridge.api.declare import Namespace, Verb, collect, query
-from vdsm_bridge.api.registry import Registry, VerbConflict
+from vdsm_bridge.api.agreement import VerbConflict
+from vdsm_bridge.api.collect import collect
+from vdsm_bridge.api.declare import Namespace, query
+from vdsm_bridge.api.registry import Registry
+from vdsm_bridge.api.verb import Verb
 from vdsm_core.errors import NoSuchVerb, Unavailable
 from vdsm_core.types import Record
 

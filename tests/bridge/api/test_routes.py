@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from vdsm_bridge.api.declare import Namespace, action, collect, query
-from vdsm_bridge.api.routes import Place, Route, derive, kebab, shape_of
+from vdsm_bridge.api.collect import collect
+from vdsm_bridge.api.declare import Namespace, action, query
+from vdsm_bridge.api.routes import Place, Route, derive, segment, shape_of
 from vdsm_bridge.testing import TestHost
 from vdsm_core.types import UUID
 
@@ -55,16 +56,16 @@ def places(route: Route) -> dict[str, Place]:
 
 
 @pytest.mark.parametrize(
-    ("name", "segment"),
+    ("name", "path"),
     [
         ("getStats", "stats"), ("getAllVmStats", "all-vm-stats"), ("getVMFullList", "vm-full-list"),
         ("setLogLevel", "set-log-level"), ("ping2", "ping2"), ("get", "get"), ("getaway", "getaway"),
         ("setIoTune", "set-io-tune"), ("dumpxmls", "dumpxmls"),
     ],
 )  # fmt: skip
-def test_kebab(name: str, segment: str) -> None:
+def test_segment(name: str, path: str) -> None:
     """Names become path segments without their leading `get`."""
-    assert kebab(name) == segment
+    assert segment(name) == path
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,10 @@ def test_conflicts_name_both_verbs() -> None:
     derived = derive(verbs)
     texts = sorted(map(str, derived.conflicts))
     assert texts == [
-        "Disk.getStats and Platter.stats both ask for GET /disks/{platterID}/stats",
-        "Docs.read asks for GET /docs/read, which is reserved",
+        (
+            "Disk.getStats and Platter.stats have the same route GET /disks/{platterID}/stats; "
+            "call Platter.stats by its name"
+        ),
+        "the route GET /docs/read of Docs.read is reserved; call the verb by its name",
     ]
     assert {route.verb.name for route in derived.routes if route.path == "/verbs/Platter.stats"}

@@ -15,7 +15,7 @@ PATTERN = "|host|hypervisor"
 
 
 def test_a_connection_that_is_lost_and_comes_back(make_vdsm_host: Callable[..., TestHost]) -> None:
-    """Each change is told; whoever comes later is shown how it is now."""
+    """Each change is published; a later snapshot has the present state."""
     with BlockingDriver() as driver:
         host = make_vdsm_host(connect=driver.connect, config={"hypervisor": {"reconnect_first": 0.05}})
         states, subscription = host.bridge.snapshot(PATTERN)
@@ -32,9 +32,9 @@ def test_a_connection_that_is_lost_and_comes_back(make_vdsm_host: Callable[..., 
     assert back.params == {"state": "back", "reason": ""}
 
 
-def test_what_was_heard_counts_more_than_what_was_found() -> None:
+def test_an_event_overrides_the_initial_state() -> None:
     """The state at the start may be older than the first event."""
-    bus = EventBus(Journal(MEMORY, most_bytes=10**6, keep=1000.0))
+    bus = EventBus(Journal(MEMORY, max_bytes=10**6, keep=1000.0))
     bus.start()
     connection = Connection(bus)
     assert connection.states(lambda: None) == []
@@ -46,10 +46,10 @@ def test_what_was_heard_counts_more_than_what_was_found() -> None:
 
 
 def test_plugins_have_a_snapshot(make_vdsm_host: Callable[..., TestHost]) -> None:
-    """Whoever begins to listen learns which plugins there are, and how they are."""
+    """A snapshot has every plugin with its state."""
     host = make_vdsm_host()
     states, subscription = host.bridge.snapshot("|host|plugin")
     subscription.close()
     assert {(state.id, state.params["state"]) for state in states} == {
-        (f"|host|plugin|{plugin.name}", plugin.state) for plugin in host.server.plugins()
+        (f"|host|plugin|{plugin.name}", plugin.state) for plugin in host.host.plugins()
     }

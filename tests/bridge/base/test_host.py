@@ -11,7 +11,7 @@ from vdsm_bridge.testing import TestHost
 
 @pytest.fixture
 def logger() -> logging.Logger:
-    """A logger that nobody else uses."""
+    """A logger that is used by no other test."""
     return logging.getLogger("vdsm.test.levels")
 
 

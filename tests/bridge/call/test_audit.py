@@ -1,4 +1,4 @@
-"""Which calls leave which records. That each binding tells who and from where is in the contract suite."""
+"""Which calls are recorded, and how. The contract suite tests caller and address for each binding."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 from vdsm_bridge.call.context import Context, Identity
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.polling import until
-from vdsm_core.errors import RequestIdReused, VdsmError
+from vdsm_bridge.work import Plan, Progress, Reference, Step, begin_task, exclusive, nothing
+from vdsm_core.errors import Conflict, RequestIdReused, VdsmError
 
 LAMP = "11111111-2222-4333-8444-555555555555"
 JOE = Identity("joe", "operator", "token")
 #: Members that differ from line to line.
-CHANGING = {"time", "call", "outcome", "seconds"}
+CHANGING = {"seq", "prev", "time", "call", "outcome", "seconds"}
 EVE = Identity("eve", "monitor", "token")
 
 
@@ -33,7 +34,7 @@ class Audited:
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._path.read_text().splitlines()]
 
-    def told(self, *members: str) -> list[tuple[Any, ...]]:
+    def values(self, *members: str) -> list[tuple[Any, ...]]:
         return [tuple(record.get(name, "") for name in members) for record in self.records()]
 
 
@@ -67,7 +68,7 @@ def test_an_action(audited: Audited) -> None:
 
 
 def test_queries_leave_nothing(audited: Audited, lamp: str) -> None:
-    """What changes nothing is not told, whether it succeeds or not."""
+    """A query is not recorded, whether it succeeds or fails."""
     before = len(audited.records())
     audited.host.call("Lamp.getInfo", lampID=lamp)
     with pytest.raises(VdsmError):
@@ -103,26 +104,26 @@ def test_failures(
 
 
 def test_the_same_request_again(audited: Audited, lamp: str) -> None:
-    """A request that was answered by its id is told as such; one that misuses an id as refused."""
+    """A request answered by its id is recorded as such; one that reuses an id wrongly, as refused."""
     for _ in range(2):
         audited.host.call("Lamp.switch", lampID=lamp, lit=True, request_id="again")
     with pytest.raises(RequestIdReused):
         audited.host.call("Lamp.switch", lampID=lamp, lit=False, request_id="again")
-    outcomes = [outcome for outcome, request in audited.told("outcome", "request_id") if request == "again"]
+    outcomes = [outcome for outcome, request in audited.values("outcome", "request_id") if request == "again"]
     assert outcomes == ["begun", "done", "replayed", "request-id-reused"]
 
 
 @pytest.mark.parametrize(("known", "outcome"), [(True, "done"), (False, "no-such-lamp")])
 def test_a_task(audited: Audited, lamp: str, known: bool, outcome: str) -> None:
-    """Its start is told, and, under the id of the task, how the work itself ended."""
+    """Its start is recorded, and, with the id of the task, the outcome of the work."""
     object_ = lamp if known else str(uuid.uuid4())
     task = audited.host.call("Lamp.burn", lampID=object_, hours=1, identity=JOE).task_id
-    until(lambda: audited.told("verb", "task", "outcome")[-1][2] == outcome and len(audited.records()) >= 6)
-    told = [
-        each for each in audited.told("verb", "task", "outcome", "object", "who") if each[0] == "Lamp.burn"
+    until(lambda: audited.values("verb", "task", "outcome")[-1][2] == outcome and len(audited.records()) >= 6)
+    burns = [
+        each for each in audited.values("verb", "task", "outcome", "object", "who") if each[0] == "Lamp.burn"
     ]
     common = (object_, "joe")
-    assert sorted(told) == sorted(
+    assert sorted(burns) == sorted(
         [
             ("Lamp.burn", "", "begun", *common),
             ("Lamp.burn", task, "done", *common),
@@ -133,12 +134,12 @@ def test_a_task(audited: Audited, lamp: str, known: bool, outcome: str) -> None:
 
 
 def test_an_action_that_waits(audited: Audited, lamp: str) -> None:
-    """That it was asked for is on record before its turn comes: a crash cannot hide it."""
+    """The request is recorded before it is carried out: a crash cannot hide it."""
     with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(audited.host.call, "Lamp.engrave", lampID=lamp, text="a", pause=0.5)
-        until(lambda: ("Lamp.engrave", "begun") in audited.told("verb", "outcome"))
+        until(lambda: ("Lamp.engrave", "begun") in audited.values("verb", "outcome"))
         waiting = pool.submit(audited.host.call, "Lamp.switch", lampID=lamp, lit=True)
-        until(lambda: ("Lamp.switch", "begun") in audited.told("verb", "outcome"))
+        until(lambda: ("Lamp.switch", "begun") in audited.values("verb", "outcome"))
         assert not slow.done()
         waiting.result(20)
     last = audited.records()[-1]
@@ -153,3 +154,27 @@ def test_elsewhere(make_vdsm_host: Callable[..., TestHost], tmp_path: Path, to: 
     host = make_vdsm_host(config={"audit": {"to": to, "file": str(path)}})
     host.call("Lamp.create", lamp={"lampID": LAMP, "name": "hall"})
     assert not path.exists()
+
+
+class Socket(Reference):
+    """What a lamp is screwed into."""
+
+
+def test_a_task_that_an_action_began(audited: Audited) -> None:
+    """It has one line, at its end, with its caller; a task that no caller began has none."""
+
+    def fail(_: Progress) -> None:
+        raise Conflict(reason="no")
+
+    work = audited.host.host.runtime.work
+    context = Context(identity=JOE, binding="rest", origin="here")
+    for do in (nothing, fail):
+        plan = Plan(steps=(Step(name="a", do=do),), locks=(exclusive(Socket(LAMP)),), listed=False)
+        work.tasks.submit("Lamp.create", "", "{}", plan)
+        begin_task(work, "Lamp.create", "{}", plan, context)
+    until(lambda: len(audited.records()) == 2)
+    assert sorted(audited.values("verb", "outcome", "code", "who", "object", "address")) == [
+        ("Lamp.create", "conflict", 100, "joe", LAMP, "here"),
+        ("Lamp.create", "done", "", "joe", LAMP, "here"),
+    ]
+    assert all(record["task"] and record["seconds"] >= 0 for record in audited.records())

@@ -55,7 +55,7 @@ class Shed(Namespace, name="Shed"):
 
     @action(since="1.0")
     def wait(self) -> int:
-        """Wait to be told."""
+        """Wait for the signal."""
         self.calls += 1
         assert self.goes_on.wait(10)
         return self.calls
@@ -73,7 +73,7 @@ class Shed(Namespace, name="Shed"):
 
     @task(since="1.0")
     def build(self, progress: Progress, context: Context, what: str = "a shed") -> str:
-        """Long work that knows its caller."""
+        """A task that uses the identity of its caller."""
         progress.check()
         return f"{what} for {context.identity.name}"
 
@@ -145,10 +145,10 @@ def shed(host: TestHost) -> Shed:
         ("Room.polish", {}, NoSuchVerb, "There is no verb 'Room.polish'"),
     ],
 )
-def test_what_is_said_of_a_bad_call(
+def test_the_message_of_a_bad_call(
     host: TestHost, verb: str, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    """The message names the argument by its wire name, and says in plain words what was expected."""
+    """The message has the wire name of the argument and what was expected."""
     with pytest.raises(error) as caught:
         host.call(verb, **arguments)
     assert str(caught.value) == message
@@ -168,7 +168,7 @@ def test_the_context_reaches_the_verb(host: TestHost) -> None:
         host.bridge.call("Shed.whoami", {"context": {}}, context)
 
 
-def test_a_task_knows_its_caller(host: TestHost) -> None:
+def test_a_task_has_its_caller(host: TestHost) -> None:
     """Its owner is recorded, and its function sees the context of the call that started it."""
     reference = host.call("Shed.build", identity=Identity("amy", "operator"), what="b")
     end = time.monotonic() + 10
@@ -184,11 +184,11 @@ def test_a_task_knows_its_caller(host: TestHost) -> None:
 def test_an_action_is_a_line_of_the_log(
     host: TestHost, caplog: pytest.LogCaptureFixture, door: str, shown: str
 ) -> None:
-    """It says what was done to which object, by whom; what a caller sends cannot break it."""
+    """It has verb, object and caller; no argument can break the line."""
     caplog.set_level("INFO")
     host.call("Door.knock", doorID=door, identity=Identity("amy", "admin"))
-    said = [r.getMessage() for r in caplog.records if r.name == "vdsm_bridge.call.bridge"]
-    assert said == [f"Door.knock {shown}".rstrip() + " by amy"]
+    messages = [r.getMessage() for r in caplog.records if r.name == "vdsm_bridge.call.bridge"]
+    assert messages == [f"Door.knock {shown}".rstrip() + " by amy"]
 
 
 def test_a_bug_is_logged_with_its_incident(host: TestHost, caplog: pytest.LogCaptureFixture) -> None:
@@ -209,7 +209,7 @@ def test_a_result_that_cannot_be_remembered(host: TestHost, shed: Shed) -> None:
 
 
 def test_a_request_that_may_pass_is_tried_again(host: TestHost) -> None:
-    """An answer that says `later` is not the last one for its request id."""
+    """An answer `later` is not the final one for its request id."""
     with pytest.raises(Unavailable):
         host.call("Shed.flicker", request_id="r")
     assert host.call("Shed.flicker", request_id="r") == 2
@@ -255,7 +255,7 @@ def test_a_request_id_outlives_the_daemon(make_vdsm_host: Callable[..., TestHost
     with TestHost(config=config) as first:
         made = first.call("Lamp.create", request_id=request_id, lamp=lamp)
         task_id = first.call("Lamp.burn", request_id="t", lampID=LAMP, hours=1).task_id
-        first.server.runtime.work.tasks.stop(5)
+        first.host.runtime.work.tasks.stop(5)
     second = make_vdsm_host(config=config)
     assert second.call("Lamp.create", request_id=request_id, lamp=lamp) == made
     assert second.call("Lamp.list") == []
@@ -277,7 +277,7 @@ def test_ids_are_the_same_lane_in_any_case(host: TestHost) -> None:
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(host.call, "Lamp.engrave", lampID=lamp, text="x", pause=0.3)
         until(lambda: host.call("Host.getQueues"))
-        with pytest.raises(DeadlineExceeded, match="place 1"):
+        with pytest.raises(DeadlineExceeded, match="position 1"):
             host.bridge.call(
                 "Lamp.remove", {"lampID": lamp.upper()}, Context(deadline=time.monotonic() + 0.05)
             )
@@ -298,9 +298,9 @@ def test_a_condition_is_looked_at_when_the_turn_has_come(host: TestHost) -> None
             host.bridge.call("Lamp.switch", {"lampID": LAMP, "lit": True}, Context(), condition=condition)
 
     with ThreadPoolExecutor(1) as pool:
-        with host.server.runtime.work.locks.holding([exclusive(Reference.stored("lamp", LAMP))], "test"):
+        with host.host.runtime.work.locks.holding([exclusive(Reference.stored("lamp", LAMP))], "test"):
             refused = pool.submit(call)
-            until(lambda: any(call.place for call in host.server.runtime.work.locks.snapshot()))
+            until(lambda: any(call.place for call in host.host.runtime.work.locks.snapshot()))
             seen.append("turn ends")
         refused.result(10)
     assert seen == ["turn ends", "condition"]
@@ -308,7 +308,7 @@ def test_a_condition_is_looked_at_when_the_turn_has_come(host: TestHost) -> None
 
 
 def test_text_is_taken_for_numbers_only_where_it_may(host: TestHost) -> None:
-    """A binding of a text protocol says so."""
+    """A binding of a text protocol sets a flag for this."""
     assert host.bridge.call("Room.add", {"left": "2", "right": "3"}, Context(), text=True) == 5
     with pytest.raises(InvalidArgument):
         host.bridge.call("Room.add", {"left": "2"}, Context())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.call.idempotency import Answer, IdempotencyStore, refused, replay
+from vdsm_bridge.call.idempotency import Answer, IdempotencyStore, RequestKey, refused, replay
 from vdsm_core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -42,16 +42,22 @@ def start(store: StateStore, keep: float = 100) -> IdempotencyStore:
     return requests
 
 
+def key(request_id: str, identity: str = "token:joe") -> RequestKey:
+    """A request id of one caller."""
+    return RequestKey(identity, request_id)
+
+
+R = key("r")
 ANSWER = Answer(result='{"a":1}')
 
 
 def test_the_first_answer_is_kept(store: StateStore) -> None:
     """Also by the daemon after this one."""
     requests = start(store)
-    assert requests.begin("r", "Lamp.create", b"{}", 1) is None
-    requests.end("r", ANSWER)
-    assert requests.begin("r", "Lamp.create", b"{}", 1) == ANSWER
-    assert start(store).begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    assert requests.begin(R, "Lamp.create", b"{}", 1) is None
+    requests.end(R, ANSWER)
+    assert requests.begin(R, "Lamp.create", b"{}", 1) == ANSWER
+    assert start(store).begin(R, "Lamp.create", b"{}", 1) == ANSWER
 
 
 @pytest.mark.parametrize(("verb", "arguments"), [("Lamp.remove", b"{}"), ("Lamp.create", b'{"a":1}')])
@@ -59,54 +65,54 @@ def test_the_first_answer_is_kept(store: StateStore) -> None:
 def test_another_request_is_refused(store: StateStore, verb: str, arguments: bytes, running: bool) -> None:
     """A request id belongs to one verb and one set of arguments, from the beginning on."""
     requests = start(store)
-    requests.begin("r", "Lamp.create", b"{}", 1)
+    requests.begin(R, "Lamp.create", b"{}", 1)
     if not running:
-        requests.end("r", ANSWER)
+        requests.end(R, ANSWER)
     with pytest.raises(RequestIdReused, match=r"already used for another request \(Lamp.create\)"):
-        requests.begin("r", verb, arguments, 1)
+        requests.begin(R, verb, arguments, 1)
 
 
 def test_a_second_call_joins_the_first(store: StateStore) -> None:
     """It waits, and gets the same answer."""
     requests = start(store)
-    requests.begin("r", "v", b"{}", 1)
+    requests.begin(R, "v", b"{}", 1)
     answers: list[Answer | None] = []
-    second = threading.Thread(target=lambda: answers.append(requests.begin("r", "v", b"{}", 10)))
+    second = threading.Thread(target=lambda: answers.append(requests.begin(R, "v", b"{}", 10)))
     second.start()
-    requests.end("r", ANSWER)
+    requests.end(R, ANSWER)
     second.join()
     assert answers == [ANSWER]
 
 
 def test_a_second_call_waits_no_longer_than_it_may(store: StateStore) -> None:
-    """Then it is told that the first one still runs."""
+    """Then the error reports that the first one still runs."""
     requests = start(store)
-    requests.begin("r", "v", b"{}", 1)
+    requests.begin(R, "v", b"{}", 1)
     with pytest.raises(DeadlineExceeded, match="the first call with request id 'r' still runs"):
-        requests.begin("r", "v", b"{}", 0.01)
+        requests.begin(R, "v", b"{}", 0.01)
 
 
 def test_what_changed_nothing_may_be_sent_again(store: StateStore) -> None:
     """A request that ended without an answer leaves its id free, for the one that waits, too."""
     requests = start(store)
-    requests.begin("r", "v", b"{}", 1)
-    requests.end("r", None)
-    assert requests.begin("r", "v", b"{}", 1) is None
+    requests.begin(R, "v", b"{}", 1)
+    requests.end(R, None)
+    assert requests.begin(R, "v", b"{}", 1) is None
 
 
 def test_the_end_of_the_daemon_leaves_the_outcome_unknown(store: StateStore) -> None:
     """The next daemon does not carry the request out again, and says what to do."""
-    start(store).begin("r", "Lamp.create", b"{}", 1)
+    start(store).begin(R, "Lamp.create", b"{}", 1)
     with pytest.raises(OutcomeUnknown, match=r"while Lamp\.create with request id 'r' ran; read the state"):
-        start(store).begin("r", "Lamp.create", b"{}", 1)
+        start(store).begin(R, "Lamp.create", b"{}", 1)
 
 
 def test_old_answers_are_forgotten(store: StateStore) -> None:
     """At the start, once they are older than they are kept."""
     requests = start(store)
-    requests.begin("r", "v", b"{}", 1)
-    requests.end("r", ANSWER)
-    assert start(store, keep=-1).begin("r", "v", b"{}", 1) is None
+    requests.begin(R, "v", b"{}", 1)
+    requests.end(R, ANSWER)
+    assert start(store, keep=-1).begin(R, "v", b"{}", 1) is None
 
 
 def test_old_answers_are_forgotten_while_the_daemon_runs(
@@ -115,22 +121,22 @@ def test_old_answers_are_forgotten_while_the_daemon_runs(
     """Each hour or so; a request that is being carried out keeps its row, however long it takes."""
     requests = start(store, keep=0)
     for request_id in ("old", "running"):
-        requests.begin(request_id, "v", b"{}", 1)
-    requests.end("old", ANSWER)
+        requests.begin(key(request_id), "v", b"{}", 1)
+    requests.end(key("old"), ANSWER)
     monkeypatch.setattr("vdsm_bridge.call.idempotency._TIDY_EVERY", -1.0)
-    requests.begin("new", "v", b"{}", 1)
-    assert {row[0] for row in store.rows("SELECT id FROM requests")} == {"running", "new"}
+    requests.begin(key("new"), "v", b"{}", 1)
+    assert {row[0] for row in store.rows("SELECT id FROM answers")} == {"running", "new"}
 
 
-def test_a_store_that_fails_leaves_nobody_waiting(store: StateStore) -> None:
+def test_a_store_that_fails_leaves_no_caller_waiting(store: StateStore) -> None:
     """The failure reaches the caller; who waits for the same request goes on, too."""
     requests = start(store)
-    requests.begin("r", "v", b"{}", 1)
-    store.write("DROP TABLE requests")
+    requests.begin(R, "v", b"{}", 1)
+    store.write("DROP TABLE answers")
     with pytest.raises(sqlite3.Error):
-        requests.end("r", ANSWER)
+        requests.end(R, ANSWER)
     with pytest.raises(sqlite3.Error):
-        requests.begin("r", "v", b"{}", 5)
+        requests.begin(R, "v", b"{}", 5)
 
 
 @pytest.mark.parametrize("error", [Unavailable(reason="x"), DeadlineExceeded(reason="x")])
@@ -170,7 +176,7 @@ def test_errors_of_plugins_that_are_gone_come_back_too() -> None:
 
 
 def test_an_id_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
-    """Nobody is told that a request will not be repeated if that cannot be kept; later it works."""
+    """A request is refused if its id cannot be stored; a later one succeeds."""
     folder = tmp_path / "folder"
     lost = StateStore(str(folder / "state.sqlite"))
     lost.open()
@@ -178,11 +184,11 @@ def test_an_id_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(folder)
     folder.touch()
     with pytest.raises(StateUnavailable):
-        requests.begin("r", "Lamp.create", b"{}", 1)
+        requests.begin(R, "Lamp.create", b"{}", 1)
     folder.unlink()
-    assert requests.begin("r", "Lamp.create", b"{}", 1) is None
-    requests.end("r", ANSWER)
-    assert requests.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    assert requests.begin(R, "Lamp.create", b"{}", 1) is None
+    requests.end(R, ANSWER)
+    assert requests.begin(R, "Lamp.create", b"{}", 1) == ANSWER
     lost.close()
 
 
@@ -192,18 +198,51 @@ def test_an_answer_that_cannot_be_stored_is_kept_in_memory(tmp_path: Path) -> No
     lost = StateStore(str(folder / "state.sqlite"))
     lost.open()
     requests = start(lost)
-    requests.begin("r", "Lamp.create", b"{}", 1)
+    requests.begin(R, "Lamp.create", b"{}", 1)
     shutil.rmtree(folder)
     folder.touch()
-    requests.end("r", ANSWER)
-    assert requests.begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    requests.end(R, ANSWER)
+    assert requests.begin(R, "Lamp.create", b"{}", 1) == ANSWER
     folder.unlink()
-    requests.begin("another", "Lamp.create", b"{}", 1)
-    assert start(lost).begin("r", "Lamp.create", b"{}", 1) == ANSWER
+    requests.begin(key("another"), "Lamp.create", b"{}", 1)
+    assert start(lost).begin(R, "Lamp.create", b"{}", 1) == ANSWER
     lost.close()
 
 
 def test_a_request_id_has_a_length(store: StateStore) -> None:
     """It is kept for days."""
     with pytest.raises(InvalidArgument, match="256 bytes"):
-        start(store).begin("é" * 129, "Lamp.create", b"{}", 1)
+        start(store).begin(key("é" * 129), "Lamp.create", b"{}", 1)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_request_id_belongs_to_an_identity(store: StateStore, running: bool) -> None:
+    """The id of another identity is free, neither answered nor refused, also while that request runs."""
+    requests = start(store)
+    requests.begin(R, "Lamp.create", b"{}", 1)
+    if not running:
+        requests.end(R, ANSWER)
+    theirs = key("r", "peer:joe")
+    assert requests.begin(theirs, "Lamp.remove", b"{}", 1) is None
+    requests.end(theirs, None)
+    assert requests.begin(theirs, "Lamp.create", b"{}", 1) is None
+    if not running:
+        assert start(store).begin(R, "Lamp.create", b"{}", 1) == ANSWER
+
+
+def test_no_text_of_two_parts_makes_the_key_of_another(store: StateStore) -> None:
+    """Identity and id are stored apart: a name that ends like an id begins is no other caller's."""
+    requests = start(store)
+    requests.begin(key("b:c", "token:a"), "v", b"{}", 1)
+    requests.end(key("b:c", "token:a"), ANSWER)
+    assert requests.begin(key("c", "token:a:b"), "v", b"{}", 1) is None
+
+
+def test_an_id_of_before_is_answered_to_whoever_repeats_the_request(store: StateStore) -> None:
+    """The landed release kept no identity: the same request is not carried out again, another is refused."""
+    requests = start(store)
+    requests.begin(key("r", ""), "Lamp.create", b"{}", 1)
+    requests.end(key("r", ""), ANSWER)
+    assert requests.begin(R, "Lamp.create", b"{}", 1) == ANSWER
+    with pytest.raises(RequestIdReused):
+        requests.begin(R, "Lamp.remove", b"{}", 1)

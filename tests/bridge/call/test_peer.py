@@ -52,7 +52,7 @@ def test_owner(family: socket.AddressFamily, listen: str, connect: str, uid: int
 
 
 def test_a_closed_socket_has_no_owner() -> None:
-    """The kernel reports root for a socket that nobody holds: it is not named."""
+    """The kernel reports root for a socket without an owner: no user is returned."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
         end, remote = server.accept()

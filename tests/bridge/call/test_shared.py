@@ -10,7 +10,7 @@ class Thing:
 
 
 def test_one_object_of_each_type() -> None:
-    """Whoever asks first makes it; later callers get the same one, other types another."""
+    """The first request creates the object; later ones return the same, other types another."""
     shared = Shared()
     first = shared.get(Thing)
     assert shared.get(Thing) is first

@@ -1,4 +1,4 @@
-"""Nobody can take all slots of what is bounded."""
+"""No caller can take all slots of a bounded resource."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_one_caller_leaves_a_quarter() -> None:
 
 
 def test_a_place_that_is_left_is_free() -> None:
-    """A slot comes back when it is left, and counts for nobody any more."""
+    """A released slot is free again and no longer counted."""
     slots = Slots(8)
     assert taken(slots, GREEDY) == 6
     for _ in range(6):

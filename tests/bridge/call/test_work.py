@@ -99,7 +99,7 @@ def task_of(host: TestHost, **arguments: str) -> str:
 
 def state(host: TestHost, task_id: str) -> str:
     """The state of a task."""
-    return host.server.runtime.work.tasks.get(task_id).state
+    return host.host.runtime.work.tasks.get(task_id).state
 
 
 def soon(seconds: float = 0.05) -> Context:
@@ -114,7 +114,7 @@ def test_verbs_while_a_task_holds_its_objects() -> None:
         with pytest.raises(Conflict, match="box a moves"):
             host.call("Box.open", boxID="a")
         for box in "ab":
-            with pytest.raises(VdsmError, match=f"in the queue of shelf {box}, at place 1; 'Box.move'"):
+            with pytest.raises(VdsmError, match=f"in the queue of shelf {box}, at position 1; 'Box.move'"):
                 host.bridge.call("Box.weigh", {"boxID": box}, soon())
         host.call("Box.label", boxID="a")
         host.call("Box.look", boxID="a")
@@ -148,14 +148,14 @@ def test_two_tasks_on_one_object_run_one_after_the_other() -> None:
 
 
 def test_the_owner_of_a_task_after_a_restart(tmp_path: Path) -> None:
-    """The daemon that goes on with a task knows, and writes down, who began it."""
+    """The daemon that resumes a task records the identity that began it."""
     config = {"daemon": {"state_dir": str(tmp_path)}}
     with host_with(**config) as first:
         task_of(first, boxID="a", target="b")
     SEEN.clear()
     with host_with(**config) as second:
         until(lambda: SEEN)
-        (record,) = second.server.runtime.work.tasks.all()
+        (record,) = second.host.runtime.work.tasks.all()
         with pytest.raises(VdsmError, match=r"'Box\.move'"):
             second.bridge.call("Box.weigh", {"boxID": "a"}, soon())
         GATE.set()
@@ -175,5 +175,5 @@ def test_a_task_waits_for_its_plugin(tmp_path: Path) -> None:
     off = {**config, "plugin": {"store": {"enabled": False}}}
     with host_with(**off) as second:
         assert state(second, task_id) == "running"
-        second.server.reload(configuration.merge([("changed", {"plugin": {"store": {"enabled": True}}})]))
+        second.host.reload(configuration.merge([("changed", {"plugin": {"store": {"enabled": True}}})]))
         until(lambda: state(second, task_id) == "finished")

@@ -18,16 +18,16 @@ from vdsm_bridge.transport import (
 
 
 class Recorder(Transport):
-    """Remembers what it was asked."""
+    """Records its calls."""
 
     revision = "1"
 
     def __init__(self) -> None:
         super().__init__("recorder://", Credentials())
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.calls: list[tuple[str, dict[str, Any]]] = []
 
     def call(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> Any:
-        self.asked.append((verb, dict(arguments)))
+        self.calls.append((verb, dict(arguments)))
         return [{"name": "Host.ping"}]
 
     def preview(self, verb: str, arguments: Mapping[str, Any], options: CallOptions) -> str:
@@ -37,14 +37,14 @@ class Recorder(Transport):
         pass
 
 
-def test_verbs_are_asked_of_the_host() -> None:
+def test_verbs_are_read_from_the_host() -> None:
     """A transport need not say how verbs are described: the API does."""
     transport = Recorder()
     assert transport.verbs(CallOptions()) == [{"name": "Host.ping"}]
-    assert transport.asked == [("Host.getVerbs", {})]
+    assert transport.calls == [("Host.getVerbs", {})]
 
 
-def test_refusal_carries_what_the_host_said() -> None:
+def test_refusal_carries_the_error_of_the_host() -> None:
     """Slug, code, message and facts of the host's error; the text is the message."""
     error = CallRefused("no-such-vm", 1, "There is no machine 'x'", {"vm_id": "x"})
     assert (error.slug, error.code, error.facts) == ("no-such-vm", 1, {"vm_id": "x"})
@@ -52,7 +52,7 @@ def test_refusal_carries_what_the_host_said() -> None:
 
 
 def test_errors_are_one_tree() -> None:
-    """A client catches both kinds by their base, and tells them apart."""
+    """A client catches both kinds by their base class, and can distinguish them."""
     assert issubclass(CallRefused, TransportError)
     assert issubclass(Unreachable, TransportError)
     assert not issubclass(CallRefused, Unreachable)

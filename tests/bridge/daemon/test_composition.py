@@ -45,7 +45,7 @@ def test_the_door_opens_last_and_closes_first() -> None:
     """The first caller finds everything ready, and the last one still does."""
     Eager.answers.clear()
     with TestHost(bindings={"eager": Eager}) as host:
-        (info,) = (info for info in host.server.plugins() if info.name == "eager")
+        (info,) = (info for info in host.host.plugins() if info.name == "eager")
         assert (info.state, info.error) == ("running", "")
     assert [type(answer) for answer in Eager.answers] == [dict, list, list, list]
 
@@ -73,7 +73,7 @@ def test_what_does_not_stop_cleanly_is_logged_and_passed_over(caplog: pytest.Log
     """The rest is taken down all the same."""
     with TestHost(verbs={"grumpy": Grumpy}):
         pass
-    assert "Plugin grumpy (vdsm.verbs) did not stop cleanly" in caplog.text
+    assert "Cannot stop plugin grumpy (vdsm.verbs) cleanly" in caplog.text
 
 
 OTHER: dict[str, Any] = {
@@ -84,6 +84,8 @@ OTHER: dict[str, Any] = {
     "users": {"joe": "monitor"},
     "groups": {"wheel": "operator"},
     "bus_users": {"joe": "monitor"},
+    "certificates": {"CN=joe": "monitor"},
+    "own_user": "monitor",
     "deadlines": {"vdsm_before_vm_start": 60.0},
 }
 
@@ -96,7 +98,7 @@ def test_reload_applies_an_option_or_names_it(
 ) -> None:
     """No option is silently ignored, and one that waits is named at each reload, not at the first only."""
     host = make_vdsm_host()
-    now = getattr(host.server.config, table)
+    now = getattr(host.host.config, table)
     value = getattr(now, name)
     if name == "tokens":
         other: Any = str(write_tokens(tmp_path))
@@ -105,10 +107,10 @@ def test_reload_applies_an_option_or_names_it(
     else:
         other = OTHER.get(name, "/elsewhere")
     changed = msgspec.structs.replace(now, **{name: other})
-    config = msgspec.structs.replace(host.server.config, **{table: changed})
+    config = msgspec.structs.replace(host.host.config, **{table: changed})
     applied = f"{table}.{name}" in APPLIED_AT_RELOAD
     for _ in range(2):
-        assert host.server.reload(config) == ([] if applied else [f"{table}.{name}"])
+        assert host.host.reload(config) == ([] if applied else [f"{table}.{name}"])
 
 
 def test_reload_applies_access(make_vdsm_host: Callable[..., TestHost], tmp_path: Path) -> None:
@@ -120,15 +122,15 @@ def test_reload_applies_access(make_vdsm_host: Callable[..., TestHost], tmp_path
     revision = bridge.access_revision
     assert standing()
     lines = tokens.read_text().splitlines()
-    tokens.write_text("\n".join(line for line in lines if not line.startswith("operator")))
-    host.server.reload(host.server.config)
+    tokens.write_text("\n".join(line for line in lines if '"operator"' not in line))
+    host.host.reload(host.host.config)
     assert bridge.access_revision != revision
     assert not standing()
     with pytest.raises(Unauthenticated):
         bridge.identify(credentials)
     assert bridge.identify(Credentials(token=TOKENS["admin"])).role == "admin"
-    shut = msgspec.structs.replace(host.server.config.access, loopback="none")
-    host.server.reload(msgspec.structs.replace(host.server.config, access=shut))
+    shut = msgspec.structs.replace(host.host.config.access, loopback="none")
+    host.host.reload(msgspec.structs.replace(host.host.config, access=shut))
     with pytest.raises(Unauthenticated):
         bridge.identify(Credentials(address="127.0.0.1"))
 
@@ -141,7 +143,7 @@ def test_reload_with_a_bad_token_file_changes_nothing(
     host = make_vdsm_host(config={"access": {"tokens": str(tokens)}})
     tokens.chmod(0o644)
     with pytest.raises(ConfigError, match="readable by its owner only"):
-        host.server.reload(host.server.config)
+        host.host.reload(host.host.config)
     assert host.bridge.identify(Credentials(token=TOKENS["operator"])).role == "operator"
 
 

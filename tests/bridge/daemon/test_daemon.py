@@ -32,7 +32,7 @@ enabled = false
 
 
 class Daemon:
-    """A running daemon and what it has said so far."""
+    """A running daemon and its log so far."""
 
     def __init__(self, folder: Path, config: str = CONFIG) -> None:
         self.config = folder / "vdsm.toml"
@@ -75,7 +75,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stops_within_five_seconds(daemon: Daemon, number: int) -> None:
-    """On request it ends with 0, and says so."""
+    """On request it exits with 0 and logs this."""
     began = time.monotonic()
     daemon.signal(number)
     assert daemon.process.wait(5) == 0
@@ -84,7 +84,7 @@ def test_stops_within_five_seconds(daemon: Daemon, number: int) -> None:
 
 
 def test_applies_a_changed_configuration(daemon: Daemon) -> None:
-    """On SIGHUP; what takes a restart is said."""
+    """On SIGHUP; options that need a restart are logged."""
     text = daemon.config.read_text()
     daemon.config.write_text(text.replace("[plugin.rest]", "[plugin.base]\nenabled = false\n[plugin.rest]"))
     daemon.signal(signal.SIGHUP)
@@ -95,11 +95,11 @@ def test_applies_a_changed_configuration(daemon: Daemon) -> None:
 
 
 def test_refuses_a_bad_configuration_and_goes_on(daemon: Daemon) -> None:
-    """On SIGHUP with a mistake in the file everything stays as it was, and the log says why."""
+    """On SIGHUP with a bad file nothing changes, and the reason is logged."""
     good = daemon.config.read_text()
     daemon.config.write_text("[daemon]\ngracee = 1")
     daemon.signal(signal.SIGHUP)
-    daemon.wait_for("The configuration stays as it was")
+    daemon.wait_for("Cannot reload the configuration")
     assert "daemon.gracee: there is no such key" in daemon.log.read_text()
     daemon.config.write_text(good)
     daemon.signal(signal.SIGHUP)
@@ -107,7 +107,7 @@ def test_refuses_a_bad_configuration_and_goes_on(daemon: Daemon) -> None:
 
 
 def test_a_port_that_is_in_use_for_a_moment(tmp_path: Path) -> None:
-    """The daemon serves without that binding and says so; then the binding listens: nobody restarts it."""
+    """The daemon serves without that binding and reports it; later the binding listens without a restart."""
 
     def listing(config: Path) -> str:
         command = [sys.executable, "-m", "vdsm_bridge.tool", "plugin", "list", "--config", str(config)]
@@ -122,10 +122,10 @@ def test_a_port_that_is_in_use_for_a_moment(tmp_path: Path) -> None:
         daemon = Daemon(tmp_path, CONFIG.replace("[plugin.xmlrpc]\nenabled = false\n", table))
         try:
             daemon.wait_for("Plugin xmlrpc does not run")
-            said = f"failed: Cannot listen on 127.0.0.1:{port}: Address already in use; it is tried again"
-            assert listing(daemon.config).endswith(said)
+            message = f"failed: Cannot listen on 127.0.0.1:{port}: Address already in use; it is tried again"
+            assert listing(daemon.config).endswith(message)
             other.close()
-            daemon.wait_for(f"Plugin xmlrpc runs on http://127.0.0.1:{port}")
+            daemon.wait_for(f"Started plugin xmlrpc on http://127.0.0.1:{port}")
             assert listing(daemon.config).endswith("running")
             daemon.signal(signal.SIGTERM)
             assert daemon.process.wait(10) == 0
@@ -140,7 +140,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
-    """It exits with 1 and says file, key and reason in one line."""
+    """It exits with 1 and one line with file, key and reason."""
     file = tmp_path / "vdsm.toml"
     file.write_text("[daemon]\ngrace = 'long'")
     done = run("--config", str(file))
@@ -150,14 +150,14 @@ def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("replace", "said"),
+    ("replace", "message"),
     [
         ('required = ["nothing"]', "and cannot be used: nothing: not installed"),
         ('state_dir = "/proc/1/nowhere"', "daemon.state_dir"),
     ],
 )
-def test_what_stops_the_start_is_said(tmp_path: Path, replace: str, said: str) -> None:
-    """It exits with 1, and the last line of the log says why."""
+def test_a_failed_start_is_logged(tmp_path: Path, replace: str, message: str) -> None:
+    """It exits with 1, and the last line of the log has the reason."""
     file = tmp_path / "vdsm.toml"
     text = CONFIG.format(folder=tmp_path)
     if replace.startswith("state_dir"):
@@ -165,12 +165,12 @@ def test_what_stops_the_start_is_said(tmp_path: Path, replace: str, said: str) -
     file.write_text(text.replace("[daemon]", f"[daemon]\n{replace}"))
     done = run("--config", str(file))
     assert done.returncode == 1
-    assert said in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
 def test_wrong_usage() -> None:
-    """argparse's exit code, and what can be said instead."""
+    """argparse's exit code, and the valid choices."""
     done = run("--colour")
     assert done.returncode == 2
     assert "usage: vdsmd" in done.stderr
@@ -196,8 +196,8 @@ def test_one_daemon_on_one_state_directory(daemon: Daemon, tmp_path: Path) -> No
     file.write_text(text)
     done = run("--config", str(file))
     assert done.returncode == 1
-    said = f"{tmp_path}/state: daemon.state_dir: another daemon (pid {daemon.process.pid}) uses it"
-    assert said in done.stderr.splitlines()[-1]
+    message = f"{tmp_path}/state: daemon.state_dir: another daemon (pid {daemon.process.pid}) uses it"
+    assert message in done.stderr.splitlines()[-1]
     assert daemon.process.poll() is None
     daemon.process.kill()
     daemon.process.wait(10)

@@ -1,4 +1,4 @@
-"""What the host tells of itself: its plugins, and its configuration."""
+"""Events of the host about its plugins and its configuration."""
 
 from __future__ import annotations
 
@@ -50,36 +50,36 @@ def test_plugins_and_configuration(make_vdsm_host: Callable[..., TestHost], tmp_
     host = make_vdsm_host(bindings={"dove": Dove, "egg": Egg})
     subscription = host.bridge.subscribe("|host", after=0)
 
-    def heard() -> list[tuple[str, ...]]:
-        host.server.runtime.events.flush()
-        told = []
-        for event in subscription.next(0, most=100):
+    def received() -> list[tuple[str, ...]]:
+        host.host.runtime.events.flush()
+        found = []
+        for event in subscription.next(0, max_events=100):
             _, component, operation, name = event.id.split("|")
             if name in ("dove", "egg"):
-                told.append((name, event.params["state"], event.params["error"]))
+                found.append((name, event.params["state"], event.params["error"]))
             elif (component, operation) == ("host", "config"):
-                told.append(("config", str(event.params["applied"]), event.params["reason"]))
-        return told
+                found.append(("config", str(event.params["applied"]), event.params["reason"]))
+        return found
 
-    assert heard() == [("dove", "running", ""), ("egg", "failed", "not hatched")]
+    assert received() == [("dove", "running", ""), ("egg", "failed", "not hatched")]
     file = tmp_path / "vdsm.toml"
     file.write_text(f"{MADE_WITH}[plugin.dove]\nenabled = false\n[plugin.egg]\nenabled = false\n")
-    daemon._reload(host.server, file)
-    assert sorted(heard()) == [
+    daemon._reload(host.host, file)
+    assert sorted(received()) == [
         ("config", "True", ""),
         ("dove", "disabled", ""),
         ("dove", "stopped", ""),
         ("egg", "disabled", ""),
     ]
     file.write_text(f"{MADE_WITH}[plugin.egg]\nenabled = false\n")
-    daemon._reload(host.server, file)
-    assert heard() == [("dove", "running", ""), ("config", "True", "")]
+    daemon._reload(host.host, file)
+    assert received() == [("dove", "running", ""), ("config", "True", "")]
     file.write_text(f"{MADE_WITH}[plugin.dove]\nsize = 3\n")
-    daemon._reload(host.server, file)
-    ((what, applied, reason),) = heard()
+    daemon._reload(host.host, file)
+    ((what, applied, reason),) = received()
     assert (what, applied) == ("config", "False")
     assert "plugin.dove.size" in reason
     file.write_text(MADE_WITH.replace("10.0", "9.0"))
-    daemon._reload(host.server, file)
-    assert ("config", "True", "a restart is needed to apply daemon.grace") in heard()
+    daemon._reload(host.host, file)
+    assert ("config", "True", "a restart is needed to apply daemon.grace") in received()
     subscription.close()

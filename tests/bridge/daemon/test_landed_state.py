@@ -76,7 +76,7 @@ def test_what_was_over_stays_so(host: TestHost) -> None:
 
 
 def test_what_was_under_way_goes_on_or_ends_as_it_would_have(host: TestHost) -> None:
-    """What was queued begins, what is repeatable is done again; another one fails and says how far it was."""
+    """A queued task begins, a repeatable one runs again; another one fails and reports its progress."""
     owners = {id_: task.owner for id_, task in host.call("Host.getAllTasks").items()}
     assert owners == dict.fromkeys((FINISHED, FAILED, RUNNING, RESUMABLE, QUEUED), "alice")
     assert (ended(host, QUEUED).task_result, ended(host, QUEUED).result) == ("success", 1200)
@@ -88,7 +88,7 @@ def test_what_was_under_way_goes_on_or_ends_as_it_would_have(host: TestHost) -> 
 
 
 def test_answered_requests_are_not_carried_out_again(host: TestHost) -> None:
-    """A request id of before has its answer, its error, or its task; for another request it is refused."""
+    """An earlier request id has its answer, its error, or its task; for another request it is refused."""
     assert host.call("Kiln.stoke", request_id="stoked", logs=7) == 7
     with pytest.raises(InvalidArgument, match="the kiln is too small"):
         host.call("Kiln.stoke", request_id="refused", logs=1000)
@@ -99,9 +99,9 @@ def test_answered_requests_are_not_carried_out_again(host: TestHost) -> None:
 
 
 def test_events_go_on_without_a_gap(host: TestHost) -> None:
-    """Whoever resumes gets the events of before, and those of this release right behind them."""
+    """A resumed subscription delivers the earlier events, then those of this release."""
     ended(host, RESUMABLE)
-    events = host.server.runtime.events.read(0, 1000)
+    events = host.host.runtime.events.read(0, 1000)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert len(events) > LAST
     assert GAP_ID not in {event.id for event in events}
@@ -112,20 +112,20 @@ def test_events_go_on_without_a_gap(host: TestHost) -> None:
 @pytest.mark.parametrize(
     ("name", "part", "sql"),
     [
-        ("state.sqlite", "tasks", "UPDATE migrations SET done = done + 1 WHERE part = 'tasks'"),
-        ("state.sqlite", "requests", "UPDATE migrations SET done = done + 1 WHERE part = 'requests'"),
+        ("state.sqlite", "tasks", "UPDATE migrations SET done = done + 100 WHERE part = 'tasks'"),
+        ("state.sqlite", "requests", "UPDATE migrations SET done = done + 100 WHERE part = 'requests'"),
         ("events.sqlite", "events", "PRAGMA user_version = 2"),
     ],
 )
 def test_state_of_a_newer_release_keeps_the_host_from_starting(
     folder: Path, name: str, part: str, sql: str
 ) -> None:
-    """The host says which file and part it cannot use, and leaves the state and the journal as they are."""
+    """The error names the file and part that cannot be used; state and journal are unchanged."""
     with closing(sqlite3.connect(folder / name)) as connection, connection:
         connection.execute(sql)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     host = TestHost(verbs={"kiln": Kilns}, config={"daemon": {"state_dir": str(folder)}})
     with pytest.raises(ConfigError, match=rf"{name}: .*'{part}' in this file was written by a newer release"):
-        host.server.start()
+        host.host.start()
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {key: after[key] for key in before} == before

@@ -1,4 +1,4 @@
-"""Telling systemd."""
+"""Notifications to systemd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_state_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abst
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1", "/nowhere/notify"])
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_without_a_listener(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """The daemon goes on."""
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     notify("READY=1")

@@ -1,4 +1,4 @@
-"""How a daemon is found, and how it tells what came of a reload."""
+"""How a daemon is found, and how it reports the outcome of a reload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vdsm_core.errors import ConfigError
 
 
 def outcome(began: float, reason: str = "") -> Outcome:
-    """What a daemon would tell."""
+    """The outcome that a daemon would report."""
     return Outcome(began=began, applied=not reason, reason=reason, config="", plugins=[])
 
 
@@ -34,7 +34,7 @@ def claimed(tmp_path: Path) -> Iterator[StatusFile]:
 
 @pytest.fixture
 def hung_up() -> Iterator[threading.Event]:
-    """Set when this process is told to reload."""
+    """Set when this process receives the signal to reload."""
     event = threading.Event()
     before = signal.signal(signal.SIGHUP, lambda *_: event.set())
     yield event
@@ -58,8 +58,8 @@ def test_a_daemon_is_found_while_it_lives(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plugins_that_change_are_told(claimed: StatusFile, tmp_path: Path) -> None:
-    """After an outcome, and without being one; not before, when somebody may wait for it; nor at the end."""
+def test_plugins_that_change_are_written(claimed: StatusFile, tmp_path: Path) -> None:
+    """After an outcome, and not as one; not before, as a tool may wait for it; nor at the end."""
     now = [PluginInfo(name="stall", group="vdsm.bindings", state="running")]
     claimed.update(lambda: now)
     assert status_file.last_outcome(str(tmp_path)) is None

@@ -1,4 +1,4 @@
-"""What is told of bindings that did not start, or run and are not well."""
+"""What is reported about bindings that failed to start or are unhealthy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vdsm_bridge.testing import TestHost
 
 
 def one(host: TestHost, name: str) -> PluginInfo:
-    """What is told of one plugin."""
-    (info,) = (info for info in host.server.plugins() if info.name == name)
+    """Return the description of one plugin."""
+    (info,) = (info for info in host.host.plugins() if info.name == name)
     return info
 
 
 class Bad(Binding):
-    """A binding that cannot start, for a reason that nobody foresaw."""
+    """A binding that cannot start, for an unexpected reason."""
 
     def start(self) -> None:
         """Fail."""
@@ -34,37 +34,37 @@ class Bad(Binding):
 
 
 class Unwell(Bad):
-    """A binding that runs, and knows that it serves nobody."""
+    """A binding that runs, and reports that it cannot serve."""
 
-    knows = True
+    reports = True
 
     def start(self) -> None:
         """Succeed."""
 
     def health(self) -> Health:
-        """Say why, or fail even there."""
-        if not self.knows:
+        """Report the reason, or fail."""
+        if not self.reports:
             raise KeyError("what?")
         return Health("degraded", "the broker is away")
 
 
 @pytest.mark.parametrize(
-    ("knows", "said"),
-    [(True, "degraded: the broker is away"), (False, "it cannot tell how it is; see the log")],
+    ("reports", "message"),
+    [(True, "degraded: the broker is away"), (False, "its health check failed; see the log")],
 )
 def test_a_binding_that_is_not_well(
-    make_vdsm_host: Callable[..., TestHost], monkeypatch: pytest.MonkeyPatch, knows: bool, said: str
+    make_vdsm_host: Callable[..., TestHost], monkeypatch: pytest.MonkeyPatch, reports: bool, message: str
 ) -> None:
     """`Host.getPlugins` asks it; it runs all the same, and a reload does not count that as a failure."""
-    monkeypatch.setattr(Unwell, "knows", knows)
+    monkeypatch.setattr(Unwell, "reports", reports)
     host = make_vdsm_host(bindings={"unwell": Unwell})
-    (told,) = (plugin for plugin in host.call("Host.getPlugins") if plugin.name == "unwell")
-    assert (told.state, told.error) == ("running", said)
+    (info,) = (plugin for plugin in host.call("Host.getPlugins") if plugin.name == "unwell")
+    assert (info.state, info.error) == ("running", message)
     assert one(host, "unwell").error == ""
 
 
 class Refused(Bad):
-    """A binding that says itself why it cannot start."""
+    """A binding whose error has the reason why it cannot start."""
 
     def start(self) -> None:
         """Fail."""
@@ -78,8 +78,8 @@ def test_a_reason_in_words_is_one_line_of_the_log(
     plugin: type[Bad],
     traceback: bool,
 ) -> None:
-    """A port that is taken is no bug; what nobody foresaw has its traceback."""
+    """A port in use is no bug; an unexpected error is logged with its traceback."""
     host = make_vdsm_host(bindings={"bad": plugin})
-    told = [record for record in caplog.records if "did not start" in record.getMessage()]
+    told = [record for record in caplog.records if "Cannot start plugin" in record.getMessage()]
     assert one(host, "bad").error in told[0].getMessage()
     assert [bool(record.exc_info) for record in told] == [traceback]

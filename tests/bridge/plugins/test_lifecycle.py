@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import pytest
 
@@ -75,18 +76,18 @@ class Bad(Binding):
 
 
 def one(host: TestHost, name: str, group: str = BINDINGS) -> PluginInfo:
-    """What is told of one plugin."""
-    (info,) = (info for info in host.server.plugins() if (info.name, info.group) == (name, group))
+    """Return the description of one plugin."""
+    (info,) = (info for info in host.host.plugins() if (info.name, info.group) == (name, group))
     return info
 
 
 def reload(host: TestHost, **tables: dict[str, Any]) -> None:
     """Apply other plugin tables."""
-    host.server.reload(configuration.merge([("changed", {"plugin": tables})]))
+    host.host.reload(configuration.merge([("changed", {"plugin": tables})]))
 
 
 def test_bindings_come_last_and_go_first(make_vdsm_host: Callable[..., TestHost], log: list[str]) -> None:
-    """Nobody is let in before the verbs are there, or while they go."""
+    """No binding listens before the verbs are loaded, or after they are unloaded."""
     with TestHost(bindings={"a_pigeon": Pigeon}) as host:
         assert one(host, "a_pigeon").address == ["pigeon://1"]
     assert log == ["start 1 with True", "stop 1 with True"]
@@ -110,10 +111,10 @@ def test_a_plugin_that_fails_is_alone(
 ) -> None:
     """It is shown with its error; everything else runs."""
     host = make_vdsm_host(bindings={"bad": plugin}, verbs={"worse": plugin})
-    for group, name, said in ((BINDINGS, "bad", binding_error), (VERBS, "worse", feature_error)):
+    for group, name, message in ((BINDINGS, "bad", binding_error), (VERBS, "worse", feature_error)):
         info = one(host, name, group)
         assert info.state == "failed"
-        assert said in info.error
+        assert message in info.error
     assert host.call("Room.add", left=1) == 2
 
 
@@ -163,9 +164,9 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_a_start_is_bounded(make_vdsm_host: Callable[..., TestHost], release: threading.Event) -> None:
-    """A plugin that hangs counts as failed until it comes up after all; nobody else waits for it."""
+    """A plugin that hangs counts as failed until it has started; no other plugin waits for it."""
     host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 0.1}})
-    assert one(host, "slow", VERBS).error == "The start of slow did not come to its end within 0.1 s"
+    assert one(host, "slow", VERBS).error == "The start of slow did not finish within 0.1 s"
     assert host.call("Room.add", left=1) == 2
     assert "Snail.crawl" not in host.bridge.verbs
 
@@ -173,7 +174,7 @@ def test_a_start_is_bounded(make_vdsm_host: Callable[..., TestHost], release: th
 def test_a_late_start_does_not_undo_the_next_one(
     make_vdsm_host: Callable[..., TestHost], release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second attempt runs; when the first one comes to its end after all, only that is stopped."""
+    """The second attempt runs; when the first one ends after all, only that is stopped."""
     host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 0.5}})
     assert one(host, "slow", VERBS).state == "failed"
     with monkeypatch.context() as patch:
@@ -194,11 +195,11 @@ def test_a_stop_is_bounded(log: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     with host:
         pass
     assert time.monotonic() - began < 5
-    assert "did not come to its end" in one(host, "pigeon").error
+    assert "did not finish" in one(host, "pigeon").error
     goes_on.set()
 
 
-def test_what_did_not_stop_is_told_until_it_has(
+def test_a_hanging_stop_is_reported_until_it_ends(
     make_vdsm_host: Callable[..., TestHost], log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plugin that is switched off and hangs is shown so, also after another reload; then it is just off."""
@@ -208,9 +209,9 @@ def test_what_did_not_stop_is_told_until_it_has(
     events = host.bridge.subscribe("|host|plugin|pigeon")
     for _ in range(2):
         reload(host, pigeon={"enabled": False})
-        told = one(host, "pigeon")
-        assert (told.state, told.address) == ("disabled", [])
-        assert "The stop of pigeon did not come to its end" in told.error
+        info = one(host, "pigeon")
+        assert (info.state, info.address) == ("disabled", [])
+        assert "The stop of pigeon did not finish" in info.error
     goes_on.set()
     seen: list[tuple[str, bool]] = []
     while ("disabled", False) not in seen:
@@ -220,10 +221,10 @@ def test_what_did_not_stop_is_told_until_it_has(
     assert (one(host, "pigeon").state, one(host, "pigeon").error) == ("disabled", "")
 
 
-def test_an_address_that_cannot_be_told(
+def test_an_address_that_cannot_be_read(
     make_vdsm_host: Callable[..., TestHost], log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A binding's mistake, or its being half gone, does not keep the others from being told."""
+    """The error of one binding, or its shutdown, does not prevent the listing of the others."""
     host = make_vdsm_host(bindings={"pigeon": Pigeon, "raven": Pigeon})
     monkeypatch.setattr(Pigeon, "address", property(lambda _: 1 / 0))
     assert [plugin.name for plugin in host.call("Host.getPlugins") if plugin.group == BINDINGS] == [
@@ -236,15 +237,15 @@ def test_an_address_that_cannot_be_told(
 def test_two_reloads_at_once_come_one_after_the_other(
     make_vdsm_host: Callable[..., TestHost], log: list[str]
 ) -> None:
-    """Whichever is last, what runs is what it asked for, and nothing runs twice."""
+    """The last request decides what runs, and nothing runs twice."""
     host = make_vdsm_host(bindings={"pigeon": Pigeon})
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda loft: reload(host, pigeon={"loft": loft}), range(2, 34)))
     for stopped, started in zip(log[1::2], log[2::2], strict=True):
         assert stopped.startswith("stop")
         assert started.startswith("start")
-    assert one(host, "pigeon").address == [f"pigeon://{host.server.config.plugin['pigeon']['loft']}"]
-    assert log[-1].split()[1] == str(host.server.config.plugin["pigeon"]["loft"])
+    assert one(host, "pigeon").address == [f"pigeon://{host.host.config.plugin['pigeon']['loft']}"]
+    assert log[-1].split()[1] == str(host.host.config.plugin["pigeon"]["loft"])
 
 
 def test_a_host_that_stops_waits_for_no_start(
@@ -260,11 +261,11 @@ def test_a_host_that_stops_waits_for_no_start(
         reloading = pool.submit(reload, host)
         until(lambda: "start of slow" in {thread.name for thread in threading.enumerate()})
         began = time.monotonic()
-        host.server.stop()
+        host.host.stop()
         assert time.monotonic() - began < 10
         with pytest.raises(DaemonStops):
             reloading.result(10)
-    assert "was not waited for" in one(host, "slow", VERBS).error
+    assert "was abandoned" in one(host, "slow", VERBS).error
     assert log == []
     with pytest.raises(DaemonStops):
         reload(host)
@@ -302,7 +303,7 @@ def test_the_end_of_the_daemon_is_bounded_as_a_whole(log: list[str], monkeypatch
     hung = [one(host, "stubborn", VERBS), *(one(host, name) for name in ("pigeon", "raven", "crow"))]
     goes_on.set()
     assert taken < 3
-    assert all("did not come to its end" in plugin.error for plugin in hung)
+    assert all("did not finish" in plugin.error for plugin in hung)
 
 
 class Twin(Sample):
@@ -329,14 +330,14 @@ def test_the_second_of_two_that_offer_the_same_is_stopped(
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [(["nothing"], "nothing: not installed"), (["bad"], "bad: OSError"), (["pigeon"], "pigeon: disabled")],
 )
-def test_required_plugins(names: list[str], said: str, log: list[str]) -> None:
-    """Without them the host does not start, says why, and leaves nothing running."""
+def test_required_plugins(names: list[str], message: str, log: list[str]) -> None:
+    """Without them the host does not start, reports the reason, and leaves nothing running."""
     config = {"daemon": {"required": names}, "plugin": {"pigeon": {"enabled": False}}}
     with (
-        pytest.raises(PluginsMissing, match=said),
+        pytest.raises(PluginsMissing, match=message),
         TestHost(bindings={"bad": Bad, "pigeon": Pigeon, "other": Pigeon}, config=config),
     ):
         pass
@@ -379,16 +380,16 @@ def test_a_table_without_a_plugin_is_named(
     make_vdsm_host(
         config={"plugin": {"ghost": {"x": 1}, "silent_ghost": {"enabled": False}, "empty_ghost": {}}}
     )
-    assert caplog.text.count("The table [plugin.ghost] belongs to no plugin that is installed") == 1
+    assert caplog.text.count("The table [plugin.ghost] belongs to no installed plugin") == 1
     assert "silent_ghost" not in caplog.text
     assert "empty_ghost" not in caplog.text
 
 
 def test_a_broken_plugin_stays_broken_through_the_switch(make_vdsm_host: Callable[..., TestHost]) -> None:
-    """Off and on again it still tells why it cannot be used; one that can start now, does."""
+    """Disabled and enabled again, it still has its reason; one that can start now, starts."""
     host = make_vdsm_host()
     broken = found(BINDINGS, "broken", None)
-    host.server._lifecycle._discover = lambda group: (
+    host.host._lifecycle._discover = lambda group: (
         [
             type(broken)(
                 group=BINDINGS, name="broken", target="x", distribution="d", version="1", error="no module"
@@ -435,7 +436,8 @@ def test_options_that_conflict(make_vdsm_host: Callable[..., TestHost], log: lis
         "test (test 0) and test (test 0) have different options for one table [plugin.pigeon]"
     )
     assert (
-        one(host, "switch", VERBS).error == "its option 'enabled' would be the switch that every plugin has"
+        one(host, "switch", VERBS).error
+        == "its option 'enabled' conflicts with the option 'enabled' of every plugin"
     )
 
 
@@ -451,7 +453,7 @@ class Watcher:
 
 
 def test_hooks_are_switched_too(make_vdsm_host: Callable[..., TestHost]) -> None:
-    """A hook plugin that is off is not asked; one that does not fit is shown with its error."""
+    """A disabled hook plugin is not called; one that does not fit is listed with its error."""
 
     class Misfit:
         @hookimpl
@@ -460,11 +462,11 @@ def test_hooks_are_switched_too(make_vdsm_host: Callable[..., TestHost]) -> None
 
     Watcher.seen.clear()
     host = make_vdsm_host(hooks={"watcher": Watcher(), "misfit": Misfit()})
-    hooks = host.server.runtime.hooks
-    hooks.run(vdsm_after_vm_pause, "a")
+    hooks = host.host.runtime.hooks
+    hooks.run(vdsm_after_vm_pause, "a", Element("domain"), {})
     reload(host, watcher={"enabled": False})
-    hooks.run(vdsm_after_vm_pause, "b")
+    hooks.run(vdsm_after_vm_pause, "b", Element("domain"), {})
     reload(host)
-    hooks.run(vdsm_after_vm_pause, "c")
+    hooks.run(vdsm_after_vm_pause, "c", Element("domain"), {})
     assert Watcher.seen == ["a", "c"]
     assert "colour" in one(host, "misfit", HOOKS).error

@@ -21,7 +21,7 @@ from vdsm_core.errors import NoSuchVerb, Unavailable
 
 def reload(host: TestHost, **tables: dict[str, Any]) -> None:
     """Apply other plugin tables."""
-    host.server.reload(configuration.merge([("changed", {"plugin": tables})]))
+    host.host.reload(configuration.merge([("changed", {"plugin": tables})]))
 
 
 class LibraryOptions(Options, frozen=True):
@@ -128,12 +128,12 @@ def test_a_call_that_waited_too_long_finds_its_plugin_gone(make_vdsm_host: Calla
 def test_options_that_do_not_work_leave_the_old_ones_in_force(
     make_vdsm_host: Callable[..., TestHost],
 ) -> None:
-    """A value of the right type may still be wrong: the feature serves on, and says why."""
+    """A value of the right type may still be wrong: the feature keeps running and has the reason."""
     host = make_vdsm_host(verbs={"library": Library})
     revision = host.bridge.revision
 
     def info() -> tuple[str, str]:
-        (found,) = (plugin for plugin in host.server.plugins() if plugin.name == "library")
+        (found,) = (plugin for plugin in host.host.plugins() if plugin.name == "library")
         return found.state, found.error
 
     with ThreadPoolExecutor(1) as pool:
@@ -142,7 +142,7 @@ def test_options_that_do_not_work_leave_the_old_ones_in_force(
             reload(host, library={"books": -1})
             assert info() == (
                 "running",
-                "it goes on with its options of before: ValueError: no books to read",
+                "it keeps running with its former options: ValueError: no books to read",
             )
             assert (call.result(10), host.call("Book.read"), host.bridge.revision) == (1, 1, revision)
     reload(host)

@@ -18,9 +18,7 @@ from vdsm_bridge.plugins.binding import Binding, Health
 from vdsm_bridge.plugins.feature import Feature, PluginInfo
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.polling import until
-from vdsm_core import bounded
 from vdsm_core import config as configuration
-from vdsm_core.bounded import GivenUp, StartStopTimeout
 from vdsm_core.config import Options
 from vdsm_core.errors import (
     ConfigError,
@@ -31,7 +29,8 @@ from vdsm_core.errors import (
     Unavailable,
     VdsmError,
 )
-from vdsm_core.plugins import BINDINGS, VERBS
+from vdsm_core.plugins import BINDINGS, VERBS, timeout
+from vdsm_core.plugins.timeout import GivenUp, StartStopTimeout
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +68,7 @@ class Shop(Feature):
     script: Script
 
     def namespaces(self) -> Sequence[Namespace]:
-        """One verb, which says which start it belongs to."""
+        """One verb, which returns the number of its start."""
         shop = self
 
         class Counter(Namespace):
@@ -91,7 +90,7 @@ class Shop(Feature):
         self.script.stopped.append(self.number)
 
     def health(self) -> Health:
-        """A feature is asked how it is, too."""
+        """The health of a feature is checked, too."""
         return Health("degraded", "sold out") if self.config.shelves == 0 else Health()
 
 
@@ -125,14 +124,14 @@ def succeed() -> None:
 
 
 def one(host: TestHost, name: str = "shop", group: str = VERBS) -> PluginInfo:
-    """What is told of the plugin."""
-    (info,) = (info for info in host.server.plugins() if (info.name, info.group) == (name, group))
+    """Return the description of the plugin."""
+    (info,) = (info for info in host.host.plugins() if (info.name, info.group) == (name, group))
     return info
 
 
 def reload(host: TestHost, **tables: dict[str, Any]) -> None:
     """Apply other plugin tables."""
-    host.server.reload(configuration.merge([("changed", {"plugin": tables})]))
+    host.host.reload(configuration.merge([("changed", {"plugin": tables})]))
 
 
 def trying() -> bool:
@@ -154,12 +153,12 @@ def test_a_passing_error_is_tried_again(
 
     script.acts = [fail(Unavailable(reason="no key yet")), fail_when_seen, succeed]
     host = make_vdsm_host(verbs={"shop": Shop})
-    told = one(host)
-    assert (told.state, told.retrying) == ("failed", True)
-    assert told.error == "Not possible at the moment: no key yet"
+    info = one(host)
+    assert (info.state, info.retrying) == ("failed", True)
+    assert info.error == "Not possible at the moment: no key yet"
     with pytest.raises(NoSuchVerb):
         host.call("Counter.servedBy")
-    host.server.runtime.events.flush()
+    host.host.runtime.events.flush()
     events = host.bridge.subscribe("|host|plugin|shop")
     gate.set()
     seen: list[tuple[str, bool, str]] = []
@@ -173,7 +172,9 @@ def test_a_passing_error_is_tried_again(
         ("running", False, ""),
     ]
     assert host.call("Counter.servedBy") == 3
-    assert "Plugin shop did not start this time either: Not possible at the moment: the bank" in caplog.text
+    assert (
+        "Cannot start plugin shop at this attempt either: Not possible at the moment: the bank" in caplog.text
+    )
     until(lambda: not trying())
     assert script.starts == 3
 
@@ -189,7 +190,7 @@ def test_a_passing_error_is_tried_again(
 def test_a_permanent_error_is_not_tried_again(
     make_vdsm_host: Callable[..., TestHost], script: Script, error: Exception
 ) -> None:
-    """Only a reload does that: nothing will be different until somebody changes something."""
+    """Only a reload does that: a retry would have the same result."""
     script.acts = [fail(error), succeed]
     host = make_vdsm_host(verbs={"shop": Shop})
     assert (one(host).state, one(host).retrying) == ("failed", False)
@@ -200,7 +201,7 @@ def test_a_permanent_error_is_not_tried_again(
 
 
 def test_a_permanent_error_ends_the_attempts(make_vdsm_host: Callable[..., TestHost], script: Script) -> None:
-    """What becomes clear at a later attempt is told, and is the end of it."""
+    """A permanent error at a later attempt is reported, and ends the retries."""
     script.acts = [fail(Unavailable(reason="away")), fail(ValueError("no shelves")), succeed]
     host = make_vdsm_host(verbs={"shop": Shop})
     until(lambda: not one(host).retrying)
@@ -215,9 +216,9 @@ def test_a_start_that_comes_late_counts(
     """It takes longer than it may, and so would the next one: what it has started is used when it comes."""
     script.acts = [lambda: gate.wait(30)]
     host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 0.5}})
-    told = one(host)
-    assert (told.state, told.retrying) == ("failed", True)
-    assert told.error == "The start of shop did not come to its end within 0.5 s"
+    info = one(host)
+    assert (info.state, info.retrying) == ("failed", True)
+    assert info.error == "The start of shop did not finish within 0.5 s"
     # No more than so many hang at the same time, however often it is tried.
     until(lambda: script.starts == attempts.MAX_HANGING)
     gate.set()
@@ -230,7 +231,7 @@ def test_a_start_that_comes_late_counts(
 def test_a_start_that_never_ends_does_not_prevent_the_next(
     make_vdsm_host: Callable[..., TestHost], script: Script, gate: threading.Event
 ) -> None:
-    """Another attempt serves; when the first one comes to its end after all, that is undone."""
+    """Another attempt serves; when the first one ends after all, it is undone."""
     script.acts = [lambda: gate.wait(30), succeed]
     host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 0.5}})
     until(lambda: one(host).state == "running")
@@ -240,7 +241,7 @@ def test_a_start_that_never_ends_does_not_prevent_the_next(
     assert host.call("Counter.servedBy") == 2
 
 
-def test_a_late_failure_is_told(
+def test_a_late_failure_is_reported(
     make_vdsm_host: Callable[..., TestHost], script: Script, gate: threading.Event
 ) -> None:
     """A start that hangs and then fails for good ends the attempts, with its own reason."""
@@ -259,14 +260,14 @@ def test_a_late_failure_is_told(
 def test_a_start_that_computes_without_an_end_is_not_tried_again(
     make_vdsm_host: Callable[..., TestHost], script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was interrupted; the next one would take the interpreter from everybody again."""
+    """It was interrupted; another attempt would block the interpreter again."""
 
     def spin() -> None:
         while True:
             sum(range(1000))
 
     # However little of a busy machine it gets.
-    monkeypatch.setattr(bounded, "_LOOPS", 0.0)
+    monkeypatch.setattr(timeout, "_LOOPS", 0.0)
     script.acts = [spin]
     host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 1.0}})
     assert (one(host).state, one(host).retrying, script.starts) == ("failed", False, 1)
@@ -274,7 +275,7 @@ def test_a_start_that_computes_without_an_end_is_not_tried_again(
 
 
 def test_switching_it_off_ends_the_attempts(make_vdsm_host: Callable[..., TestHost], script: Script) -> None:
-    """Nobody wants it any more; and on again, it is started at once."""
+    """Retries end while it is disabled; enabled again, it is started at once."""
     script.acts = [fail(Unavailable(reason="away"))]
     host = make_vdsm_host(verbs={"shop": Shop})
     until(lambda: script.starts > 1)
@@ -308,7 +309,7 @@ def test_the_end_of_the_daemon_ends_the_attempts(script: Script) -> None:
     script.acts = [fail(Unavailable(reason="away"))]
     with TestHost(verbs={"shop": Shop}) as host:
         until(lambda: script.starts > 2)
-    assert host.server.plugins()
+    assert host.host.plugins()
     until(lambda: not trying())
     starts = script.starts
     assert not script.stopped
@@ -323,9 +324,9 @@ def test_options_of_before_serve_while_new_ones_cannot(
     script.acts = [succeed, fail(Unavailable(reason="away")), succeed]
     host = make_vdsm_host(verbs={"shop": Shop})
     reload(host, shop={"shelves": 2})
-    told = one(host)
-    assert (told.state, told.retrying) == ("running", False)
-    assert told.error.startswith("it goes on with its options of before: ")
+    info = one(host)
+    assert (info.state, info.retrying) == ("running", False)
+    assert info.error.startswith("it keeps running with its former options: ")
     assert not trying()
     assert host.call("Counter.servedBy") == 3
 
@@ -359,24 +360,24 @@ class Stall(Binding):
 
 
 def test_a_port_that_is_in_use_for_a_moment(make_vdsm_host: Callable[..., TestHost]) -> None:
-    """The binding listens once it is free; the reason in the binding's own words tells so as well."""
+    """The binding listens once the address is free; its own error message announces the retry as well."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         host = make_vdsm_host(bindings={"stall": Stall}, config={"plugin": {"stall": {"port": port}}})
-        told = one(host, "stall", BINDINGS)
-        assert (told.state, told.retrying) == ("failed", True)
+        info = one(host, "stall", BINDINGS)
+        assert (info.state, info.retrying) == ("failed", True)
     until(lambda: one(host, "stall", BINDINGS).state == "running")
     assert one(host, "stall", BINDINGS).address == [f"stall://127.0.0.1:{port}"]
 
 
-def test_a_feature_is_asked_how_it_is(make_vdsm_host: Callable[..., TestHost], script: Script) -> None:
+def test_the_health_of_a_feature(make_vdsm_host: Callable[..., TestHost], script: Script) -> None:
     """`Host.getPlugins` shows it, as of a binding."""
     script.acts = [succeed]
     host = make_vdsm_host(verbs={"shop": Shop}, config={"plugin": {"shop": {"shelves": 0}}})
-    (told,) = (plugin for plugin in host.call("Host.getPlugins") if plugin.name == "shop")
-    assert (told.state, told.error) == ("running", "degraded: sold out")
+    (info,) = (plugin for plugin in host.call("Host.getPlugins") if plugin.name == "shop")
+    assert (info.state, info.error) == ("running", "degraded: sold out")
 
 
 def _raised_from(cause: Exception, error: Exception) -> Exception:

@@ -28,7 +28,7 @@ def test_a_condition_that_holds_costs_no_time() -> None:
 
 
 def test_a_timeout_names_the_line_the_time_and_the_last_value() -> None:
-    """So that the log of a run says what went wrong."""
+    """The log of a run must have the cause of a failure."""
     number = 3
     with pytest.raises(AssertionError) as failed:
         until(lambda: number > 4, 0.05)

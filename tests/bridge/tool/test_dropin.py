@@ -46,7 +46,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_off_and_on(place: Path, installed: Installed) -> None:
-    """A file of its own says so; what is so already needs none."""
+    """A drop-in file is written; none if the state is as requested."""
     assert dropin.switch("lamp", installed, place, on=True) is None
     file = place / "conf.d" / "50-plugin-lamp.toml"
     for on in (False, True):
@@ -57,14 +57,14 @@ def test_off_and_on(place: Path, installed: Installed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "files", "on", "said"),
+    ("name", "files", "on", "message"),
     [
-        ("lmap", {}, False, "it is not installed; there are"),
+        ("lmap", {}, False, "it is not installed; the installed ones are"),
         (
             "lamp",
             {"conf.d/90-mine.toml": "[plugin.lamp]\nenabled = true"},
             False,
-            "90-mine.toml has the last word, and says 'enabled = true'",
+            "90-mine.toml overrides it with 'enabled = true'",
         ),
         (
             "lamp",
@@ -83,14 +83,14 @@ def test_off_and_on(place: Path, installed: Installed) -> None:
     ],
 )
 def test_what_the_daemon_would_not_accept_is_not_written(
-    place: Path, installed: Installed, name: str, files: dict[str, str], on: bool, said: str
+    place: Path, installed: Installed, name: str, files: dict[str, str], on: bool, message: str
 ) -> None:
-    """The error says why, and every file is as it was."""
+    """The error has the reason, and no file is changed."""
     (place / "conf.d").mkdir()
     for path, text in files.items():
         (place / path).write_text(text)
     before = {path: path.read_text() for path in place.rglob("*.*") if path.is_file()}
-    with pytest.raises((CannotSwitch, ConfigError), match=said):
+    with pytest.raises((CannotSwitch, ConfigError), match=message):
         dropin.switch(name, installed, place, on=on)
     assert {path: path.read_text() for path in place.rglob("*.*") if path.is_file()} == before
 

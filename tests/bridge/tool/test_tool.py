@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -12,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from vdsm_bridge.call.access import Access, Credentials
 from vdsm_bridge.daemon import main as daemon
 from vdsm_bridge.tool import main as tool
 from vdsm_bridge.tool.main import main
-from vdsm_core.config import AccessOptions
 
 
 @pytest.fixture
@@ -28,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_good_configuration(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`config check` says which files it has read."""
+    """`config check` lists the files that it has read."""
     assert main(["--config", str(file), "config", "check"]) == 0
     assert capsys.readouterr().out == f"{file}: this configuration can be used\n"
 
@@ -42,24 +39,24 @@ def test_the_file_may_stand_anywhere(file: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[daemon]\ngracee = 1", "daemon.gracee: there is no such key; did you mean 'grace'?"),
         ("[plugin.base]\nwatts = 1", "plugin.base.watts: there is no such key"),
         ("[daemon", "(syntax): "),
         (
             "[daemon]\nrequired = ['base', 'pigeon']",
-            "daemon.required: the plugin 'pigeon' cannot be used: not installed",
+            "daemon.required: cannot use the plugin 'pigeon': it is not installed",
         ),
     ],
 )
-def test_a_bad_configuration(file: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+def test_a_bad_configuration(file: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
     """It is one line on standard error with file, key and reason, and exit code 1; plugins' tables too."""
     file.write_text(text)
     assert main(["--config", str(file), "config", "check"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"vdsm-tool: {file}: {said}")
+    assert err.startswith(f"vdsm-tool: {file}: {message}")
     assert err.count("\n") == 1
 
 
@@ -84,9 +81,9 @@ def test_config_check_reads_the_token_file(file: Path, capsys: pytest.CaptureFix
     assert main(check) == 0
     tokens.write_text("king joe")
     assert main(check) == 1
-    said = capsys.readouterr().err.splitlines()
+    message = capsys.readouterr().err.splitlines()
     for line, reason in zip(
-        said, ["No such file", "readable by its owner only", "line 1 is not"], strict=True
+        message, ["No such file", "readable by its owner only", "line 1 is not"], strict=True
     ):
         assert f"{tokens}: access.tokens: " in line
         assert reason in line
@@ -102,16 +99,16 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_of_a_plugin_that_is_not_installed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told, unless empty, but it stops nothing: a package may have gone and have left its file."""
+    """It is reported, unless empty, but is no error: a removed package may leave its file."""
     file.write_text("[plugin.pigeon]\nloft = 1\n[plugin.dove]")
     assert main(["--config", str(file), "config", "check"]) == 0
-    said = capsys.readouterr().out
-    assert "[plugin.pigeon] belongs to no plugin that is installed" in said
-    assert "dove" not in said
+    message = capsys.readouterr().out
+    assert "[plugin.pigeon] has no effect: no plugin of this name is installed" in message
+    assert "dove" not in message
 
 
 def test_what_holds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`config show` prints TOML with the defaults, and says which file set a key; it reads back the same."""
+    """`config show` prints TOML with the defaults and the file that set a key; it reads back the same."""
     assert main(["--config", str(file), "config", "show"]) == 0
     out = capsys.readouterr().out
     assert f"grace = 2.0  # {file}" in out
@@ -131,7 +128,7 @@ def test_options_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "docs"]) == 0
     page = capsys.readouterr().out
     assert page.startswith("# Options")
-    assert "| `keep_days` | number, more than 0, at most 3650 | d | `7.0` | Days that" in page
+    assert "| `keep_days` | number, more than 0, at most 3650 | d | `7.0` | Days after" in page
     for name, title in (("rest", "## [plugin.rest]"), ("daemon", "## [daemon]")):
         assert main(["config", "docs", name]) == 0
         part = capsys.readouterr().out
@@ -139,7 +136,7 @@ def test_options_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         assert part.count("## [") == 1
         assert part in page
     assert main(["config", "docs", "demon"]) == 1
-    assert "no table 'demon'; there are daemon, hypervisor, " in capsys.readouterr().err
+    assert "no table 'demon'; its tables are daemon, hypervisor, " in capsys.readouterr().err
 
 
 def test_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +151,7 @@ def test_the_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_plugins(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`plugin list` shows what is installed, and what the configuration says of it."""
+    """`plugin list` shows installed plugins and their configuration."""
     main(["--config", str(file), "plugin", "list"])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "vdsm.verbs" in lines["base"]
@@ -190,27 +187,11 @@ def test_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert message["type"] == {"type": "string", "maxLength": 65536}
 
 
-def test_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The line that is printed lets the token in that is printed, and no two tokens are the same."""
-    assert main(["token", "joe", "operator"]) == 0
-    out = capsys.readouterr().out.splitlines()
-    token, line = out[1].strip(), out[-1].strip()
-    assert line == f"operator joe {hashlib.sha256(token.encode()).hexdigest()}"
-    file = tmp_path / "tokens"
-    file.write_text(line)
-    file.chmod(0o600)
-    access = Access(AccessOptions(tokens=str(file)))
-    access.load()
-    assert access.identify(Credentials(token=token)).role == "operator"
-    main(["token", "joe", "operator"])
-    assert token not in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
-    "arguments", [[], ["config"], ["polish"], ["token", "joe", "king"], ["token", "a b", "admin"], ["docs"]]
+    "arguments", [[], ["config"], ["polish"], ["token"], ["token", "joe", "admin"], ["docs"]]
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, and what can be said instead."""
+    """Exit code 2, and the valid choices."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -218,39 +199,39 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 def test_one_plugin(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`plugin show` tells where it is from, its state and its verbs."""
+    """`plugin show` prints its distribution, its state and its verbs."""
     file.write_text(f'[daemon]\nrun_dir = "{file.parent}"\n[plugin.base]\nenabled = false\n')
     assert main(["plugin", "show", "base", "--config", str(file)]) == 0
     out = capsys.readouterr().out
     for line in (
         "plugin API:    1",
         "entry points:  vdsm_bridge.base:Base (vdsm.verbs)",
-        f"configuration: disabled, says {file}",
+        f"configuration: disabled by {file}",
         f"daemon:        No vdsmd runs on {file.parent};",
     ):
         assert line in out
     assert "Host.getPlugins" in out
     assert main(["plugin", "show", "bass"]) == 1
-    assert "'bass' is installed; there are base, hello, " in capsys.readouterr().err
+    assert "'bass' is installed; the installed ones are base, hello, " in capsys.readouterr().err
 
 
 def test_switching_without_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file is written, and the tool says when it comes into force."""
+    """The file is written, and the tool prints when the change takes effect."""
     (tmp_path / "vdsm.toml").write_text(f'[daemon]\nrun_dir = "{tmp_path}/run"\n')
     place = ["--config", str(tmp_path)]
     assert main(["plugin", "disable", "base", *place]) == 0
     file = tmp_path / "conf.d" / "50-plugin-base.toml"
     assert capsys.readouterr().out.startswith(
-        f"base is disabled in {file}\nThis comes into force with the next"
+        f"base is disabled in {file}\nThe change takes effect at the next"
     )
     assert tomllib.loads(file.read_text()) == {"plugin": {"base": {"enabled": False}}}
     assert main(["plugin", "disable", "base", *place]) == 0
     assert capsys.readouterr().out.startswith("base is disabled already\n")
     assert main(["reload", *place]) == 1
-    assert f"vdsm-tool: No vdsmd runs on {tmp_path}/run; if yours" in capsys.readouterr().err
+    assert f"vdsm-tool: No vdsmd runs on {tmp_path}/run; if it" in capsys.readouterr().err
 
 
-def test_whoever_has_seen_enough() -> None:
+def test_a_closed_pipe() -> None:
     """A reader who goes away early is no error to talk about."""
     command = [sys.executable, "-m", "vdsm_bridge.tool", "config", "docs"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tool:

@@ -19,8 +19,8 @@ from vdsm_core.events import Event, Journal
 from vdsm_core.events.journal import BLOCK
 
 
-def journal(path: Path, *, boot: str = "this boot", most_bytes: int = 10**7, keep: float = 1000.0) -> Journal:
-    made = Journal(str(path), most_bytes=most_bytes, keep=keep, boot=boot)
+def journal(path: Path, *, boot: str = "this boot", max_bytes: int = 10**7, keep: float = 1000.0) -> Journal:
+    made = Journal(str(path), max_bytes=max_bytes, keep=keep, boot=boot)
     made.open()
     return made
 
@@ -38,7 +38,7 @@ def write(made: Journal, count: int, *, at: float | None = None) -> list[int]:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    """In order, behind the number asked for, as many as asked for, with id, time and parameters."""
+    """In order, after the given number, up to the maximum, with id, time and parameters."""
     made = journal(tmp_path / "j")
     write(made, 10, at=12.5)
     assert [event.seq for event in made.read(3, 4)] == [4, 5, 6, 7]
@@ -49,7 +49,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 def test_size_is_bounded(tmp_path: Path) -> None:
     """The oldest events go; the file does not grow for ever."""
     path = tmp_path / "j"
-    made = journal(path, most_bytes=20_000)
+    made = journal(path, max_bytes=20_000)
     for _ in range(100):
         write(made, 100)
         assert made.size <= 20_000
@@ -71,7 +71,7 @@ def test_age_is_bounded(tmp_path: Path) -> None:
 
 
 def test_numbers_survive_the_loss_of_all_events(tmp_path: Path) -> None:
-    """An empty journal still knows how far the numbers got, in order closed or not."""
+    """An empty journal keeps its last number, whether it was closed or not."""
     made = journal(tmp_path / "j", keep=60.0)
     write(made, 5, at=time.time() - 100)
     made.sync()
@@ -142,7 +142,7 @@ def test_a_power_cut_that_tears_the_log(tmp_path: Path, kept: float) -> None:
 
 
 def test_forcing_does_not_depend_on_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`sync` forces the log to the disk while somebody else reads an older state of the file."""
+    """`sync` flushes the log to disk while another connection reads an older state of the file."""
     made = journal(tmp_path / "j")
     write(made, 5)
     other = sqlite3.connect(tmp_path / "j", isolation_level=None)
@@ -182,7 +182,7 @@ def test_a_disk_that_cannot_be_forced_is_tried_again(tmp_path: Path, monkeypatch
 
 
 def test_numbers_are_reserved_before_they_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that nobody who publishes waits for the disk; and never counted on before they are forced."""
+    """No publisher waits for the disk; numbers are not used before they are flushed."""
     made = journal(tmp_path / "j")
     made.take_numbers(1)
     before = made.reserved
@@ -233,7 +233,7 @@ def test_the_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_old_events_go_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are too old, one `sync` is short."""
-    monkeypatch.setattr("vdsm_core.events.journal._MOST_DROPPED", 10)
+    monkeypatch.setattr("vdsm_core.events.journal._MAX_DROPPED", 10)
     made = journal(tmp_path / "j", keep=60.0)
     write(made, 25, at=time.time() - 100)
     write(made, 5)
@@ -256,7 +256,7 @@ def test_blocks_have_no_holes_between(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from vdsm_core.events import Event, Journal
-made = Journal(sys.argv[1], most_bytes=10**7, keep=1000.0)
+made = Journal(sys.argv[1], max_bytes=10**7, keep=1000.0)
 made.open()
 while True:
     first = made.take_numbers(7)
@@ -268,8 +268,8 @@ while True:
 
 @pytest.mark.parametrize("rounds", [5])
 def test_kill_loses_nothing_that_was_appended(tmp_path: Path, rounds: int) -> None:
-    """Whoever was told of a number before `kill -9` finds it afterwards, and no number comes twice."""
-    path, told = tmp_path / "j", 0
+    """A number that was reported before `kill -9` exists afterwards, and no number is used twice."""
+    path, reported = tmp_path / "j", 0
     for _ in range(rounds):
         writer = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
@@ -277,27 +277,27 @@ def test_kill_loses_nothing_that_was_appended(tmp_path: Path, rounds: int) -> No
         assert writer.stdout is not None
         for _ in range(20):
             number = int(writer.stdout.readline())
-            assert number > told
-            told = number
+            assert number > reported
+            reported = number
         os.kill(writer.pid, signal.SIGKILL)
         rest = writer.stdout.read().split()
         writer.wait()
         writer.stdout.close()
-        told = max([told, *map(int, rest[:-1])])
-        made = Journal(str(path), most_bytes=10**7, keep=1000.0)
+        reported = max([reported, *map(int, rest[:-1])])
+        made = Journal(str(path), max_bytes=10**7, keep=1000.0)
         made.open()
         numbers = [event.seq for event in made.read(0, 10**6)]
         assert numbers == list(range(1, numbers[-1] + 1))
-        assert numbers[-1] >= told
+        assert numbers[-1] >= reported
         assert made.next == numbers[-1] + 1
-        told = numbers[-1]
+        reported = numbers[-1]
         made.close()
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     """The error names the file and the option."""
     (tmp_path / "file").write_text("")
-    made = Journal(str(tmp_path / "file" / "j"), most_bytes=1000, keep=1.0)
+    made = Journal(str(tmp_path / "file" / "j"), max_bytes=1000, keep=1.0)
     with pytest.raises(ConfigError, match=r"file/j: daemon\.state_dir"):
         made.open()
     made.close()

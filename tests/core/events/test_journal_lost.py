@@ -23,7 +23,7 @@ class LampBlinked(EventParams, frozen=True):
 
 
 def started(path: Path) -> EventBus:
-    bus = EventBus(Journal(str(path), most_bytes=10**7, keep=1000.0), sync_interval=0.02)
+    bus = EventBus(Journal(str(path), max_bytes=10**7, keep=1000.0), sync_interval=0.02)
     bus.start()
     return bus
 
@@ -39,7 +39,7 @@ def publish(bus: EventBus, count: int) -> int:
 def test_a_damaged_journal_is_begun_anew(
     tmp_path: Path, harm: Callable[[Path], None], marked: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Events go on with higher numbers; whoever resumes is told of a gap; the old file is set aside."""
+    """Numbers continue higher; a resumed subscription gets a gap; the old file is set aside."""
     path = tmp_path / "events.sqlite"
     bus = started(path)
     last = publish(bus, 300)
@@ -47,7 +47,7 @@ def test_a_damaged_journal_is_begun_anew(
     harm(path)
     if not marked:
         if harm.__name__ == "empty":
-            pytest.skip("an empty file without the mark is a new journal: nothing says that it was used")
+            pytest.skip("an empty file without the mark is a new journal: no trace of its use")
         Path(f"{path}-reserved").unlink()
     bus = started(path)
     new = publish(bus, 1)
@@ -104,7 +104,7 @@ def test_a_journal_that_is_lost_while_running(
 def test_one_damage_that_two_threads_meet(tmp_path: Path) -> None:
     """The new journal is not set aside for what was wrong with the old one."""
     path = tmp_path / "events.sqlite"
-    journal = Journal(str(path), most_bytes=10**7, keep=1000.0)
+    journal = Journal(str(path), max_bytes=10**7, keep=1000.0)
     journal.open()
     before = journal.generation
     path.unlink()

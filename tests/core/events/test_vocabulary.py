@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import pytest
@@ -52,6 +53,18 @@ def test_every_id_matches_itself(parts: tuple[str, str, str]) -> None:
     """An id is a pattern for itself, whatever it holds."""
     name = event_id(*parts)
     assert compile_pattern(name)(name)
+
+
+@given(st.text("ab*", max_size=8), st.text("abc", max_size=10))
+def test_stars_match_as_in_file_names(part: str, text: str) -> None:
+    """Within a part, `*` matches what it matches in the patterns of a shell."""
+    assert compile_pattern(f"|x|{part}|y")(f"|x|{text}|y") is fnmatchcase(text, part)
+
+
+@pytest.mark.parametrize("pattern", ["*" * 121 + "bb", "*a" * 100 + "b", "a*" * 100 + "|" + "*" * 500 + "x"])
+def test_many_stars(pattern: str) -> None:
+    """A pattern is matched in linear time, whatever it is: this one once held the interpreter for hours."""
+    assert not compile_pattern(f"|{pattern}")(event_id("a" * 500, "a" * 500, "a" * 500))
 
 
 def test_an_event_about_no_object() -> None:

@@ -1,4 +1,4 @@
-"""Hooks: who is asked, in which order, and what an implementation may do."""
+"""Hooks: which implementations are called, in which order, and what they may do."""
 
 from __future__ import annotations
 
@@ -14,20 +14,45 @@ from xml.etree.ElementTree import Element
 import pluggy
 import pytest
 
-from vdsm_core.errors import Conflict, VdsmError
-from vdsm_core.hooks import hookimpl, specs
+from vdsm_core.errors import Conflict, OperationFailed, VdsmError
+from vdsm_core.hooks import hookimpl, only_if, specs
 from vdsm_core.hooks.declare import Hook
 from vdsm_core.hooks.manager import Hooks
+from vdsm_core.hooks.specs.devices import vdsm_after_disk_prepare
+from vdsm_core.hooks.specs.host import vdsm_after_get_caps
 from vdsm_core.hooks.specs.storage import vdsm_prepare_disk
 from vdsm_core.hooks.specs.vm import vdsm_after_vm_pause, vdsm_before_vm_start
+from vdsm_core.hooks.specs.vm import vdsm_after_vm_pause as pause
+from vdsm_core.volumes import DiskId, Extension, LeaseId, PreparedDisk, VolumeId
 
 NAMES = list(specs.every())
+VOLUME = VolumeId(domain_id="d", image_id="i", volume_id="v")
 FACTS: dict[str, Any] = {
     "vm_id": "v",
     "domain": Element("domain"),
+    "device": Element("interface"),
     "custom": {"a": "b"},
-    "disk": {"path": "/x"},
+    "kept": {"vm": [], "device": []},
+    "device_custom": {"c": "d"},
+    "from_snapshot": False,
+    "params": {"e": "f"},
+    "drive": {"path": "/x"},
+    "stats": [],
+    "caps": {},
+    "devices": {},
+    "disk": DiskId(guid="1"),
+    "lease": LeaseId(sd_id="d", lease_id="l"),
+    "volume": VOLUME,
+    "extension": Extension(VOLUME, 1, lambda answer: None),
+    "capacity": 1,
+    "legality": "LEGAL",
+    "image": VOLUME,
+    "chain": ["v"],
 }
+#: Hooks that may refuse, although their names say that it is too late for that.
+REFUSING = ["vdsm_after_disk_prepare"]
+#: Hooks that may not, although it is not too late.
+LOGGED = ["vdsm_before_vm_destroy", "vdsm_before_vm_set_ticket", "vdsm_before_vdsm_start"]
 
 
 def call(hooks: Hooks, name: str) -> Any:
@@ -37,11 +62,22 @@ def call(hooks: Hooks, name: str) -> Any:
 
 
 def implementation(name: str, function: Any) -> object:
-    """An object with one hook implementation."""
+    """An object with one hook implementation, which takes the machine's id, or the hook's first argument."""
 
-    def implement(vm_id: str) -> Any:
-        return function(vm_id)
+    def implement(taken: Any) -> Any:
+        return function(taken)
 
+    def implement_without() -> Any:
+        return function("v")
+
+    parameters = (
+        inspect.signature(specs.every()[name].function).parameters if name in NAMES else {"vm_id": None}
+    )
+    if not parameters:
+        return SimpleNamespace(**{name: hookimpl(implement_without)})
+    taken = "vm_id" if "vm_id" in parameters else next(iter(parameters))
+    # The hook manager reads the parameters of the code.
+    implement.__code__ = implement.__code__.replace(co_varnames=(taken,))
     implement.__name__ = name
     return SimpleNamespace(**{name: hookimpl(implement)})
 
@@ -66,9 +102,9 @@ def test_every_hook_reaches_its_implementations(name: str) -> None:
     assert called == ["10_a", "20_b", "30_c"]
 
 
-@pytest.mark.parametrize("name", ["vdsm_before_vm_start", "vdsm_before_vm_pause", "vdsm_before_vm_cont"])
+@pytest.mark.parametrize("name", [n for n in NAMES if "_before_" in n and n not in LOGGED] + REFUSING)
 def test_a_before_hook_refuses(name: str) -> None:
-    """Its error reaches the caller, and later plugins are not asked."""
+    """Its error reaches the caller, and later plugins are not called."""
     hooks, called = Hooks(), []
     hooks.register("1", implementation(name, refuse))
     hooks.register("2", implementation(name, called.append))
@@ -78,14 +114,14 @@ def test_a_before_hook_refuses(name: str) -> None:
 
 
 @pytest.mark.parametrize("problem", [fail, refuse])
-@pytest.mark.parametrize("name", [n for n in NAMES if "_after_" in n] + ["vdsm_before_vm_destroy"])
-def test_an_after_hook_hurts_nobody(name: str, problem: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", [n for n in NAMES if "_after_" in n and n not in REFUSING] + LOGGED)
+def test_an_after_hook_cannot_fail_a_call(name: str, problem: Any, caplog: pytest.LogCaptureFixture) -> None:
     """What it raises is logged with the plugin's name, and the next plugin learns of it all the same."""
     hooks, called = Hooks(), []
     hooks.register("1_bad", implementation(name, problem))
     hooks.register("2", implementation(name, called.append))
     call(hooks, name)
-    assert called == ["v"]
+    assert len(called) == 1
     assert "1_bad" in caplog.text
 
 
@@ -110,13 +146,95 @@ def test_a_before_hook_edits_in_place() -> None:
     assert domain.attrib == {}
 
 
-def test_the_first_answer_counts() -> None:
-    """A disk is prepared by the first plugin that knows it."""
+def test_an_answer_is_amended() -> None:
+    """Each plugin edits what those before it have left; the edits of one that fails are discarded."""
+
+    class First:
+        @hookimpl
+        def vdsm_after_get_caps(self, caps: dict[str, Any]) -> None:
+            caps["first"] = [1, {"deep": None}]
+
+    class Failing:
+        @hookimpl
+        def vdsm_after_get_caps(self, caps: dict[str, Any]) -> None:
+            caps.clear()
+            raise ZeroDivisionError
+
+    class Last:
+        @hookimpl
+        def vdsm_after_get_caps(self, caps: dict[str, Any]) -> None:
+            caps["last"] = sorted(caps)
+
+    hooks, caps = Hooks(), {"own": 1}
+    for name, plugin in (("1", First()), ("2", Failing()), ("3", Last())):
+        hooks.register(name, plugin)
+    edited = hooks.run(vdsm_after_get_caps, caps)
+    assert edited == {"own": 1, "first": [1, {"deep": None}], "last": ["first", "own"]}
+    assert caps == {"own": 1}
+
+
+def _endless() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    made["self"] = made
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({1: "x"}, "a name of type int"),
+        ({"x": object()}, "a value of type object"),
+        ({"x": float("nan")}, "the number nan"),
+        ({"x": Element("a")}, "a value of type Element"),
+        (_endless(), "more than 100 levels"),
+        ({"x": [0] * 500_001}, "more than 500000 values"),
+    ],
+)
+def test_what_is_no_json_is_refused(value: dict[Any, Any], reason: str, caplog: Any) -> None:
+    """An operation fails with the plugin's name; an answer stays as it was."""
     hooks = Hooks()
-    assert hooks.run(vdsm_prepare_disk, "v", {}) is None
+    hooks.register(
+        "bad",
+        SimpleNamespace(
+            vdsm_after_disk_prepare=hookimpl(lambda drive: drive.update(value)),
+            vdsm_after_get_caps=hookimpl(lambda caps: caps.update(value)),
+        ),
+    )
+    with pytest.raises(OperationFailed, match=f"plugin 'bad': the document has {reason}"):
+        hooks.run(vdsm_after_disk_prepare, {}, "v", {}, {})
+    assert hooks.run(vdsm_after_get_caps, {"own": 1}) == {"own": 1}
+    assert f"the document has {reason}" in caplog.text
+
+
+def test_an_implementation_that_is_not_needed_is_not_called() -> None:
+    """As long as its condition does not hold; a condition with a bug counts as holding."""
+    hooks, called, needed = Hooks(), [], [False]
+
+    @hookimpl
+    @only_if(lambda: needed[0])
+    def vdsm_after_vm_pause(vm_id: str) -> None:
+        called.append(vm_id)
+
+    hooks.register("lazy", SimpleNamespace(vdsm_after_vm_pause=vdsm_after_vm_pause))
+    for condition in (False, True):
+        needed[0] = condition
+        assert hooks.implemented(pause) is condition
+        hooks.run(pause, "v", Element("domain"), {})
+        assert len(called) == condition
+    needed.clear()
+    hooks.run(pause, "v", Element("domain"), {})
+    assert called == ["v", "v"]
+
+
+def test_the_first_answer_counts() -> None:
+    """A disk is prepared by the first plugin that recognizes it."""
+    hooks = Hooks()
+    disk = DiskId(guid="1")
+    assert hooks.run(vdsm_prepare_disk, "v", disk) is None
     for plugin, path in (("1", None), ("2", "/dev/2"), ("3", "/dev/3")):
-        hooks.register(plugin, implementation("vdsm_prepare_disk", lambda _, path=path: path))
-    assert hooks.run(vdsm_prepare_disk, "v", {}) == "/dev/2"
+        prepared = path and PreparedDisk(path=path)
+        hooks.register(plugin, implementation("vdsm_prepare_disk", lambda _, prepared=prepared: prepared))
+    assert hooks.run(vdsm_prepare_disk, "v", disk) == PreparedDisk(path="/dev/2")
 
 
 def test_implementations_share_nothing() -> None:
@@ -143,7 +261,9 @@ def test_an_implementation_runs_in_the_context_of_the_call() -> None:
     seen: list[str] = []
     hooks = Hooks()
     hooks.register("1", implementation("vdsm_after_vm_pause", lambda _: seen.append(flow.get())))
-    contextvars.copy_context().run(lambda: (flow.set("f1"), hooks.run(vdsm_after_vm_pause, "v")))
+    contextvars.copy_context().run(
+        lambda: (flow.set("f1"), hooks.run(vdsm_after_vm_pause, "v", Element("domain"), {}))
+    )
     assert seen == ["f1"]
 
 
@@ -196,17 +316,17 @@ def test_a_plugin_that_does_not_fit_is_refused_whole(plugin: object) -> None:
     hooks, called = Hooks(), []
     with pytest.raises(pluggy.PluginValidationError):
         hooks.register("lamp", plugin)
-    hooks.run(vdsm_after_vm_pause, "v")
+    hooks.run(vdsm_after_vm_pause, "v", Element("domain"), {})
     hooks.register("lamp", implementation("vdsm_after_vm_pause", called.append))
-    hooks.run(vdsm_after_vm_pause, "v")
+    hooks.run(vdsm_after_vm_pause, "v", Element("domain"), {})
     assert called == ["v"]
 
 
 def test_unregistering() -> None:
-    """A plugin that is gone is not asked any more; one that never was is no error."""
+    """A removed plugin is not called any more; removing an unknown one is no error."""
     hooks, called = Hooks(), []
     hooks.register("lamp", implementation("vdsm_after_vm_pause", called.append))
     hooks.unregister("lamp")
     hooks.unregister("lamp")
-    hooks.run(vdsm_after_vm_pause, "v")
+    hooks.run(vdsm_after_vm_pause, "v", Element("domain"), {})
     assert called == []

@@ -32,7 +32,7 @@ def xml(name: str, uuid: str = "", os_type: str = "hvm") -> str:
 
 
 class Listener:
-    """Keeps the events that it is told."""
+    """Records the events that it receives."""
 
     def __init__(self) -> None:
         self.events: list[HypervisorEvent] = []

@@ -35,7 +35,7 @@ def test_up(hypervisor: Hypervisor) -> None:
 
 
 def test_down() -> None:
-    """A hypervisor that is not there keeps nobody from starting or stopping; calls say why they cannot be."""
+    """An absent hypervisor prevents neither start nor stop; calls fail with the reason."""
     hypervisor = Hypervisor(NOWHERE)
     hypervisor.start()
     try:
@@ -50,7 +50,7 @@ def test_down() -> None:
 
 
 def test_comes_up_later(driver: BlockingDriver) -> None:
-    """What is not there at the start is connected to when it comes, and listeners are told."""
+    """A hypervisor that is absent at the start is connected later, and listeners receive an event."""
     driver.break_connections(refuse=True)
     hypervisor, listener = Hypervisor(OPTIONS, connect=driver.connect), Listener()
     hypervisor.events.listen(listener)
@@ -63,7 +63,7 @@ def test_comes_up_later(driver: BlockingDriver) -> None:
 
 
 def test_reconnect(driver: BlockingDriver, blocking: Hypervisor) -> None:
-    """A connection that breaks is told, opened again and told again; then events and statistics flow."""
+    """A broken connection is reported, reopened and reported again; then events and statistics work."""
     listener = Listener()
     blocking.events.listen(listener)
     blocking.stats.refresh()
@@ -90,7 +90,7 @@ def test_while_down(driver: BlockingDriver, blocking: Hypervisor) -> None:
 
 
 def test_libvirt_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says that it cannot be reached, once; no call was made that may have been carried out."""
+    """It is logged once that it cannot be reached; no call may have been carried out."""
     uri = f"qemu+unix:///system?socket={tmp_path}/none"
     hypervisor = Hypervisor(msgspec.structs.replace(OPTIONS, uri=uri))
     hypervisor.start()
@@ -100,20 +100,20 @@ def test_libvirt_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixt
             hypervisor.domains.suspend(TEST_DOMAIN)
     finally:
         hypervisor.stop(2.0)
-    said = [r.getMessage() for r in caplog.records if r.name.endswith("connection.reconnect")]
+    messages = [r.getMessage() for r in caplog.records if r.name.endswith("connection.reconnect")]
     reason = f"Failed to connect socket to '{tmp_path}/none': No such file or directory"
-    assert said == [f"The hypervisor {uri} cannot be reached: {reason}"]
+    assert messages == [f"The hypervisor {uri} cannot be reached: {reason}"]
 
 
 def test_loss_during_a_call(driver: BlockingDriver) -> None:
-    """Whoever calls on a connection that breaks is told that the call may have been carried out."""
+    """A call on a connection that breaks fails, and its error says that it may have been carried out."""
     # Nothing else calls meanwhile, and so notices it first.
     quiet = msgspec.structs.replace(OPTIONS, sample_interval=60.0, keepalive=60)
     hypervisor = Hypervisor(quiet, connect=driver.connect)
     hypervisor.start()
     try:
         hypervisor.stats.refresh()
-        driver.break_connections(tell=False, refuse=True)
+        driver.break_connections(notify=False, refuse=True)
         with pytest.raises(HypervisorLost, match="broke during 'suspend' on") as caught:
             hypervisor.domains.suspend(TEST_DOMAIN)
         assert caught.value.in_doubt
@@ -126,10 +126,10 @@ def test_loss_during_a_call(driver: BlockingDriver) -> None:
 
 
 def test_unnoticed_loss(driver: BlockingDriver, blocking: Hypervisor) -> None:
-    """A loss of which no callback tells is noticed all the same."""
+    """A loss without a callback is detected all the same."""
     listener = Listener()
     blocking.events.listen(listener)
-    driver.break_connections(tell=False)
+    driver.break_connections(notify=False)
     until(lambda: listener.of(ConnectionBack))
     assert len(listener.of(ConnectionLost)) == 1
 
@@ -212,7 +212,7 @@ def test_quiet(hypervisor: Hypervisor, capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_too_slow_listener() -> None:
-    """Beyond what may wait, events are dropped, and the listeners are told how many."""
+    """Beyond the limit of the queue, events are dropped, and listeners receive their number."""
     gate, listener, dispatcher = threading.Event(), Listener(), Dispatcher(max_waiting=2)
 
     def slow(event: HypervisorEvent) -> None:

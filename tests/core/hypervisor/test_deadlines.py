@@ -1,4 +1,4 @@
-"""One machine that hangs costs nobody else."""
+"""One machine that hangs does not affect others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_deadline(driver: BlockingDriver, blocking: Hypervisor) -> None:
 
 
 def test_further_calls_are_refused(driver: BlockingDriver, blocking: Hypervisor) -> None:
-    """While a call is stuck, further ones on its domain are refused at once and reach nobody."""
+    """While a call is stuck, further ones on its domain are refused at once and do not reach libvirt."""
     driver.block(TEST_DOMAIN)
     with pytest.raises(HypervisorDeadline):
         blocking.domains.suspend(TEST_DOMAIN, timeout=QUICK)
@@ -91,7 +91,7 @@ def test_a_connection_for_each_call(driver: BlockingDriver, blocking: Hypervisor
 
 
 def test_stop_leaves_stuck_calls_behind(driver: BlockingDriver) -> None:
-    """Stopping does not wait for a stuck call; it says how many threads are left behind."""
+    """Stopping does not wait for a stuck call; it reports the number of remaining threads."""
     hypervisor = Hypervisor(OPTIONS, connect=driver.connect)
     hypervisor.start()
     driver.block(TEST_DOMAIN)
@@ -129,7 +129,7 @@ def test_many_at_once(hypervisor: Hypervisor) -> None:
 
 
 def test_error_after_the_deadline(driver: BlockingDriver, blocking: Hypervisor) -> None:
-    """What a call that was given up comes to is nobody's error any more."""
+    """The outcome of an abandoned call raises no error."""
     driver.block(TEST_DOMAIN)
     with pytest.raises(HypervisorDeadline):
         blocking.domains.resume(TEST_DOMAIN, timeout=QUICK)

@@ -23,7 +23,7 @@ from vdsm_core.hypervisor import (
 
 
 def test_list(hypervisor: Hypervisor) -> None:
-    """The list holds every domain, and says of each what asking for it alone says."""
+    """The list has every domain, equal to the result of reading it alone."""
     uuid = hypervisor.definitions.define(xml("second"))
     expected = [hypervisor.domains.get(TEST_DOMAIN), hypervisor.domains.get(uuid)]
     assert expected == sorted(hypervisor.domains.list_all(), key=lambda state: not state.active)
@@ -134,7 +134,7 @@ CALLS: dict[str, Callable[[Hypervisor, str], object]] = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("uuid", [UNKNOWN, "no uuid at all"])
 def test_no_such_domain(hypervisor: Hypervisor, call: Callable[[Hypervisor, str], object], uuid: str) -> None:
-    """Every call on a domain that does not exist says so, with the uuid."""
+    """Every call on a missing domain raises an error with the uuid."""
     with pytest.raises(NoSuchDomain) as caught:
         call(hypervisor, uuid)
     assert caught.value.facts == {"uuid": uuid}
@@ -160,7 +160,7 @@ def test_active(hypervisor: Hypervisor) -> None:
 
 @pytest.mark.parametrize("mode", ["agent", "acpi"])
 def test_unsupported(hypervisor: Hypervisor, mode: str) -> None:
-    """What the driver cannot do is said to be unsupported."""
+    """An operation that the driver does not support raises "unsupported"."""
     with pytest.raises(OperationUnsupported):
         hypervisor.domains.shutdown(TEST_DOMAIN, mode=mode)
 
@@ -180,7 +180,7 @@ def test_unsupported(hypervisor: Hypervisor, mode: str) -> None:
     ids=["empty", "malformed", "other root", "no name", "unknown OS", "bad name", "bad uuid", "bad memory"],
 )
 def test_refused_xml(hypervisor: Hypervisor, document: str) -> None:
-    """XML that libvirt does not accept is the caller's fault, said in one line, and nothing is kept."""
+    """XML that libvirt refuses is the caller's error, in one line, and nothing is defined."""
     with pytest.raises(XMLRefused) as caught:
         hypervisor.definitions.define(document)
     assert isinstance(caught.value, InvalidRequest)
@@ -220,7 +220,7 @@ def test_undefine_active(hypervisor: Hypervisor) -> None:
 
 
 def test_errors_keep_nothing_of_libvirt(hypervisor: Hypervisor) -> None:
-    """An error that somebody keeps does not keep libvirt's objects, and with them a connection, alive."""
+    """A stored error does not keep libvirt's objects, and with them a connection, alive."""
     with pytest.raises(OperationInvalid) as caught:
         hypervisor.domains.start(TEST_DOMAIN)
     assert caught.value.__context__ is None

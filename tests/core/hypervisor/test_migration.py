@@ -59,7 +59,7 @@ def error(code: int, domain: int) -> libvirt.libvirtError:
 
 
 def test_a_migration_holds_up_nothing() -> None:
-    """Calls on its domain go on; it is not stuck; and whoever stops does not wait for it."""
+    """Calls on its domain continue; it does not count as stuck; and stopping does not wait for it."""
     mover = Mover()
     hypervisor = Hypervisor(OPTIONS, connect=mover.connect)
     hypervisor.start()
@@ -123,7 +123,7 @@ def test_the_other_host_is_not_reached(code: int, domain: int) -> None:
 
 
 def test_the_test_driver_does_not_migrate(hypervisor: Hypervisor) -> None:
-    """Each call says so in the same way."""
+    """Each call raises the same error."""
     for call in (
         lambda: hypervisor.jobs.get(TEST_DOMAIN),
         lambda: hypervisor.jobs.abort(TEST_DOMAIN),
@@ -137,7 +137,7 @@ def test_the_test_driver_does_not_migrate(hypervisor: Hypervisor) -> None:
     assert isinstance(pending.error, OperationUnsupported)
 
 
-def test_how_it_is_told_to_libvirt() -> None:
+def test_parameters_for_libvirt() -> None:
     """Each member is a flag, a parameter, or both."""
     how = Migration(
         uri="qemu+tcp://there/system", memory_uri="tcp://there", bandwidth=5, parallel=3, live=False

@@ -42,6 +42,6 @@ def test_capabilities(hypervisor: Hypervisor) -> None:
 
 
 def test_domain_capabilities(hypervisor: Hypervisor) -> None:
-    """The test driver has none to tell."""
+    """The test driver reports none."""
     with pytest.raises(OperationUnsupported):
         hypervisor.node.domain_capabilities_xml(virttype="test")

@@ -88,7 +88,7 @@ def test_state_stays_new(driver: BlockingDriver, blocking: Hypervisor) -> None:
 
 
 def test_stuck_call_is_the_reason(driver: BlockingDriver, blocking: Hypervisor) -> None:
-    """A machine that does not return from a call is said not to respond, with the call's name."""
+    """A machine that does not return from a call is reported as not responding, with the call's name."""
     driver.block(TEST_DOMAIN)
     with pytest.raises(HypervisorDeadline):
         blocking.domains.suspend(TEST_DOMAIN, timeout=0.01)

@@ -5,7 +5,7 @@ killed, when the disk is full, who stops what. After each piece the rules are ch
 
     python -m tests.core.work.simulation SEED
 
-Without one, it runs seeds for a minute and says how many.
+Without one, it runs seeds for a minute and prints their number.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import msgspec
 from vdsm_core.errors import Conflict, ResourceExhausted, StateUnavailable, TaskStateError
 from vdsm_core.work.locks import Hold, Locks, LongWork
 from vdsm_core.work.queues import Queue
-from vdsm_core.work.record import TaskRecord
+from vdsm_core.work.record import TaskAborted, TaskRecord
 from vdsm_core.work.references import Lock, Reference
 from vdsm_core.work.scheduler import Scheduler
-from vdsm_core.work.steps import Plan, Progress, Step, nothing
+from vdsm_core.work.steps import Again, Plan, Progress, Step, nothing
 from vdsm_core.work.table import TaskTable
 from vdsm_core.work.tasks import Tasks
 
@@ -108,7 +108,7 @@ class World:
         self.begun: Counter[tuple[str, int]] = Counter()
         #: Steps whose undoing is over, since that of an earlier one has begun.
         self.settled: set[tuple[str, int]] = set()
-        #: Tasks that this daemon was asked to stop.
+        #: Tasks that this daemon was requested to stop.
         self.aborted: set[str] = set()
         self.plugins_off: set[str] = set()
         self.trace: list[str] = []
@@ -116,18 +116,24 @@ class World:
     def _sample(self) -> dict[str, Any]:
         pick = self.random
         return {
-            "steps": [
-                {
-                    "undo": pick.choice(("undo", "undo", "nothing", "none")),
-                    "repeatable": pick.random() < 0.4,
-                    "fails": pick.random() < 0.1,
-                }
-                for _ in range(pick.randint(1, 4))
-            ],
+            "steps": [self._sample_step() for _ in range(pick.randint(1, 4))],
             "locks": sorted(
                 {(str(pick.randint(0, 2)), pick.random() < 0.7) for _ in range(pick.randint(0, 3))}
             ),
             "queue": pick.choice(("short", "long")),
+        }
+
+    def _sample_step(self) -> dict[str, Any]:
+        pick = self.random
+        repeatable = pick.random() < 0.4
+        return {
+            "undo": pick.choice(("undo", "undo", "nothing", "none")),
+            "repeatable": repeatable,
+            "fails": pick.random() < 0.1,
+            # A step that watches what others do: called several times, and not stopped from outside.
+            "looks": pick.choice((0, 0, 0, 1, 3)),
+            "defers": repeatable and pick.random() < 0.5,
+            "undo_looks": pick.choice((0, 0, 0, 2)),
         }
 
     def chance(self, where: str) -> None:
@@ -136,6 +142,73 @@ class World:
             self.kills_left -= 1
             self.trace.append(f"killed {where}")
             raise Crash
+
+
+class SampleStep:
+    """One step of a sample task, in one life of the daemon, as specified by its sample."""
+
+    def __init__(self, world: World, key: str, number: int, sample: dict[str, Any]) -> None:
+        self.world = world
+        self.key = key
+        self.number = number
+        self.sample = sample
+        #: Calls so far. A step that is done or undone again in another life begins anew.
+        self.looks = {"do": 0, "undo": 0}
+
+    @property
+    def effect(self) -> tuple[str, int]:
+        """The name of what the step does."""
+        return self.key, self.number
+
+    def do(self, progress: Progress) -> Again | None:
+        """Do the step, or the next part of it."""
+        world, key, number = self.world, self.key, self.number
+        self._check_order(progress)
+        world.begun[self.effect] += not self.looks["do"]
+        if world.begun[self.effect] > 1 and not self.sample["repeatable"]:
+            raise Broken(f"step {number} of {key} is done twice")
+        world.chance(f"in step {number} of {key}")
+        progress.check()
+        if (again := self._look("do", self.sample["looks"])) is not None:
+            return again
+        if progress.stopping and world.random.random() < 0.5:
+            raise TaskAborted(task_id=progress.task_id)
+        if self.sample["fails"]:
+            raise Conflict(reason="the step fails")
+        world.effects[self.effect] = 1
+        world.chance(f"behind step {number} of {key}")
+        progress.memory["seen"] = [*range(number + 1)]
+        return None
+
+    def undo(self, _progress: Progress) -> Again | None:
+        """Undo the step, or the next part of it."""
+        world, key, number = self.world, self.key, self.number
+        if self.effect in world.settled:
+            raise Broken(f"step {number} of {key} is undone again")
+        if (again := self._look("undo", self.sample["undo_looks"])) is not None:
+            return again
+        world.settled |= {(key, later) for later in range(number + 1, 4)}
+        world.chance(f"undoing step {number} of {key}")
+        world.effects[self.effect] = 0
+        world.chance(f"behind undoing step {number} of {key}")
+        return None
+
+    def _look(self, what: str, most: int) -> Again | None:
+        self.looks[what] += 1
+        wait = self.world.random.choice((0.0, 0.5, 2.0))
+        return Again(after=wait) if self.looks[what] <= most else None
+
+    def _check_order(self, progress: Progress) -> None:
+        world, key, number = self.world, self.key, self.number
+        if progress.memory.get("seen", []) != list(range(number)):
+            raise Broken(f"step {number} of {key} finds {progress.memory}")
+        for earlier in range(number):
+            if not world.effects[key, earlier]:
+                raise Broken(f"step {number} of {key} begins, but step {earlier} was not done")
+        if key in world.aborted and not self.sample["defers"]:
+            raise Broken(f"step {number} of {key} begins, but the task was stopped")
+        if key in world.aborted and not progress.stopping:
+            raise Broken(f"step {number} of {key} does not see that the task was stopped")
 
 
 class Daemon:
@@ -179,37 +252,14 @@ class Daemon:
         )
 
     def _step(self, key: str, number: int, sample: dict[str, Any]) -> Step:
-        world, effect = self.world, (key, number)
-
-        def do(progress: Progress) -> None:
-            if progress.memory.get("seen", []) != list(range(number)):
-                raise Broken(f"step {number} of {key} finds {progress.memory}")
-            for earlier in range(number):
-                if not world.effects[key, earlier]:
-                    raise Broken(f"step {number} of {key} begins, but step {earlier} was not done")
-            if key in world.aborted:
-                raise Broken(f"step {number} of {key} begins, but the task was stopped")
-            world.begun[effect] += 1
-            if world.begun[effect] > 1 and not sample["repeatable"]:
-                raise Broken(f"step {number} of {key} is done twice")
-            world.chance(f"in step {number} of {key}")
-            progress.check()
-            if sample["fails"]:
-                raise Conflict(reason="the step fails")
-            world.effects[effect] = 1
-            world.chance(f"behind step {number} of {key}")
-            progress.memory["seen"] = [*range(number + 1)]
-
-        def undo(_progress: Progress) -> None:
-            if effect in world.settled:
-                raise Broken(f"step {number} of {key} is undone again")
-            world.settled |= {(key, later) for later in range(number + 1, 4)}
-            world.chance(f"undoing step {number} of {key}")
-            world.effects[effect] = 0
-            world.chance(f"behind undoing step {number} of {key}")
-
-        way = {"undo": undo, "nothing": nothing, "none": None}[sample["undo"]]
-        return Step(name=str(number), do=do, undo=way, repeatable=sample["repeatable"])
+        acted = SampleStep(self.world, key, number, sample)
+        return Step(
+            name=str(number),
+            do=acted.do,
+            undo={"undo": acted.undo, "nothing": nothing, "none": None}[sample["undo"]],
+            repeatable=sample["repeatable"],
+            defers_stop=sample["defers"],
+        )
 
     def call(self, number: int) -> None:
         """Begin a short call that wants some objects, sometimes beside others or before them."""
@@ -288,8 +338,10 @@ class Simulation:
         elif draw < 0.82:
             self.calls += 1
             self.daemon.call(self.calls)
-        elif draw < 0.88:
+        elif draw < 0.87:
             self._abort()
+        elif draw < 0.89:
+            self._wake()
         elif draw < 0.92:
             world.now += pick.choice((0.1, 1.0, 5.0))
             self.daemon.scheduler.look()
@@ -327,6 +379,11 @@ class Simulation:
                 self.daemon.tasks.abort(record.id)
                 self.world.aborted.add(record.arguments)
 
+    def _wake(self) -> None:
+        records = self.daemon.tasks.all()
+        if records:
+            self.daemon.tasks.wake(self.world.random.choice(records).id)
+
     # The rules.
 
     def _check_holders(self) -> None:
@@ -339,7 +396,7 @@ class Simulation:
             ):
                 raise Broken(f"{reference} has {[hold.label for hold, _ in queue.holders]}")
             if queue.waiting and not queue.holders and len(queue.waiting[0][0].locks) == 1:
-                raise Broken(f"nobody holds {reference}, and {queue.waiting[0][0].label} waits for it")
+                raise Broken(f"{reference} is free, and {queue.waiting[0][0].label} waits for it")
 
     def _check_end(self) -> None:
         if self.daemon.locks._queues:
@@ -381,7 +438,7 @@ def _aside(hold: Hold, holders: list[tuple[Hold, bool]]) -> bool:
 def simulate(seed: int) -> None:
     """Run one schedule.
 
-    :raises Broken: a rule does not hold; its text says how to replay it
+    :raises Broken: a rule does not hold; its text has the command to replay it
     """
     simulation = Simulation(seed)
     try:
@@ -397,7 +454,7 @@ def main() -> None:
     """Replay a seed, or run seeds for a minute."""
     if len(sys.argv) > 1:
         simulate(int(sys.argv[1]))
-        print("the rules hold")  # noqa: T201 - for whoever replays
+        print("the rules hold")  # noqa: T201 - output of a replay
         return
     begun, seed = time.monotonic(), int(time.time())
     first = seed

@@ -49,7 +49,7 @@ def engine(store: StateStore, bus: EventBus) -> Iterator[Engine]:
 
 
 def test_references() -> None:
-    """A reference knows its kind, also when only the name of the kind is stored."""
+    """A reference has its kind, also if only the name of the kind is stored."""
     assert str(Machine("1")) == "vm 1"
     assert (Volume.kind, str(Volume("a"))) == ("volume", "volume a")
     assert Machine("1") == Reference.stored("vm", "1")
@@ -58,6 +58,38 @@ def test_references() -> None:
         Lock(Machine("2")),
         Lock(Volume("1")),
     ), "one order for all kinds, each object once"
+
+
+def test_references_of_several_ids() -> None:
+    """An object within another has the ids of both; all references have one order, whatever their length."""
+    inner = Volume("d", "i")
+    assert (str(inner), inner.ids) == ("volume d/i", ("d", "i"))
+    assert inner == Reference.stored("volume", "d", "i") != Volume("d/i")
+    assert len({Volume("d"), Volume("d", "i"), Volume("d", "i", "v"), Volume("d/i")}) == 4
+    wanted = [
+        Machine("z"),
+        Volume("d", "i", "v"),
+        Volume("d"),
+        Volume("e"),
+        Volume("d", "i"),
+        Machine("d", "a"),
+    ]
+    ordered = [lock.of for lock in in_order(map(exclusive, wanted))]
+    assert ordered == [lock.of for lock in in_order(map(exclusive, reversed(wanted)))]
+    assert ordered.index(Volume("d")) < ordered.index(Volume("d", "i")) < ordered.index(Volume("d", "i", "v"))
+
+
+def test_locks_of_nested_objects_are_apart(locks: Locks) -> None:
+    """An object is locked alone: neither with the one that it lies in, nor with its namesake elsewhere."""
+    with locks.holding([exclusive(Volume("d", "v"))], "first"):
+        for other in (Volume("d"), Volume("e", "v"), Volume("d", "w")):
+            with locks.holding([exclusive(other)], "other", deadline=time.monotonic()):
+                pass
+        with (
+            pytest.raises(QueueDeadline, match="in the queue of volume d/v, at position 1"),
+            locks.holding([exclusive(Volume("d", "v"))], "second", deadline=time.monotonic()),
+        ):
+            pass
 
 
 def test_calls_have_an_object_in_order_of_arrival(locks: Locks) -> None:
@@ -131,7 +163,7 @@ def test_sharing(locks: Locks) -> None:
 
 
 def test_preempting(locks: Locks) -> None:
-    """One that preempts waits for nobody; who waits goes on only when it is over, too."""
+    """A preempting call does not wait; waiting calls continue only after it, too."""
     entered = threading.Event()
 
     def late() -> None:
@@ -176,8 +208,52 @@ def test_verbs_beside_long_work_and_others(locks: Locks) -> None:
         displaced.result(10)
 
 
+def test_waiting_calls_are_refused_when_long_work_begins(locks: Locks) -> None:
+    """As those that arrive later; one that may run beside it does, and others go on waiting."""
+    outcomes: dict[str, object] = {}
+
+    def call(verb: str) -> None:
+        try:
+            with locks.holding([exclusive(Machine("1"))], verb, deadline=time.monotonic() + 30):
+                outcomes[verb] = "held"
+        except Conflict as error:
+            outcomes[verb] = error.facts["reason"]
+
+    def refuses(verb: str) -> Conflict | None:
+        return Conflict(reason="not now") if verb == "VM.pause" else None
+
+    long = LongWork(beside=frozenset({"VM.cancel"}), refuses=refuses)
+    first = locks.request([exclusive(Machine("1"))], "VM.first")
+    threads = [threading.Thread(target=call, args=(verb,)) for verb in ("VM.pause", "VM.other", "VM.cancel")]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        until(lambda number=number: len(locks.snapshot()) == number + 1)
+    work = locks.request([exclusive(Machine("1"))], "VM.migrate", long=long, preempts=True)
+    until(lambda: outcomes.get("VM.pause") == "not now")
+    locks.release(first)
+    assert "VM.other" not in outcomes
+    locks.release(work)
+    for thread in threads:
+        thread.join()
+    assert outcomes == {"VM.pause": "not now", "VM.other": "held", "VM.cancel": "held"}
+
+
+def test_a_preempting_verb_beside_long_work_does_not_cancel_it(locks: Locks) -> None:
+    """Cancelling a migration does not wait; the verb itself ends the work."""
+    cancelled: list[int] = []
+    long = LongWork(beside=frozenset({"VM.migrateCancel"}), cancel=lambda: cancelled.append(1))
+    work = locks.request([exclusive(Machine("1"))], "VM.migrate", long=long)
+    with locks.holding([exclusive(Machine("1"))], "VM.migrateCancel", preempts=True) as hold:
+        locks.displace(hold, 0.0)
+    assert not cancelled
+    with locks.holding([exclusive(Machine("1"))], "VM.destroy", preempts=True) as hold:
+        locks.displace(hold, 0.0)
+    assert cancelled
+    locks.release(work)
+
+
 def test_destroy_proceeds_after_its_deadline(locks: Locks) -> None:
-    """Long work that does not end when it is asked to is not waited for any longer."""
+    """A task that does not end on request is not waited for any longer."""
     locks.request([ONE], "VM.migrate", long=LongWork(cancel=lambda: None))
     with locks.holding([ONE], "VM.destroy", preempts=True) as destroy:
         locks.displace(destroy, 0.05)

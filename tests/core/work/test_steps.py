@@ -6,20 +6,22 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from vdsm_bridge.testing.polling import until
-from vdsm_core.errors import Conflict
+from vdsm_core.errors import Conflict, NoSuchTask
 from vdsm_core.events import EventBus
 from vdsm_core.state import StateStore
 from vdsm_core.work.engine import Engine
 from vdsm_core.work.locks import LongWork
-from vdsm_core.work.record import TaskRecord
+from vdsm_core.work.record import TaskAborted, TaskRecord
 from vdsm_core.work.references import Reference, exclusive
-from vdsm_core.work.steps import Plan, Progress, Step, nothing
+from vdsm_core.work.steps import Again, Plan, Progress, Step, nothing
 
 #: One daemon: it begins or goes on with a task of three steps, and is killed at a place of its choice.
 DAEMON = textwrap.dedent("""
@@ -57,7 +59,7 @@ DAEMON = textwrap.dedent("""
     plan = Plan(steps=tuple(step(number) for number in range(3)))
     state = StateStore(str(folder / "state.sqlite"))
     state.open()
-    events = EventBus(Journal(MEMORY, most_bytes=10**6, keep=100.0))
+    events = EventBus(Journal(MEMORY, max_bytes=10**6, keep=100.0))
     events.start()
     engine = Engine(state, events)
     engine.start()
@@ -90,7 +92,7 @@ def life(folder: Path, kill: str, way: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_in_a_step_that_can_be_undone(tmp_path: Path, place: str) -> None:
-    """The next daemon undoes what was done, last step first, and the task says where it stood."""
+    """The next daemon undoes the finished steps, last one first, and the task reports its step."""
     assert life(tmp_path, place, "undo")[0] == -signal.SIGKILL
     status, printed = life(tmp_path, "", "undo")
     assert status == 0
@@ -130,7 +132,7 @@ def test_killed_while_undoing(tmp_path: Path, place: str) -> None:
 
 
 def ended(engine: Engine, task_id: str) -> TaskRecord:
-    """The record of a task that has come to its end."""
+    """Return the record of a task once it has ended."""
     until(lambda: engine.tasks.get(task_id).done)
     return engine.tasks.get(task_id)
 
@@ -235,3 +237,190 @@ def test_long_work_delays_no_short_work(store: StateStore, bus: EventBus) -> Non
         engine.tasks.abort(task_id)
     assert {ended(engine, task_id).state for task_id in copies} == {"recovered"}
     engine.stop(4.0)
+
+
+@pytest.fixture
+def engine(store: StateStore, bus: EventBus) -> Iterator[Engine]:
+    """An engine that runs."""
+    engine = Engine(store, bus)
+    engine.start()
+    engine.resume(lambda _: None)
+    yield engine
+    engine.stop(4.0)
+
+
+def test_a_step_that_is_called_again_occupies_no_thread(store: StateStore, bus: EventBus) -> None:
+    """Fifty tasks that watch something get on with one thread; their memory lasts from call to call."""
+    engine = Engine(store, bus, short=1)
+    engine.start()
+    engine.resume(lambda _: None)
+
+    def do(progress: Progress) -> Again | str:
+        progress.memory["calls"] = progress.memory.get("calls", 0) + 1
+        return Again(after=0.001) if progress.memory["calls"] < 3 else str(progress.memory["calls"])
+
+    plan = Plan(steps=(Step(name="watch", do=do),))
+    records = [ended(engine, engine.tasks.submit("v", "o", "{}", plan)) for _ in range(50)]
+    engine.stop(4.0)
+    assert {(record.state, record.result) for record in records} == {("finished", "3")}
+
+
+def test_waking_a_task_that_waits(engine: Engine) -> None:
+    """Its step is called at once; a task that is over, or not known, is left alone."""
+    calls: list[int] = []
+
+    def do(_: Progress) -> Again | None:
+        calls.append(1)
+        return Again(after=3_600.0) if len(calls) < 3 else None
+
+    task_id = engine.tasks.submit("v", "o", "{}", Plan(steps=(Step(name="watch", do=do),)))
+    for count in (1, 2):
+        until(lambda count=count: len(calls) == count)
+        engine.tasks.wake(task_id)
+    assert ended(engine, task_id).state == "finished"
+    engine.tasks.wake(task_id)
+    engine.tasks.wake("nobody")
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("ends", ["aborted", "completed"])
+def test_a_step_that_defers_a_stop(engine: Engine, ends: str) -> None:
+    """It sees the request, and decides itself whether the task ends with success."""
+    calls: list[bool] = []
+
+    def do(progress: Progress) -> Again | None:
+        progress.report(50)
+        calls.append(progress.stopping)
+        if not progress.stopping:
+            return Again(after=3_600.0)
+        if ends == "aborted":
+            raise TaskAborted(task_id=progress.task_id)
+        return None
+
+    steps = (
+        Step(name="watch", do=do, undo=nothing, repeatable=True, defers_stop=True),
+        Step(name="settle", do=nothing, undo=nothing, repeatable=True, defers_stop=True),
+    )
+    task_id = engine.tasks.submit("v", "o", "{}", Plan(steps=steps))
+    until(lambda: calls)
+    engine.tasks.abort(task_id)
+    assert ended(engine, task_id).state == {"aborted": "recovered", "completed": "finished"}[ends]
+    assert calls == [False, True]
+    with pytest.raises(ValueError, match="defers a stop and is not repeatable"):
+        Step(name="x", do=nothing, defers_stop=True)
+
+
+def test_undoing_may_take_several_looks(engine: Engine) -> None:
+    """What it notes is there at the next look."""
+    seen: list[int] = []
+
+    def fail(_: Progress) -> None:
+        raise Conflict(reason="no")
+
+    def undo(progress: Progress) -> Again | None:
+        seen.append(progress.memory.setdefault("looks", 0))
+        progress.memory["looks"] += 1
+        return Again(after=0.001) if len(seen) < 3 else None
+
+    record = ended(
+        engine, engine.tasks.submit("v", "o", "{}", Plan(steps=(Step(name="a", do=fail, undo=undo),)))
+    )
+    assert (record.state, record.left, seen) == ("failed", (), [0, 1, 2])
+
+
+def test_a_task_with_another_face_is_not_listed(engine: Engine, bus: EventBus) -> None:
+    """Neither among the tasks nor in events; its end is reported to its plan, when its locks are free."""
+    subscription = bus.subscribe("|task|*")
+    over: list[tuple[str, int]] = []
+    plan = Plan(
+        steps=(Step(name="a", do=lambda progress: progress.report(50)),),
+        locks=(exclusive(Lamp("1")),),
+        listed=False,
+        ended=lambda record: over.append((record.state, len(engine.locks.snapshot()))),
+    )
+    task_id = engine.tasks.submit("v", "o", "{}", plan)
+    until(lambda: over)
+    assert over == [("finished", 0)]
+    assert (engine.tasks.listed(), [record.id for record in engine.tasks.all()]) == ([], [task_id])
+    with pytest.raises(NoSuchTask):
+        engine.tasks.get_listed(task_id)
+    bus.flush()
+    assert subscription.next(0) == []
+    subscription.close()
+
+
+def test_the_end_is_reported_of_a_task_that_was_never_begun(engine: Engine) -> None:
+    """It was stopped while it waited for its locks; who listens fails without harm."""
+    over: list[str] = []
+
+    def report(record: TaskRecord) -> None:
+        over.append(record.state)
+        raise RuntimeError("the listener fails")
+
+    with engine.locks.holding([exclusive(Lamp("1"))], "Lamp.dim"):
+        plan = Plan(steps=(Step(name="a", do=nothing),), locks=(exclusive(Lamp("1")),), ended=report)
+        engine.tasks.abort(engine.tasks.submit("v", "o", "{}", plan))
+    assert over == ["recovered"]
+
+
+def test_a_plugin_plans_its_own_tasks(store: StateStore, bus: EventBus) -> None:
+    """They are left when it stops, wait until it runs again, and go on with their memory."""
+    calls: list[str] = []
+    release = False
+
+    def plan_of(life: str) -> Callable[[TaskRecord], Plan]:
+        def do(progress: Progress) -> Again | None:
+            progress.memory["lives"] = progress.memory.get("lives", "") + life
+            calls.append(progress.memory["lives"])
+            return None if release else Again(after=3_600.0)
+
+        step = Step(name="watch", do=do, repeatable=True, defers_stop=True)
+        return lambda _: Plan(steps=(step,), locks=(exclusive(Lamp("1")),), preempts=True)
+
+    engine = Engine(store, bus)
+    engine.start()
+    withdraw = engine.tasks.offer("Lamp.watch", plan_of("a"))
+    engine.resume(lambda _: None)
+    task_id = engine.tasks.submit("Lamp.watch", "o", "{}", plan_of("a")(engine))  # type: ignore[arg-type]
+    until(lambda: calls)
+    withdraw(4.0)
+    assert (engine.tasks.get(task_id).state, engine.locks.snapshot()) == ("running", [])
+    engine.tasks.plugins_changed()
+    assert calls == ["a"]
+    withdraw = engine.tasks.offer("Lamp.watch", plan_of("b"))
+    engine.tasks.plugins_changed()
+    until(lambda: len(calls) == 2)
+    # The next start offers before the last one has gone.
+    engine.tasks.offer("Lamp.watch", plan_of("c"))
+    release = True
+    withdraw(4.0)
+    assert ended(engine, task_id).state == "finished"
+    assert calls == ["a", "ab", "abc"]
+    engine.stop(4.0)
+
+
+def test_the_end_of_the_daemon_is_no_request_to_stop(store: StateStore, bus: EventBus) -> None:
+    """A step that watches what others do does not see it, and is left to the next daemon."""
+    seen: list[bool] = []
+    begun, leaving = threading.Event(), threading.Event()
+
+    def do(progress: Progress) -> Again:
+        begun.set()
+        assert leaving.wait(10)
+        seen.append(progress.stopping)
+        return Again(after=0.0)
+
+    engine = Engine(store, bus)
+    engine.start()
+    engine.resume(lambda _: None)
+    step = Step(name="watch", do=do, repeatable=True, defers_stop=True)
+    task_id = engine.tasks.submit("v", "o", "{}", Plan(steps=(step,)))
+    assert begun.wait(10)
+    stopping = threading.Thread(target=engine.stop, args=(10.0,))
+    stopping.start()
+    (run,) = engine.tasks._runs.values()
+    until(run.stop.is_set)
+    leaving.set()
+    stopping.join()
+    assert seen == [False]
+    assert engine.tasks.get(task_id).state == "running"

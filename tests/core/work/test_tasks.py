@@ -72,7 +72,7 @@ def job(
 
 
 def ended(tasks: Tasks, task_id: str) -> TaskRecord:
-    """The record of a task that has come to its end."""
+    """Return the record of a task once it has ended."""
     until(lambda: tasks.get(task_id).done)
     return tasks.get(task_id)
 
@@ -98,15 +98,15 @@ def test_a_task_that_succeeds(make: Maker, store: StateStore) -> None:
     assert tasks.all() == [record]
 
 
-def heard(subscription: Subscription) -> list[dict[str, Any]]:
-    """What subscribers are told of a task, to its end."""
-    told: list[dict[str, Any]] = []
-    while not told or told[-1]["state"] not in FINAL:
-        told += [event.params for event in subscription.next(10)]
-    return told
+def received(subscription: Subscription) -> list[dict[str, Any]]:
+    """Return the events of a task, to its end."""
+    reports: list[dict[str, Any]] = []
+    while not reports or reports[-1]["state"] not in FINAL:
+        reports += [event.params for event in subscription.next(10)]
+    return reports
 
 
-def test_progress_is_told(make: Maker, bus: EventBus) -> None:
+def test_progress_is_published(make: Maker, bus: EventBus) -> None:
     """Reports reach the record and the subscribers, held between 0 and 100; no text keeps the last one."""
     tasks = make()
     subscription = bus.subscribe("|task|status")
@@ -117,9 +117,9 @@ def test_progress_is_told(make: Maker, bus: EventBus) -> None:
             progress.report(percent, message)
 
     record = ended(tasks, tasks.submit("v", "o", "{}", job(run)))
-    told = heard(subscription)
+    reports = received(subscription)
     assert record.progress == 100
-    assert [(p["state"], p["progress"], p["message"]) for p in told] == [
+    assert [(p["state"], p["progress"], p["message"]) for p in reports] == [
         ("queued", 0, "Task is initializing"),
         ("running", 0, "Task is initializing"),
         ("running", 0, "begins"),
@@ -129,8 +129,8 @@ def test_progress_is_told(make: Maker, bus: EventBus) -> None:
     ]
 
 
-def test_progress_is_told_five_times_a_second_at_the_most(make: Maker, bus: EventBus) -> None:
-    """A task that reports all the time floods nobody; changes of its state are told all the same."""
+def test_progress_is_published_five_times_a_second_at_most(make: Maker, bus: EventBus) -> None:
+    """Frequent reports of progress are limited; each change of state is published all the same."""
     tasks = make()
     subscription = bus.subscribe("|task|status")
 
@@ -141,13 +141,13 @@ def test_progress_is_told_five_times_a_second_at_the_most(make: Maker, bus: Even
         return took
 
     record = ended(tasks, tasks.submit("v", "o", "{}", job(run)))
-    states = [params["state"] for params in heard(subscription)]
+    states = [params["state"] for params in received(subscription)]
     assert states[:2] + states[-1:] == ["queued", "running", "finished"]
     assert states.count("running") <= 2 + float(record.result) / PROGRESS_INTERVAL
 
 
-def test_the_last_progress_is_told(make: Maker, bus: EventBus) -> None:
-    """What came too soon after another report is told a little later, if nothing newer comes."""
+def test_the_last_progress_is_published(make: Maker, bus: EventBus) -> None:
+    """A report too soon after another is published a little later, unless a newer one replaces it."""
     tasks, gate = make(), threading.Event()
     subscription = bus.subscribe("|task|status")
 
@@ -157,20 +157,20 @@ def test_the_last_progress_is_told(make: Maker, bus: EventBus) -> None:
         gate.wait(20)
 
     task = tasks.submit("v", "o", "{}", job(run))
-    told: list[int] = []
+    reports: list[int] = []
     end = time.monotonic() + 10
-    while 90 not in told and time.monotonic() < end:
-        told += [event.params["progress"] for event in subscription.next(1)]
+    while 90 not in reports and time.monotonic() < end:
+        reports += [event.params["progress"] for event in subscription.next(1)]
     gate.set()
-    assert told[-1] == 90
-    assert len(told) <= 4
-    told_at_the_end = heard(subscription)
-    assert [params["state"] for params in told_at_the_end] == ["finished"]
+    assert reports[-1] == 90
+    assert len(reports) <= 4
+    last_reports = received(subscription)
+    assert [params["state"] for params in last_reports] == ["finished"]
     ended(tasks, task)
 
 
 def test_a_snapshot_shows_what_is_not_over(make: Maker, bus: EventBus) -> None:
-    """Whoever begins to listen learns of the tasks that run, and of nothing that is past."""
+    """A snapshot has the running tasks, and no finished ones."""
     tasks, gate = make(), threading.Event()
     ended(tasks, tasks.submit("v", "o", "{}", job(lambda _: None)))
     subscription = bus.subscribe("|task|status")
@@ -183,12 +183,12 @@ def test_a_snapshot_shows_what_is_not_over(make: Maker, bus: EventBus) -> None:
     while not any(event.params["message"] == "waits" for event in subscription.next(0.05)):
         if tasks.get(running).message == "waits":  # held back: it came right behind another event
             break
-    floors, states = bus.snapshot("|task")
+    known_seq, states = bus.snapshot("|task")
     gate.set()
     ended(tasks, running)
     assert [(state.id, state.params["progress"]) for state in states] == [(f"|task|status|{running}", 40)]
-    later = bus.subscribe("|task", after=min(floors.values()), floors=floors)
-    assert [params["state"] for params in heard(later)] == ["finished"]
+    later = bus.subscribe("|task", after=min(known_seq.values()), known_seq=known_seq)
+    assert [params["state"] for params in received(later)] == ["finished"]
     assert bus.snapshot("|task")[1] == []
 
 
@@ -215,7 +215,7 @@ def test_a_bug_in_a_task(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_stopping(make: Maker) -> None:
-    """A running task is told to stop, ends as recovered, and cannot be stopped again."""
+    """A running task is stopped, ends as recovered, and cannot be stopped again."""
     tasks = make()
     task_id = tasks.submit("v", "o", "{}", job(lambda progress: progress.sleep(10)))
     until(lambda: tasks.get(task_id).state == "running")
@@ -241,7 +241,7 @@ def test_stopping_one_that_waits(make: Maker) -> None:
 
 
 def test_reverting(make: Maker) -> None:
-    """A finished task is rolled back once; its state says so."""
+    """A finished task is rolled back once, and its state reports it."""
     undone: list[int] = []
     plan = job(lambda _: None, revert=lambda: undone.append(1))
     tasks = make(lambda _: plan)
@@ -377,7 +377,7 @@ def test_after_a_crash_a_task_that_had_not_begun_starts(make: Maker, store: Stat
 
 
 def test_after_a_crash_a_task_that_was_being_stopped_does_not_start(make: Maker, store: StateStore) -> None:
-    """Somebody wanted its end."""
+    """Its end was requested."""
     make()
     leave(store, state="aborting")
     assert make(lambda _: job(lambda _: 1, resumable=True)).get("t").state == "failed"
@@ -467,7 +467,7 @@ def test_a_store_that_refuses_fails_the_submission_only(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     state = StateStore(str(folder / "state.sqlite"))
     state.open()
-    events = EventBus(Journal(MEMORY, most_bytes=10**6, keep=100.0))
+    events = EventBus(Journal(MEMORY, max_bytes=10**6, keep=100.0))
     events.start()
     engine = Engine(state, events)
     tasks = engine.tasks

@@ -1,5 +1,6 @@
 """A host of the tests' own: libvirtd, QEMU and a bridge in private namespaces, and guests that boot."""
 
+from tests.functional.lab.agent import GuestAgent
 from tests.functional.lab.boot import BootFiles, boot_files
 from tests.functional.lab.guest import POWERS_OFF, UP, Guest
 from tests.functional.lab.host import BRIDGE, LabHost, Unusable, why_unusable
@@ -12,6 +13,7 @@ __all__ = [
     "UP",
     "BootFiles",
     "Guest",
+    "GuestAgent",
     "LabHost",
     "LabPair",
     "Unusable",

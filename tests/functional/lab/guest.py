@@ -64,15 +64,18 @@ class Guest:
         """The serial console's file."""
         return self.host.root / f"{self.name}.console"
 
-    def xml(self, boot: BootFiles) -> str:
-        """The domain document, on a new disk."""
+    def xml(self, boot: BootFiles, disk: Path | None = None) -> str:
+        """The domain document.
+
+        :param disk: its image; a new and empty one without it
+        """
         return DOMAIN.format(
             name=self.name,
             uuid=self.uuid,
             kernel=boot.kernel,
             initrd=boot.initrd,
             cmdline=boot.cmdline,
-            disk=self.host.disk(self.name),
+            disk=disk or self.host.disk(self.name),
             bridge=BRIDGE,
             console=self.console,
         )

@@ -65,7 +65,7 @@ exec {real} -L /usr/share/qemu "$@"
 
 
 class Unusable(RuntimeError):
-    """The lab did not come up: the message says why."""
+    """The lab did not start; the message has the reason."""
 
 
 def why_unusable() -> str | None:
@@ -172,7 +172,7 @@ class LabHost:
     def hold_emulators(self) -> Callable[[], bool]:
         """Let each QEMU that is started wait for the file `go` in the lab's folder.
 
-        :returns: tells whether one has been started
+        :returns: a function that returns whether one has been started
         """
         # Started by another path, QEMU looks for its modules beside that.
         modules = next((str(file.parent) for file in Path("/usr/lib").glob("*/qemu/accel-*.so")), "")
@@ -207,8 +207,18 @@ class LabHost:
             image.truncate(size_mib * 2**20)
         return path
 
+    def file_system(self, name: str, size_mib: int = 16) -> Path:
+        """A new raw disk image with an ext4 on it, without a partition table."""
+        path = self.disk(name, size_mib)
+        path_with_sbin = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        subprocess.run(
+            ["mkfs.ext4", "-q", "-L", "lab", str(path)],
+            check=True, env={**os.environ, "PATH": path_with_sbin},
+        )  # fmt: skip
+        return path
+
     def cramped_disk(self, name: str, room: str = "1M", size: str = "8M") -> Path:
-        """A new raw disk image on a file system that has less room than the disk says it has."""
+        """A new raw disk image on a file system with less room than the size of the disk."""
         folder = self.root / f"cramped-{name}"
         folder.mkdir()
         path = folder / "disk.raw"

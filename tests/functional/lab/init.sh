@@ -9,9 +9,11 @@ mount -t devtmpfs dev /dev
 exec </dev/console >/dev/console 2>&1
 echo 3 >/proc/sys/kernel/printk
 
-while read -r module; do
-  insmod "/modules/$module"
-done </modules/order
+for order in /modules/order*; do
+  while read -r module; do
+    insmod "/modules/$module"
+  done <"$order"
+done
 
 acpid -l /tmp/acpid.log
 
@@ -50,6 +52,28 @@ play() {
   dd if=/dev/zero of=/dev/vdb bs=64k oflag=direct 2>/dev/null
 }
 
+# qemu-guest-agent, and what it reports: a name, a time zone, a user (var/run/utmp), file systems.
+agent() {
+  hostname lab-guest.example
+  for disk in /dev/vd?; do
+    [ -b "$disk" ] || continue
+    mkdir -p "/mnt/${disk#/dev/}"
+    mount -t ext4 "$disk" "/mnt/${disk#/dev/}" 2>/dev/null
+  done
+  while ! name=$(grep -l org.qemu.guest_agent.0 /sys/class/virtio-ports/*/name 2>/dev/null); do
+    usleep 50000
+  done
+  TZ=IST-5:30 exec /usr/sbin/qemu-ga -m virtio-serial -p "/dev/$(basename "$(dirname "$name")")" -t /run
+}
+
+target="of=/dev/vda seek=64"
+case " $(cat /proc/cmdline) " in
+*" lab.agent "*)
+  agent &
+  agent=$!
+  echo "$agent" >/run/qemu-ga.pid
+  ;;
+esac
 echo "LAB GUEST UP"
 case " $(cat /proc/cmdline) " in
 *" lab.play "*) play & ;;
@@ -58,8 +82,15 @@ count=0
 while true; do
   count=$((count + 1))
   if [ -b /dev/vda ]; then
+    ! grep -q ' /mnt/vda ' /proc/mounts || target="of=/mnt/vda/work"
     dd if=/dev/vda of=/dev/null bs=64k count=2 iflag=direct 2>/dev/null
-    echo "$count" | dd of=/dev/vda bs=4k seek=64 conv=sync,fsync,notrunc 2>/dev/null
+    # shellcheck disable=SC2086 # words of dd
+    echo "$count" | dd $target bs=4k conv=sync,fsync,notrunc 2>/dev/null
+  fi
+  if [ -n "$agent" ]; then
+    for online in /sys/devices/system/cpu/cpu*/online; do
+      [ "$(cat "$online")" = 1 ] || echo 1 >"$online"
+    done
   fi
   if [ -e /sys/class/net/eth0 ]; then
     arping -q -c 1 -w 1 -I eth0 169.254.255.254

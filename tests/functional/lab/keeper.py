@@ -81,7 +81,7 @@ def end(pid: int, how: signal.Signals) -> None:
 
 
 def answer(line: str) -> None:
-    """Tell the reader."""
+    """Send a line to the reader."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

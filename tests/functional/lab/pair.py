@@ -1,4 +1,4 @@
-"""Two hosts that reach each other, and nobody else: what live migration needs."""
+"""Two hosts on a network of their own, for live migration."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _MARK: Final = "<!-- Written by `vdsm-tool docs` from the declarations in the co
 
 
 def render(installed: Installed) -> dict[str, str]:
-    """Every page by its file's name."""
+    """Return every page by the name of its file."""
     sources = Sources.of(installed)
     return {name: _MARK + _tidy(page(installed, sources)) for name, page in PAGES.items()}
 
@@ -35,7 +35,10 @@ def _tidy(text: str) -> str:
 
 
 def write(installed: Installed, folder: Path) -> list[Path]:
-    """Write every page; the files that have changed."""
+    """Write every page.
+
+    :returns: the files that changed
+    """
     folder.mkdir(parents=True, exist_ok=True)
     changed = []
     for name, text in render(installed).items():

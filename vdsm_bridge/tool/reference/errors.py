@@ -14,19 +14,19 @@ _INTRODUCTION: Final = """\
 
 One tree of errors serves every binding. The *slug* is stable, and what programs compare; the *code* is
 VDSM's number, 100 where VDSM had none. The message says what cannot be done, and why; its words may change.
-An error further in is a special case of the one that it stands below.
+An indented error is a special case of the one above it.
 """
 
 
 def page(_: Installed, sources: Sources) -> str:
-    """`errors.md`."""
+    """Return `errors.md`."""
     errors = [error for error in _first_parents() if sources.declare(error) and "slug" in vars(error)]
     outline = [f"{'  ' * _depth(error)}- [`{error.slug}`](#{error.slug})" for error in errors]
     return "\n".join([_INTRODUCTION, *outline, "", *(_error(error) for error in errors)])
 
 
 def _first_parents(root: type[VdsmError] = VdsmError) -> list[type[VdsmError]]:
-    """The tree, each error below the first of its parents only."""
+    """Return the tree, each error below its first parent only."""
     children = [child for child in tree(root) if child.__bases__[0] is root]
     return [root, *(error for child in children for error in _first_parents(child))]
 

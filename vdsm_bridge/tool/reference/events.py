@@ -7,20 +7,20 @@ from typing import Any, Final
 from vdsm_bridge.tool.installed import Installed
 from vdsm_bridge.tool.reference.markdown import prose, table
 from vdsm_bridge.tool.reference.sources import Sources
-from vdsm_bridge.tool.reference.spelling import comments, describe, fields, records
+from vdsm_bridge.tool.reference.type_names import comments, describe, fields, records
 from vdsm_core.events import event_types
 
 _INTRODUCTION: Final = """\
 # Events
 
 An event's id is `|component|operation|object`. A subscription takes a pattern: an id in which `*` stands for
-any text within a part; parts that are left out match everything. Every event has a number, and numbers grow;
-what a slow subscriber misses is announced to it as a gap.
+any text within a part; parts that are left out match everything. Every event has a number higher than that of
+the event before it. Events that a slow subscriber misses are announced to it as a gap.
 """
 
 
 def page(_: Installed, sources: Sources) -> str:
-    """`events.md`."""
+    """Return `events.md`."""
     kinds: list[Any] = [kind for kind in event_types() if sources.declare(kind)]
     inside = {
         name: cls

@@ -12,7 +12,7 @@ from vdsm_core.hooks import specs
 
 
 def page(_: Installed, __: Sources) -> str:
-    """`hooks.md`."""
+    """Return `hooks.md`."""
     parts = ["# Hooks\n", f"{prose(specs)}\n"]
     parts.append("```python\nfrom vdsm_core.hooks import hookimpl\n```\n")
     for name, hook in specs.every().items():

@@ -1,4 +1,4 @@
-"""The little Markdown that the reference pages need."""
+"""Markdown for the reference pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; nothing if there are no rows."""
+    """Return a table; an empty text without rows."""
     body = [f"| {' | '.join(cell.strip() or ' ' for cell in row)} |" for row in rows]
     if not body:
         return ""
@@ -16,14 +16,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def prose(thing: object) -> str:
-    """The docstring of a thing, in paragraphs of one line each; code blocks of reST become Markdown's."""
+    """Return the docstring of an object as Markdown: one line for each paragraph, fenced code blocks."""
     text = inspect.getdoc(thing) or ""
     text = re.sub(r"::\n\n((?:    .*\n?|\n)+)", _fence, text + "\n")
     return text.strip()
 
 
 def line(thing: object) -> str:
-    """The first paragraph of a docstring, on one line."""
+    """Return the first paragraph of the docstring of an object, on one line."""
     return " ".join(prose(thing).partition("\n\n")[0].split())
 
 

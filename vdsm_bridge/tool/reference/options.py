@@ -10,7 +10,7 @@ from msgspec import inspect
 from vdsm_bridge.tool.installed import Installed
 from vdsm_bridge.tool.reference.markdown import line, table
 from vdsm_bridge.tool.reference.sources import Sources
-from vdsm_bridge.tool.reference.spelling import comments, describe, fields
+from vdsm_bridge.tool.reference.type_names import comments, describe, fields, records
 from vdsm_core.config import TABLES, Options
 from vdsm_core.deprecated import OPTIONS, described
 
@@ -21,20 +21,21 @@ _INTRODUCTION: Final = """\
 overrides single keys of an earlier one. An ordinary user's files lie in `~/.config/vdsm`
 (`$XDG_CONFIG_HOME/vdsm`). `vdsmd --config FILE` reads that one instead.
 
-`vdsm-tool config check` tells whether the daemon would accept them, `vdsm-tool config show` what holds.
-SIGHUP applies changed tables `[plugin.*]`, `[access]` and `[hooks]`, and `required` in `[daemon]`;
-changes of the other tables come into force at the next start.
+`vdsm-tool config check` checks whether the daemon would accept them; `vdsm-tool config show` prints
+the values.
+SIGHUP applies changed tables `[plugin.*]`, `[access]`, `[hooks]`, `[limits]` and `[tls]`, and `required` in
+`[daemon]`; changes of the other tables take effect at the next start.
 """
 _SWITCH: Final = ("`enabled`", "true or false", "", "`true`", "Whether the plugin runs.")
 
 
 def page(installed: Installed, _: Sources) -> str:
-    """`options.md`."""
+    """Return `options.md`."""
     return text(installed)
 
 
 def text(installed: Installed) -> str:
-    """The page, which needs no source but the types of the options."""
+    """Return the page; it needs only the types of the options."""
     names = sorted({plugin.name for plugin in installed.plugins})
     parts = [_INTRODUCTION]
     parts += [_table(name, type_, line(type_), []) for name, type_ in TABLES.items()]
@@ -51,7 +52,16 @@ def _table(name: str, type_: type[Options], says: str, rows: list[tuple[str, ...
         (f"`{field.encode_name}`", *_type(field.type), default(field), _meaning(name, field, notes))
         for field in fields(type_)
     ]
-    return f"## [{name}]\n\n{says}\n\n{table(('key', 'type', 'unit', 'default', 'meaning'), rows)}"
+    columns = ("key", "type", "unit", "default", "meaning")
+    parts = [f"## [{name}]\n\n{says}\n\n{table(columns, rows)}"]
+    for title, record in records([each.type for each in msgspec.structs.fields(type_)]).items():
+        within = comments(record)
+        inner = [
+            (f"`{field.encode_name}`", *_type(field.type), default(field), within.get(field.name, ""))
+            for field in fields(record)
+        ]
+        parts.append(f"### {title}\n\n{line(record)}\n\n{table(columns, inner)}")
+    return "\n".join(parts)
 
 
 def _meaning(table: str, field: inspect.Field, notes: dict[str, str]) -> str:
@@ -59,13 +69,13 @@ def _meaning(table: str, field: inspect.Field, notes: dict[str, str]) -> str:
 
 
 def _type(info: inspect.Type) -> tuple[str, str]:
-    """The type in words, and the unit."""
+    """Return the type in words, and the unit."""
     unit = str((info.extra_json_schema or {}).get("x-unit", "")) if isinstance(info, inspect.Metadata) else ""
     return describe(info.type if unit and isinstance(info, inspect.Metadata) else info), unit
 
 
 def section(page: str, name: str) -> str:
-    """The part of the page about one table: `rest`, `plugin.rest` or `daemon`; nothing if there is none."""
+    """Return the part of the page about a table: `rest`, `plugin.rest`, `daemon`; empty if there is none."""
     for title in (f"## [plugin.{name}]\n", f"## [{name}]\n"):
         _, found, rest = page.partition(title)
         if found:
@@ -74,7 +84,7 @@ def section(page: str, name: str) -> str:
 
 
 def default(field: inspect.Field) -> str:
-    """The default of an option; that of a function is what its docstring says, for it depends on the user."""
+    """Return the default of an option; for a function, its docstring: the value depends on the user."""
     factory: Any = field.default_factory
     if field.default is not msgspec.NODEFAULT:
         return f"`{msgspec.json.encode(field.default).decode()}`"

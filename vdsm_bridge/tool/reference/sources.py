@@ -1,4 +1,4 @@
-"""Which modules the reference is about: the host's own and those of the plugins, kits for tests left out."""
+"""The modules that the reference covers: those of the host and of the plugins, without test kits."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import msgspec
 from vdsm_bridge.tool.installed import Installed
 
 _OURS = ("vdsm_core", "vdsm_bridge")
-#: Parts of packages that declare things only for tests.
+#: Subpackages whose declarations are for tests only.
 _KITS = ("testing", "tests")
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Top-level packages, completely imported, so that everything that they declare is known."""
+    """Top-level packages, completely imported, so that all their declarations are registered."""
 
     packages: tuple[str, ...]
 
     @classmethod
     def of(cls, installed: Installed) -> Sources:
-        """The packages of a set of plugins, and the host's own."""
+        """Return the packages of the host and of a set of plugins."""
         theirs = {
             plugin.target.split(":")[0].split(".")[0] for plugin in installed.plugins if not plugin.error
         }
@@ -31,7 +31,7 @@ class Sources(msgspec.Struct, frozen=True):
         return cls(packages)
 
     def declare(self, thing: type) -> bool:
-        """Whether a class stands in one of the packages."""
+        """Return whether a class is declared in one of the packages, outside their test kits."""
         package, *rest = thing.__module__.split(".")
         return package in self.packages and not (rest and rest[0] in _KITS)
 

@@ -1,4 +1,4 @@
-"""The page of verbs and of the records that they take and give."""
+"""The page of verbs and of the records in their parameters and results."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from vdsm_bridge.api.declare import Kind, Param, Verb
 from vdsm_bridge.api.routes import Route, derive
+from vdsm_bridge.api.verb import Kind, Param, Verb
 from vdsm_bridge.tool.installed import Installed
 from vdsm_bridge.tool.reference.markdown import line, table
 from vdsm_bridge.tool.reference.sources import Sources
-from vdsm_bridge.tool.reference.spelling import comments, describe, fields, may_be_absent, records, spell
+from vdsm_bridge.tool.reference.type_names import comments, describe, fields, may_be_absent, records, spell
 
 _INTRODUCTION: Final = """\
 # Verbs
 
-Every verb has one declaration, and is offered by every binding under its full name: XML-RPC calls
-`Host.ping`, REST `POST /api/verbs/Host.ping`; REST's further routes stand with each verb.
+Every verb has one declaration, and every binding serves it under its full name: XML-RPC as `Host.ping`,
+REST as `POST /api/verbs/Host.ping`. Each verb is listed with its further REST routes, and with its names in
+VDSM's XML-RPC, their positional arguments and the members of the reply.
 
 A **query** changes nothing. An **action** changes something; actions on one object run one after the other.
-A **task** starts long work and returns its id at once; [Task.getStatus](#taskgetstatus) tells how far it is.
-Access: `monitor` < `operator` < `admin`; a verb may be called by its role and by those above it.
-Besides the errors that a verb names, each may fail with those that any call may fail with; see
-[errors](errors.md).
+A **task** starts long work and returns its id at once; [Task.getStatus](#taskgetstatus) returns its progress.
+Access: `monitor` < `operator` < `admin`; a verb may be called with its role or a higher one.
+Besides the errors of a verb, those that any call can fail with may occur; see [errors](errors.md).
 """
 
 
 def page(installed: Installed, _: Sources) -> str:
-    """`verbs.md`."""
+    """Return `verbs.md`."""
     verbs = list(installed.verbs.values())
     routes: dict[str, list[Route]] = {}
     for route in derive(installed.verbs).routes:
@@ -67,7 +67,7 @@ def _verb(verb: Verb, routes: Iterable[Route]) -> str:
     parts = [f"### {verb.name}\n", f"{verb.summary}\n"]
     if verb.description:
         parts.append(f"{verb.description}\n")
-    parts += [f"*{', '.join(facts)}*\n", *_rest(routes)]
+    parts += [f"*{', '.join(facts)}*\n", *_rest(routes), *_old_names(verb)]
     if verb.params:
         rows = [_param(param, verb) for param in verb.params]
         parts.append(table(("parameter", "type", "default", "meaning"), rows))
@@ -82,8 +82,17 @@ def _rest(routes: Iterable[Route]) -> list[str]:
     return [f"REST: {', '.join(f'`{r.method} /api{r.path}`' for r in routes)}\n"] if routes else []
 
 
+def _old_names(verb: Verb) -> list[str]:
+    calls = []
+    for method in verb.legacy_methods:
+        args = ", ".join(name or "options" for name in method.args or ())
+        members = [f"`{name}`" for name in (method.reply, *method.members) if name]
+        calls.append(f"`{method.name}({args})`{', result in ' if members else ''}{', '.join(members)}")
+    return [f"XML-RPC also: {'; '.join(calls)}\n"] if calls else []
+
+
 def _param(param: Param, verb: Verb) -> tuple[str, ...]:
-    key = f"of the {verb.namespace.name}" if param.name == verb.namespace.key else ""
+    key = next((f"of the {level.name}" for level in verb.levels if level.key == param.name), "")
     return (
         f"`{param.name}`",
         spell(param.type),

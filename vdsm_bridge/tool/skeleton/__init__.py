@@ -1,4 +1,4 @@
-"""The beginning of a third party's plugin: a distribution with one verb, and tests that pass."""
+"""The skeleton of a third-party plugin: a distribution with one verb, and tests that pass."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vdsm_core.plugins import PLUGIN_API
 __all__ = ["CannotBegin", "write"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-#: Names that the skeleton itself needs, for other things than its class.
+#: Names that the module of the skeleton imports.
 _TAKEN: Final = frozenset({"Annotated", "Feature", "Meta", "Namespace", "Options", "Sequence"})
-#: Template -> the file that it becomes.
+#: Template -> the file written from it.
 _FILES: Final = {
     "pyproject.toml.in": "pyproject.toml",
     "README.md.in": "README.md",
@@ -29,25 +29,25 @@ _FILES: Final = {
 
 
 class CannotBegin(VdsmError):
-    """A plugin cannot be begun here. Facts: `name`, `reason`."""
+    """A new plugin cannot be written. Facts: `name`, `reason`."""
 
     slug = "cannot-begin-plugin"
-    template = "Cannot begin a plugin '{name}': {reason}"
+    template = "Cannot create a plugin '{name}': {reason}"
 
 
 def write(name: str, place: Path, installed: Installed) -> Path:
     """Write the files.
 
-    :param installed: what the new plugin must get on with
-    :param place: the folder in which the plugin's own folder is made
+    :param place: the folder in which the folder of the plugin is created
+    :param installed: the plugins with whose names it must not collide
     :returns: the plugin's folder
-    :raises CannotBegin: the name cannot be one or is taken, or the folder is there already
+    :raises CannotBegin: the name is not valid or taken, or the folder exists already
     """
     if reason := _objection(name, installed):
         raise CannotBegin(name=name, reason=reason)
     folder = place / f"vdsm-{name}"
     if folder.exists():
-        raise CannotBegin(name=name, reason=f"{folder} is there already")
+        raise CannotBegin(name=name, reason=f"{folder} exists already; remove it or give another --output")
     words = {"@NAME@": name, "@CLASS@": _class(name), "@API@": str(PLUGIN_API)}
     for template, target in _FILES.items():
         text = (resources.files(__name__) / "files" / template).read_text("utf-8")
@@ -65,18 +65,18 @@ def _class(name: str) -> str:
 
 
 def _objection(name: str, installed: Installed) -> str:
-    """Why a plugin cannot have a name; nothing if it can."""
+    """Return the reason why a plugin cannot have a name; empty if it can."""
     if not _NAME.fullmatch(name):
         return "a name is lower-case letters and digits, a letter first, with single _ between words"
     class_ = _class(name)
     if class_ in _TAKEN or keyword.iskeyword(class_) or hasattr(builtins, class_):
-        return f"its class would be {class_}, which means something else in Python or in a plugin"
+        return f"its class {class_} would have a name that Python or the skeleton uses; choose another name"
     for plugin in installed.plugins:
         if plugin.name == name:
             return f"a plugin of this name is installed, from {plugin.source}"
     for verb in installed.verbs.values():
         if class_.lower() == verb.namespace.name.lower() or name == verb.namespace.plural:
-            return f"the plugin '{verb.plugin}' has verbs of the name {verb.namespace.name} already"
+            return f"the plugin '{verb.plugin}' has the namespace {verb.namespace.name} already"
     if find_spec(f"vdsm_{name}") is not None:
         return f"a package vdsm_{name} is installed"
     return ""

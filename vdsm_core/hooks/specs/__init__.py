@@ -2,7 +2,8 @@
 
 A `before` hook may refuse by raising a `VdsmError`. An `after` hook is only notified: what it raises is
 logged. Implementations run in the order of their plugins' names, each with copies of the arguments. Where a
-hook may edit a document, the edited copy is used and handed to the next plugin.
+hook may edit a document, the edited copy is used and handed to the next plugin. A document is an XML element
+or a JSON value (objects, arrays, text, numbers, true, false, null).
 
 Each implementation has a deadline, `deadline` in `[hooks]`; `[hooks.deadlines]` has other ones by hook. A
 `before` hook that does not return in time fails the operation, an `after` hook is logged. Either way its
@@ -14,9 +15,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vdsm_core.hooks.declare import Hook
-from vdsm_core.hooks.specs import storage, vm
+from vdsm_core.hooks.specs import devices, host, storage, vm
 
-_MODULES: Final = (vm, storage)
+_MODULES: Final = (vm, devices, host, storage)
 
 
 def every() -> dict[str, Hook[..., Any]]:

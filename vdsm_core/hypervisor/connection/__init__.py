@@ -1,1 +1,1 @@
-"""The way to libvirt: event loop, connection pool, worker threads, reconnect, dispatcher of events."""
+"""The connection to libvirt: event loop, connection pool, worker threads, reconnect, dispatcher of events."""

@@ -1,4 +1,4 @@
-"""How a call reaches libvirt: in a worker, on a leased connection, with a deadline, errors translated."""
+"""Calls to libvirt: in a worker, on a leased connection, with a deadline, and errors translated."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ HOST: Final = "(host)"
 
 
 class Caller:
-    """Makes the calls of all parts of the hypervisor.
+    """Runs the calls to libvirt of all parts of the hypervisor.
 
-    `work` gets libvirt's connection or domain and runs in a worker thread; what it returns must hold nothing
-    of libvirt. `operation` and the target name the call in errors, in the log and in the list of overdue
-    calls. `timeout` is in seconds; None stands for the configured `call_deadline`.
+    `work` is called with libvirt's connection or domain, in a worker thread; its result must not refer to
+    libvirt's objects. `operation` and the target name the call in errors, in the log and in the list of
+    overdue calls. `timeout` is in seconds; None stands for the configured `call_deadline`.
     """
 
     def __init__(self, options: HypervisorOptions, workers: Workers, connection: Connection) -> None:
@@ -74,7 +74,7 @@ class Caller:
         """
         target = uuid.lower()
         pool = self._connection.urgent if urgent else self._connection.ordinary
-        leased = self._leased(lambda connection: work(_lookup(connection, uuid)), operation, target, pool)
+        leased = self._leased(lambda connection: work(lookup(connection, uuid)), operation, target, pool)
         return self._run(leased, operation, target, timeout, preempts=urgent)
 
     def begin(self, work: Callable[[Any], None], operation: str, target: str) -> Pending:
@@ -118,7 +118,11 @@ class Caller:
         return leased
 
 
-def _lookup(connection: Any, uuid: str) -> Any:
+def lookup(connection: Any, uuid: str) -> Any:
+    """Return a domain.
+
+    :raises NoSuchDomain: libvirt has none of this uuid
+    """
     try:
         return connection.lookupByUUIDString(uuid)
     except libvirt.libvirtError as error:

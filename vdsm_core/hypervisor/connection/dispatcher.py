@@ -88,7 +88,7 @@ class Dispatcher:
 
 
 class Events:
-    """The events of the hypervisor, for those who only listen."""
+    """The events of the hypervisor, for listeners."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher

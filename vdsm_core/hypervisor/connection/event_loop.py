@@ -27,7 +27,7 @@ class EventLoop:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread. Connections opened before the first call of this get no events."""
+        """Start the thread. Connections opened before the first call receive no events."""
         # Otherwise libvirt prints each error on stderr.
         libvirt.registerErrorHandler(_ignore, None)
         libvirt.virEventRegisterDefaultImpl()

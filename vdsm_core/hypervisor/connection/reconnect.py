@@ -61,9 +61,9 @@ class Connection:
     """One connection that only receives events and is watched; beside it the pools that calls use.
 
     :param connect: opens a connection of libvirt
-    :param announce: gets each event; must not block
-    :param register: registers the event callbacks of a new connection with `announce`, and returns what
-        deregisters them
+    :param announce: called with each event; must not block
+    :param register: registers the event callbacks of a new connection with `announce`, and returns a function
+        that deregisters them
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Connection:
 
     @property
     def up(self) -> bool:
-        """Whether libvirt is reached, as far as is known."""
+        """Whether libvirt is connected, according to the last call or keepalive."""
         return self._status.state == "up"
 
     def start(self, wait: float) -> None:

@@ -121,10 +121,10 @@ class Workers:
     ) -> T:
         """Return what `function` returns, or raise its error.
 
-        :param target: the domain's uuid, or what else the call is about
+        :param target: the domain's uuid, or another name of the object
         :param timeout: seconds
-        :param preempts: go on although an earlier call on the target is stuck
-        :raises HypervisorDeadline: the function did not return in time; it goes on in the background
+        :param preempts: call even if an earlier call on the target is stuck
+        :raises HypervisorDeadline: the function did not return in time; it continues in the background
         :raises NotResponding: an earlier call on the target is stuck
         :raises ResourceExhausted: too many calls are under way
         """
@@ -245,7 +245,7 @@ class Workers:
             worker.call = None
             stays = self._finish(call, worker)
             call.done.release()
-            # What the call refers to must not live on until this thread's next call.
+            # Release the objects of this call now, not with the next call of this thread.
             del call
             if not stays:
                 return

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import libvirt
 
 from vdsm_core.hypervisor import error_mapping
 from vdsm_core.hypervisor.connection.caller import Caller
 from vdsm_core.hypervisor.error_mapping import flags_unsupported
+
+#: The document of a running domain, the persistent definition, or both as far as they exist.
+Copies = Literal["both", "running", "stored"]
 
 # From all that may hang on a definition down to what every driver can do.
 _UNDEFINE_FLAGS: Final = (
@@ -46,7 +49,7 @@ class Definitions:
     def undefine(self, uuid: str, *, timeout: float | None = None) -> None:
         """Forget a definition, with its saved state, NVRAM, TPM and snapshot metadata.
 
-        An active domain goes on as a transient one.
+        An active domain continues as a transient one.
         """
 
         def undefined(domain: Any) -> None:
@@ -63,15 +66,23 @@ class Definitions:
         self._caller.call_domain(uuid, undefined, "undefine", timeout=timeout)
 
     def xml(
-        self, uuid: str, *, inactive: bool = False, secure: bool = False, timeout: float | None = None
+        self,
+        uuid: str,
+        *,
+        inactive: bool = False,
+        secure: bool = False,
+        migratable: bool = False,
+        timeout: float | None = None,
     ) -> str:
         """Return the XML of the domain.
 
         :param inactive: as it will be at the next start
         :param secure: with passwords
+        :param migratable: as another host, or a later restore, takes it: without what libvirt added here
         """
         flags = libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0
         flags |= libvirt.VIR_DOMAIN_XML_SECURE if secure else 0
+        flags |= libvirt.VIR_DOMAIN_XML_MIGRATABLE if migratable else 0
         return self._caller.call_domain(
             uuid, lambda domain: str(domain.XMLDesc(flags)), "domain_xml", timeout=timeout
         )
@@ -90,18 +101,28 @@ class Definitions:
         return self._caller.call_domain(uuid, found, "metadata", timeout=timeout)
 
     def set_metadata(
-        self, uuid: str, uri: str, prefix: str, xml: str | None, *, timeout: float | None = None
+        self,
+        uuid: str,
+        uri: str,
+        prefix: str,
+        xml: str | None,
+        *,
+        copies: Copies = "both",
+        timeout: float | None = None,
     ) -> None:
         """Write the domain's own XML element of a namespace; None removes it.
 
-        Both the running machine and the kept definition get it, as far as each exists.
-
+        :param copies: the documents that are changed, as far as they exist. What is in that of the running
+            domain alone ends with QEMU
         :raises XMLRefused: the element is not well-formed
         """
 
         def written(domain: Any) -> None:
-            flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if domain.isActive() else 0
-            flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else 0
-            domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, prefix, uri, flags)
+            live = copies != "stored" and domain.isActive()
+            kept = copies != "running" and domain.isPersistent()
+            flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if live else 0
+            flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG if kept else 0
+            if flags:
+                domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, prefix, uri, flags)
 
         self._caller.call_domain(uuid, written, error_mapping.SET_METADATA, timeout=timeout)

@@ -92,7 +92,7 @@ class Domains:
         )
 
     def shutdown(self, uuid: str, *, mode: ShutdownMode = "default", timeout: float | None = None) -> None:
-        """Ask the guest to power off. Returns when it has been asked, not when it has done so.
+        """Request the guest to power off. Returns once the request is sent, not when the guest is off.
 
         :raises OperationInvalid: the domain is not running
         :raises AgentUnavailable: mode "agent", and none answers
@@ -102,7 +102,7 @@ class Domains:
         )
 
     def reboot(self, uuid: str, *, mode: ShutdownMode = "default", timeout: float | None = None) -> None:
-        """Ask the guest to reboot.
+        """Request the guest to reboot.
 
         :raises OperationInvalid: the domain is not running
         :raises AgentUnavailable: mode "agent", and none answers
@@ -131,6 +131,13 @@ class Domains:
         :raises OperationInvalid: the domain is not paused
         """
         self._caller.call_domain(uuid, lambda domain: domain.resume(), "resume", timeout=timeout)
+
+    def wake_up(self, uuid: str, *, timeout: float | None = None) -> None:
+        """Wake a guest that has suspended itself to memory.
+
+        :raises OperationInvalid: the guest is not suspended so
+        """
+        self._caller.call_domain(uuid, lambda domain: domain.pMWakeup(0), "wake_up", timeout=timeout)
 
     if not TYPE_CHECKING:
 

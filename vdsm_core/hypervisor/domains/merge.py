@@ -56,7 +56,7 @@ def read_control(connection: Any, uuids: list[str]) -> dict[str, Control]:
         try:
             state, details, milliseconds = connection.lookupByUUIDString(uuid).controlInfo()
         except libvirt.libvirtError as error:
-            found[uuid] = Control(f"libvirt does not say what holds it: {error}")
+            found[uuid] = Control(f"libvirt does not report its state of control: {error}")
         else:
             found[uuid] = _control(state, details, milliseconds / 1000)
     return found
@@ -70,7 +70,7 @@ def _control(state: int, details: int, seconds: float) -> Control:
         return Control("libvirt has lost its monitor" if monitor else "libvirt cannot control it", True)
     if state == libvirt.VIR_DOMAIN_CONTROL_JOB:
         return Control("a job such as a start, a migration or a save holds the machine")
-    return Control("its monitor was not asked, or was busy at that moment")
+    return Control("its monitor was busy at that moment, or not queried")
 
 
 def merge(

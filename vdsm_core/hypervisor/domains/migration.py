@@ -24,6 +24,7 @@ _FLAGS: Final[dict[str, int]] = {
     "encrypted": libvirt.VIR_MIGRATE_TLS,
     "parallel": libvirt.VIR_MIGRATE_PARALLEL,
     "zerocopy": libvirt.VIR_MIGRATE_ZEROCOPY,
+    "postcopy": libvirt.VIR_MIGRATE_POSTCOPY,
     "moves_definition": libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE,
     "storage_is_shared": libvirt.VIR_MIGRATE_UNSAFE,
 }
@@ -32,6 +33,8 @@ _NO_LIMIT: Final = 2**43 - 1
 _PARAMETERS: Final[dict[str, str]] = {
     "memory_uri": libvirt.VIR_MIGRATE_PARAM_URI,
     "graphics_uri": libvirt.VIR_MIGRATE_PARAM_GRAPHICS_URI,
+    "tls_destination": libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION,
+    "destination_xml": libvirt.VIR_MIGRATE_PARAM_DEST_XML,
     "parallel": libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS,
 }
 
@@ -89,6 +92,16 @@ class Migrations:
         """
         self._caller.call_domain(
             uuid, lambda domain: domain.migrateSetMaxSpeed(mib), "set_migration_bandwidth", timeout=timeout
+        )
+
+    def start_postcopy(self, uuid: str, *, timeout: float | None = None) -> None:
+        """Let the guest continue on the other host; the rest of its memory follows.
+
+        :raises OperationInvalid: no migration with `Migration.postcopy` is in progress
+        :raises OperationUnsupported: the driver cannot migrate
+        """
+        self._caller.call_domain(
+            uuid, lambda domain: domain.migrateStartPostCopy(), "start_postcopy", timeout=timeout
         )
 
 

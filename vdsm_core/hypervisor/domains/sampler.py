@@ -22,7 +22,7 @@ from vdsm_core.hypervisor.models import Sample
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Statistics that libvirt has without QEMU, so that a call for them returns whatever hangs. (With libvirt
+#: Statistics that libvirt has without QEMU: a call for them returns even if a QEMU hangs. (With libvirt
 #: 9.0, CPU_TOTAL is not among them: it was seen to hang.)
 CAUTIOUS_GROUPS: Final = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_INTERFACE
 #: Statistics that are read: what a host manager shows. The others cost further monitor commands.
@@ -46,9 +46,9 @@ _NOTHING: Final = Sample(taken_at=0.0, monotonic=0.0, domains={})
 class Sampler:
     """Reads the statistics of all domains every `sample_interval` seconds.
 
-    The flag NOWAIT makes libvirt leave out what it would have to wait for, when something else holds a
-    machine; such a machine keeps its last values. The first call that meets a QEMU which hangs does hang with
-    it: it is left behind with its connection, and from then on it is what holds that machine.
+    With the flag NOWAIT, libvirt omits values for which it would have to wait because another call holds the
+    machine; such a machine keeps its last values. The first call that queries a hanging QEMU does hang: it is
+    abandoned with its connection, and from then on it is the call that holds the machine.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The host's side of the bus: a QMFv2 agent."""
+"""The host on the bus: a QMFv2 agent."""
 
 from vdsm_qmf.agent.agent import Agent
 from vdsm_qmf.agent.identity import agent_name, next_epoch

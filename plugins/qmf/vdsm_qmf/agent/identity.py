@@ -1,4 +1,4 @@
-"""Who the agent is: its name, and which of its lives this is."""
+"""The identity of the agent: its name, and the epoch that counts its starts."""
 
 from __future__ import annotations
 
@@ -11,49 +11,51 @@ from typing import Final
 from vdsm_bridge import Bridge, Context
 from vdsm_bridge.errors import VdsmError
 from vdsm_bridge.types import builtins
-from vdsm_qmf.names import AgentName
 from vdsm_qmf.options import QmfOptions
+from vdsm_qmf.protocol.names import AgentName
 
 log = logging.getLogger(__name__)
 
-#: Verbs that tell the host's uuid, and under which name.
-_TELL: Final = (("Host.getCapabilities", "uuid"), ("Host.getHardwareInfo", "systemUUID"))
-#: The namespace of uuids made of machine ids (RFC 9562, section 5.5): any constant would do.
-_SPACE: Final = uuid.UUID("6e7f1d56-6c7a-4f0c-9c0d-2f8e5d0f1b77")
-_LARGEST: Final = 2**32 - 1
+#: Verbs that return the host's uuid, and the member that has it.
+_UUID_VERBS: Final = (("Host.getCapabilities", "uuid"), ("Host.getHardwareInfo", "systemUUID"))
+#: The namespace of uuids derived from machine ids (RFC 9562, section 5.5): any constant would do.
+_NAMESPACE: Final = uuid.UUID("6e7f1d56-6c7a-4f0c-9c0d-2f8e5d0f1b77")
+_MAX_EPOCH: Final = 2**32 - 1
 
 
 def agent_name(options: QmfOptions, bridge: Bridge, root: Path = Path("/")) -> AgentName:
-    """The name of the agent: as configured, else with the host's uuid as its instance."""
+    """Return the configured name of the agent; the default instance is the host's uuid."""
     return AgentName(options.vendor, options.product, options.instance or host_uuid(bridge, root))
 
 
 def host_uuid(bridge: Bridge, root: Path = Path("/")) -> str:
-    """The uuid of the host, from its verbs, else from its machine id; a random one if it has neither."""
-    for verb, member in _TELL:
+    """Return the uuid of the host from its verbs, else from its machine id, else a random one."""
+    for verb, member in _UUID_VERBS:
         if verb not in bridge.verbs:
             continue
         try:
-            told = builtins(bridge.call(verb, {}, Context(binding="qmf"))).get(member)
+            found = builtins(bridge.call(verb, {}, Context(binding="qmf"))).get(member)
         except VdsmError as error:
-            log.warning("%s does not tell the uuid of the host: %s", verb, error)
+            log.warning("Cannot read the uuid of the host with %s: %s", verb, error)
             continue
-        if told:
-            return str(told)
+        if found:
+            return str(found)
     try:
         machine = (root / "etc/machine-id").read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
         machine = ""
     if machine:
-        return str(uuid.uuid5(_SPACE, machine))
-    log.warning("The host has no uuid; until it is restarted it has a random one on the bus")
+        return str(uuid.uuid5(_NAMESPACE, machine))
+    log.warning(
+        "The host has no uuid: its agent has a random one until the next start. Set [plugin.qmf] instance."
+    )
     return str(uuid.uuid4())
 
 
 def next_epoch(file: str) -> int:
-    """The number of this life of the agent: larger than that of every earlier one.
+    """Return the epoch of this start of the agent, larger than those of all earlier starts.
 
-    :param file: counts the starts; without it, or if it cannot be written, the time is the number
+    :param file: file with the number of starts; without it, or if it cannot be written, the epoch is the time
     """
     now = int(time.time())
     if not file:
@@ -66,6 +68,6 @@ def next_epoch(file: str) -> int:
         fresh.write_text(f"{before + 1}\n", "ascii")
         fresh.replace(path)
     except (OSError, ValueError) as error:
-        log.warning("The file that counts the starts cannot be used: %s", error)
+        log.warning("Cannot use the file with the number of starts, the time is the epoch: %s", error)
         return now
-    return min(before + 1, _LARGEST)
+    return min(before + 1, _MAX_EPOCH)

@@ -1,4 +1,4 @@
-"""Methods: every verb of the bridge, on its object or by its full name; and what the bus needs besides."""
+"""Methods: verbs of the bridge, on an object or by full name, and the methods of the agent itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vdsm_bridge.errors import InvalidArgument, MissingArgument, NoSuchVerb
 from vdsm_bridge.types import builtins
 from vdsm_qmf.agent.queries import split_name
 from vdsm_qmf.agent.replay import Replay
-from vdsm_qmf.agent.schemas import Schemas
-from vdsm_qmf.failures import Malformed, NoSuchObject
-from vdsm_qmf.names import AgentName
-from vdsm_qmf.schema import AGENT_CLASS, result_name
+from vdsm_qmf.agent.schema_cache import SchemaCache
+from vdsm_qmf.protocol.errors import Malformed, NoSuchObject
+from vdsm_qmf.protocol.names import AgentName
+from vdsm_qmf.schema.classes import AGENT_CLASS, result_name
 
 _REPLAY: Final = "replayEvents"
 _CALL: Final = "call"
@@ -27,18 +27,18 @@ class Call(NamedTuple):
 
 
 class Methods:
-    """Carries out what QMF asks with `_method_request`."""
+    """Executes `_method_request`."""
 
-    def __init__(self, bridge: Bridge, schemas: Schemas, replay: Replay, name: AgentName) -> None:
+    def __init__(self, bridge: Bridge, schemas: SchemaCache, replay: Replay, name: AgentName) -> None:
         self._bridge = bridge
         self._schemas = schemas
         self._replay = replay
         self._name = str(name)
 
     def invoke(self, body: Any, context: Context) -> dict[str, Any]:
-        """The out arguments of a method.
+        """Call a method and return its out arguments.
 
-        :raises VdsmError: the request cannot be understood, or the verb refuses it
+        :raises VdsmError: the request is malformed, or the verb fails
         """
         method, oid, arguments = _read(body)
         if "." in method:
@@ -58,18 +58,19 @@ class Methods:
 
     def _on_object(self, target: str, method: str, arguments: dict[str, Any]) -> Call:
         if not target:
-            # Without an object only a full name says which verb is meant.
+            # Without an object only a full name identifies the verb.
             raise NoSuchVerb(verb=method)
-        kind, id_ = split_name(target, self._schemas.current())
-        if kind is None:
+        kind, ids = split_name(target, self._schemas.current())
+        if kind is None or (len(kind.keys) > 1 and not ids and target != kind.name):
             raise NoSuchObject(name=target)
         name = f"{kind.name}.{method}"
         arguments = self._present(kind.name, method, arguments, filled_in=True)
         verb = self._bridge.verbs.get(name)
-        if verb is not None and verb.on_object and id_:
-            if str(arguments.get(kind.key, id_)) != id_:
-                raise InvalidArgument(argument=kind.key, reason=f"the method is called on '{id_}'")
-            arguments = {**arguments, kind.key: id_}
+        if verb is not None and verb.on_object and ids:
+            for key, id_ in zip(kind.keys, ids, strict=True):
+                if str(arguments.get(key, id_)) != id_:
+                    raise InvalidArgument(argument=key, reason=f"the method is called on '{id_}'")
+            arguments = {**arguments, **dict(zip(kind.keys, ids, strict=True))}
         return Call(name, arguments)
 
     def _present(
@@ -93,7 +94,7 @@ class Methods:
     def _own(self, method: str, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
         arguments = self._present(AGENT_CLASS, method, arguments, filled_in=True)
         if method == _REPLAY:
-            return self._replay.events(arguments)
+            return self._replay.events(arguments, context.identity)
         if method != _CALL:
             raise NoSuchVerb(verb=f"{AGENT_CLASS}.{method}")
         verb, inner = arguments.get("verb"), arguments.get("arguments", {})

@@ -1,81 +1,83 @@
-"""Events as the bus tells them, and the events after a number."""
+"""The values of events on the bus, and the replay of events after a number."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vdsm_bridge import Bridge
+from vdsm_bridge import Bridge, Identity
 from vdsm_bridge.errors import InvalidArgument
 from vdsm_bridge.events import Event
-from vdsm_qmf import forms, qmftypes
-from vdsm_qmf.schema import SchemaClass, event_class_name
+from vdsm_qmf.protocol import bodies
+from vdsm_qmf.schema import types as qmftypes
+from vdsm_qmf.schema.classes import SchemaClass, event_class_name
 
-#: Events of one replay: if it names no number, and at the most.
-_USUAL: Final = 200
-_MOST: Final = 1_000
+#: Events of one replay: by default, and at the most.
+_DEFAULT: Final = 200
+_MAX: Final = 1_000
 
 
 def class_of(event: Event) -> str:
-    """The name of the class of an event."""
+    """Return the name of an event's class."""
     parts = event.id.split("|")
     return event_class_name(parts[1], parts[2])
 
 
 def event_values(event: Event, previous: int) -> dict[str, Any]:
-    """The values of an event: its parameters, and ours.
+    """Return the values of an event: its parameters, and those that vdsm adds.
 
-    :param previous: number of the event that was told before it
+    :param previous: number of the event that was sent before it
     """
-    ours = {
-        forms.SEQ: event.seq,
-        forms.PREVIOUS: previous,
-        forms.EVENT_ID: event.id,
-        forms.EVENT_TIME: event.time,
+    added = {
+        bodies.SEQ: event.seq,
+        bodies.PREVIOUS: previous,
+        bodies.EVENT_ID: event.id,
+        bodies.EVENT_TIME: event.time,
     }
-    return {**event.params, **ours}
+    return {**event.params, **added}
 
 
 def complete(values: Mapping[str, Any], kind: SchemaClass) -> dict[str, Any]:
-    """The values of an event with every argument of its class: an empty value for each that is absent.
+    """Return the values with every argument of the event's class: an empty value for each absent argument.
 
-    Consoles of the AMQP 0-10 age cannot print an event that lacks one, or has a null. Ours leave out again
-    what `eventAbsent` names.
+    Consoles of the AMQP 0-10 age cannot print an event that lacks one, or has a null. vdsm's console removes
+    again what `eventAbsent` names.
     """
     missing = {
         one.name: qmftypes.EMPTY[one.type.type]
         for one in kind.properties
-        if one.name != forms.ABSENT and values.get(one.name) is None
+        if one.name != bodies.ABSENT and values.get(one.name) is None
     }
-    return {**values, **missing, forms.ABSENT: list(missing)}
+    return {**values, **missing, bodies.ABSENT: list(missing)}
 
 
 class Replay:
-    """Answers for events that somebody has missed."""
+    """Executes `replayEvents`: events that a console has missed, from the journal."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
 
-    def events(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The out arguments of `replayEvents`.
+    def events(self, arguments: Mapping[str, Any], identity: Identity) -> dict[str, Any]:
+        """Return the out arguments of `replayEvents`: the events that the caller may see.
 
-        :raises InvalidArgument: one is unknown or of a wrong kind
+        :raises InvalidArgument: an argument is unknown or has a wrong type
+        :raises OutOfScope: the caller may not see events
         """
         unknown = arguments.keys() - {"after", "most", "pattern"}
         if unknown:
             raise InvalidArgument(argument=min(unknown), reason="there is no such argument")
         after = _whole(arguments, "after", 0)
-        most = min(_whole(arguments, "most", _USUAL), _MOST)
+        limit = min(_whole(arguments, "most", _DEFAULT), _MAX)
         pattern = arguments.get("pattern", "")
         if not isinstance(pattern, str):
             raise InvalidArgument(argument="pattern", reason="expected text")
-        subscription = self._bridge.subscribe(pattern, after=after)
+        subscription = self._bridge.subscribe(pattern, after=after, identity=identity)
         try:
-            told, previous = [], after
-            for event in subscription.next(0.0, most):
-                told.append(event_values(event, previous))
+            events, previous = [], after
+            for event in subscription.next(0.0, limit):
+                events.append(event_values(event, previous))
                 previous = event.seq
-            return {"events": told, "last": subscription.place}
+            return {"events": events, "last": subscription.position}
         finally:
             subscription.close()
 

@@ -1,4 +1,4 @@
-"""How the agent's messages leave: answers to whoever asked, indications to everybody."""
+"""Outgoing messages of the agent: answers to one console, indications to all."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from vdsm_bridge.errors import VdsmError
-from vdsm_qmf import forms
 from vdsm_qmf.bus import Bus
-from vdsm_qmf.bus.outbox import OnOutcome
-from vdsm_qmf.failures import NotCarriable
-from vdsm_qmf.message import Address, Request, compose, compose_data
-from vdsm_qmf.names import TOPIC, AgentName
+from vdsm_qmf.bus.send_queue import OnOutcome
+from vdsm_qmf.protocol import bodies
+from vdsm_qmf.protocol.errors import NotCarriable
+from vdsm_qmf.protocol.message import Address, Request, compose, compose_data
+from vdsm_qmf.protocol.names import TOPIC, AgentName
 
 log = logging.getLogger(__name__)
 
-#: Seconds that an answer waits for room before it is given up; who asked sees a timeout.
-_PATIENCE: Final = 10.0
+#: Seconds that an answer waits for room before it is dropped; the console sees a timeout.
+_ROOM_TIMEOUT: Final = 10.0
 
 
 class Sender:
-    """Sends in the name of one agent. Nothing here is called on the loop's thread, `indicate` apart.
+    """Sends in the name of one agent. Only `indicate` may be called on the loop's thread.
 
     :param reply_queues: patterns of the queues that answers may go to
     """
@@ -34,37 +34,42 @@ class Sender:
         self._name = str(name)
 
     def answer(self, request: Request, opcode: str, body: Any, content: str = "", **more: Any) -> bool:
-        """Answer a request. False: there is nowhere to send it, or no room for it."""
-        properties = forms.properties(opcode, self._name, forms.RESPONSE, content, **more)
+        """Answer a request.
+
+        :returns: whether the answer has an address, and there was room for it
+        """
+        properties = bodies.properties(opcode, self._name, bodies.RESPONSE, content, **more)
         return self._reply(request, body, properties)
 
     def answer_locate(self, request: Request, attributes: Any) -> bool:
-        """Answer who looks for agents; QMF counts that among the indications."""
-        properties = forms.properties(forms.LOCATE_RESPONSE, self._name, forms.INDICATED)
+        """Answer a request that locates agents; in QMF the answer is an indication."""
+        properties = bodies.properties(bodies.LOCATE_RESPONSE, self._name, bodies.INDICATED)
         return self._reply(request, attributes, properties)
 
     def answer_list(self, request: Request, items: Iterable[Any], content: str, **more: Any) -> None:
-        """Answer a query: an element a message, `partial` on all but the last."""
+        """Answer a query with a message for each item; all but the last are `partial`."""
         for item, last in _with_last(items):
             body = [] if item is _NOTHING else [item]
-            properties = forms.properties(
-                forms.QUERY_RESPONSE, self._name, forms.RESPONSE, content, partial=not last, **more
+            properties = bodies.properties(
+                bodies.QUERY_RESPONSE, self._name, bodies.RESPONSE, content, partial=not last, **more
             )
             if not self._reply(request, body, properties):
                 return
 
     def refuse(self, request: Request, error: VdsmError, **more: Any) -> None:
-        """Answer with an exception. Requests that are answers themselves get none."""
-        if request.opcode in forms.ANSWERS:
+        """Answer with an exception, unless the message is an answer itself."""
+        if request.opcode in bodies.ANSWERS:
             return
-        properties = forms.properties(forms.EXCEPTION, self._name, forms.INDICATED, **more)
-        self._reply(request, forms.exception(error), properties)
+        properties = bodies.properties(bodies.EXCEPTION, self._name, bodies.INDICATED, **more)
+        self._reply(request, bodies.exception(error), properties)
 
     def answer_v1(self, request: Request, data: bytes) -> None:
-        """Answer a request of the first QMF: bytes, and no mark of QMFv2."""
+        """Answer a request of QMFv1 with bytes, without the properties of QMFv2."""
         address = self._address(request)
         if address is not None:
-            self._bus.send(address, compose_data(data, address, {"qmf.agent": self._name}), timeout=_PATIENCE)
+            self._bus.send(
+                address, compose_data(data, address, {"qmf.agent": self._name}), timeout=_ROOM_TIMEOUT
+            )
 
     def indicate(
         self,
@@ -75,16 +80,16 @@ class Sender:
         *,
         lifetime: float = 0.0,
         timeout: float = 0.0,
-        outcome: OnOutcome | None = None,
+        on_outcome: OnOutcome | None = None,
     ) -> int:
-        """Tell everybody who listens.
+        """Send an indication to all consoles that subscribe to a key.
 
-        :returns: bytes; 0 if there was no room
+        :returns: size of the message in bytes; 0 if there was no room
         """
         address = Address(TOPIC, key)
-        properties = forms.properties(opcode, self._name, forms.INDICATED, content)
+        properties = bodies.properties(opcode, self._name, bodies.INDICATED, content)
         data = compose(body, address, properties, ttl=lifetime)
-        sent = self._bus.send(address, data, timeout=timeout, lifetime=lifetime, outcome=outcome)
+        sent = self._bus.send(address, data, timeout=timeout, lifetime=lifetime, on_outcome=on_outcome)
         return len(data) if sent else 0
 
     def _reply(self, request: Request, body: Any, properties: Mapping[str, Any]) -> bool:
@@ -94,11 +99,11 @@ class Sender:
         try:
             data = compose(body, address, dict(properties), correlation_id=request.correlation_id)
         except NotCarriable as error:
-            refused = forms.properties(forms.EXCEPTION, self._name, forms.INDICATED)
-            data = compose(forms.exception(error), address, refused, correlation_id=request.correlation_id)
-        if self._bus.send(address, data, timeout=_PATIENCE):
+            refusal = bodies.properties(bodies.EXCEPTION, self._name, bodies.INDICATED)
+            data = compose(bodies.exception(error), address, refusal, correlation_id=request.correlation_id)
+        if self._bus.send(address, data, timeout=_ROOM_TIMEOUT):
             return True
-        log.warning("An answer of %d bytes was given up: the broker does not take it", len(data))
+        log.warning("Dropped an answer of %d bytes: the broker did not accept it in time", len(data))
         return False
 
     def _address(self, request: Request) -> Address | None:
@@ -117,7 +122,7 @@ _NOTHING: Final = object()
 
 
 def _with_last(items: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each item, and whether it is the last; one `_NOTHING` if there is none."""
+    """Yield each item, and whether it is the last; one `_NOTHING` if there are none."""
     last = _NOTHING
     for item in items:
         if last is not _NOTHING:

@@ -1,8 +1,9 @@
-"""The message bus: connections to brokers, made again and again, and what waits to be sent."""
+"""The message bus: connections to brokers that are renewed, and the queue of outgoing messages."""
 
-from vdsm_qmf.bus.bus import Bus, BusSettings, Listener, Subscription
+from vdsm_qmf.bus.bus import Bus, Listener
 from vdsm_qmf.bus.loop import Loop, Timer
 from vdsm_qmf.bus.security import Broker, Security, parse_url, read_password
+from vdsm_qmf.bus.settings import BusSettings, Subscription
 from vdsm_qmf.errors import BadBroker
 
 __all__ = [

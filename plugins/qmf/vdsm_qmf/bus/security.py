@@ -1,4 +1,4 @@
-"""Which broker, and how one proves oneself to it."""
+"""Brokers, and the credentials for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vdsm_qmf.errors import BadBroker
 ANONYMOUS: Final = "ANONYMOUS"
 PLAIN: Final = "PLAIN"
 EXTERNAL: Final = "EXTERNAL"
-#: Best first; the broker and Proton agree on the first that both know.
+#: Best first; Proton uses the first that the broker supports.
 SCRAM: Final = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
 MECHANISMS: Final = (EXTERNAL, *SCRAM, PLAIN, ANONYMOUS)
 
@@ -24,7 +24,7 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "localhost.localdomain"})
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a broker is. The representation has no password."""
+    """The address of a broker. Its text has no password."""
 
     host: str
     port: int
@@ -49,7 +49,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Security(msgspec.Struct, frozen=True, kw_only=True):
-    """How to prove oneself. `anonymous` allows to prove nothing, to a broker on loopback only."""
+    """Credentials. `anonymous` allows a connection without any, to a broker on loopback only."""
 
     user: str = ""
     password: str = ""
@@ -64,45 +64,45 @@ class Security(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_url(url: str) -> tuple[Broker, str, str]:
-    """A broker, the password in its URL, and the path behind it; both may be empty.
+    """Split a URL into the broker, the password, and the path; the last two may be empty.
 
-    :raises BadBroker: it is no URL of a broker
+    :raises BadBroker: the URL is malformed
     """
     parts = urllib.parse.urlsplit(url)
     shown = url.rpartition("@")[2]
     if parts.scheme not in _PORTS:
-        raise BadBroker(url=shown, reason="it begins with amqp:// or amqps://")
+        raise BadBroker(url=shown, reason="the URL must begin with amqp:// or amqps://")
     try:
         port = parts.port or _PORTS[parts.scheme]
     except ValueError:
-        raise BadBroker(url=shown, reason="its port is no number of a port") from None
+        raise BadBroker(url=shown, reason="the port must be a number from 1 to 65535") from None
     if not parts.hostname:
-        raise BadBroker(url=shown, reason="it names no host")
+        raise BadBroker(url=shown, reason="the URL has no host")
     user, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
     broker = Broker(host=parts.hostname, port=port, tls=parts.scheme == "amqps", user=user)
     return broker, password, urllib.parse.unquote(parts.path.strip("/"))
 
 
 def read_password(path: str) -> str:
-    """The password in a file that only its owner may read; empty without a path.
+    """Read the password from a file that only its owner may read; return an empty one without a path.
 
-    :raises BadBroker: it cannot be read, or others may read it
+    :raises BadBroker: the file cannot be read, or others may read it
     """
     if not path:
         return ""
     file = Path(path)
     try:
         if file.stat().st_mode & 0o077:
-            raise BadBroker(url=path, reason="others may read the password file (chmod 600)")
+            raise BadBroker(url=path, reason="others may read the password file; run chmod 600 on it")
         return file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadBroker(url=path, reason=f"the password file cannot be read: {error}") from None
+        raise BadBroker(url=path, reason=f"cannot read the password file: {error}") from None
 
 
 def choose_mechanisms(broker: Broker, security: Security) -> tuple[str, ...]:
-    """What may be used with one broker. A password is never sent in the clear beyond this machine.
+    """Return the mechanisms to offer to a broker. A password is never sent in the clear beyond this machine.
 
-    :raises BadBroker: nothing may be used, or something was asked for that may not
+    :raises BadBroker: there is none, or a configured one may not be used
     """
     user = broker.user or security.user
     private = broker.tls or broker.on_loopback
@@ -113,7 +113,7 @@ def choose_mechanisms(broker: Broker, security: Security) -> tuple[str, ...]:
         **dict.fromkeys(SCRAM, bool(user)),
     }
     if security.anonymous and not broker.on_loopback:
-        raise BadBroker(url=str(broker), reason="'anonymous' is for brokers on loopback only")
+        raise BadBroker(url=str(broker), reason="'anonymous' is allowed for brokers on loopback only")
     for name in security.mechanisms:
         if name not in possible:
             raise BadBroker(url=str(broker), reason=f"'{name}' is none of {', '.join(MECHANISMS)}")
@@ -125,7 +125,7 @@ def choose_mechanisms(broker: Broker, security: Security) -> tuple[str, ...]:
         if possible[name] and (not security.mechanisms or name in security.mechanisms)
     )
     if not chosen:
-        reason = "no user, no certificate, and 'anonymous' is not set: nothing to prove oneself with"
+        reason = "there are no credentials: set a user, a certificate, or, on loopback, 'anonymous'"
         raise BadBroker(url=str(broker), reason=reason)
     return chosen
 
@@ -141,13 +141,13 @@ def _why_not(mechanism: str, *, private: bool) -> str:
 
 
 def prepare(transport: Transport, connection: Connection, broker: Broker, security: Security) -> None:
-    """Set a new connection up for one broker, and bind it to its transport.
+    """Set up SASL and TLS of a new connection, and bind it to its transport.
 
-    :raises BadBroker: the files for TLS cannot be used, or no mechanism may be
+    :raises BadBroker: the files for TLS cannot be used, or there is no mechanism
     """
     mechanisms = choose_mechanisms(broker, security)
     sasl = transport.sasl()
-    # `choose_mechanisms` has decided already where a password may go in the clear.
+    # `choose_mechanisms` has already decided where a password may be sent in the clear.
     sasl.allow_insecure_mechs = True
     sasl.allowed_mechs(" ".join(mechanisms))
     connection.hostname = broker.host
@@ -163,7 +163,7 @@ def prepare(transport: Transport, connection: Connection, broker: Broker, securi
 
 def _domain(broker: Broker, security: Security) -> SSLDomain:
     if not SSL.present():
-        raise BadBroker(url=str(broker), reason="Proton was built without TLS")
+        raise BadBroker(url=str(broker), reason="Proton was built without TLS; install a build with OpenSSL")
     domain = SSLDomain(SSLDomain.MODE_CLIENT)
     try:
         if security.ca_file:
@@ -171,6 +171,6 @@ def _domain(broker: Broker, security: Security) -> SSLDomain:
         domain.set_peer_authentication(SSLDomain.VERIFY_PEER_NAME)
         if security.cert_file:
             domain.set_credentials(security.cert_file, security.key_file or security.cert_file, None)
-    except Exception as error:  # noqa: BLE001 - Proton raises several kinds for a file that it dislikes
+    except Exception as error:  # noqa: BLE001 - Proton raises several types for an unusable file
         raise BadBroker(url=str(broker), reason=f"TLS: {error}") from None
     return domain

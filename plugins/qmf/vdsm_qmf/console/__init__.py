@@ -1,4 +1,4 @@
-"""The engine's side of the message bus.
+"""The console: the message bus for engines.
 
 ::
 

@@ -1,49 +1,62 @@
-"""What a console tells of the cluster: hosts, results, events."""
+"""Hosts, results and events, as a console returns them."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import msgspec
 
 from vdsm_bridge.transport import TransportError
-from vdsm_qmf.names import AgentName
+from vdsm_qmf.protocol.names import AgentName
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """One host as it was last heard of.
+    """A host by its last heartbeat.
 
-    :ivar id: what calls name it by: the instance of its agent, usually the uuid of the host
-    :ivar name: the name of the machine, for people
-    :ivar alive: whether it was heard of lately
-    :ivar heard: when it was last heard of, on `time.monotonic`'s clock
+    :ivar id: its id in calls: the instance of its agent, usually the uuid of the host
+    :ivar name: the name of the machine, for display
+    :ivar agent: the name of its agent
+    :ivar alive: whether its heartbeats arrive
+    :ivar last_seen: when its last heartbeat arrived, on `time.monotonic`'s clock
     :ivar epoch: grows with each start of its daemon
     :ivar interval: seconds between two of its heartbeats
     :ivar newest_event: the number of its newest event
+    :ivar schema_updated: time of the last change of its API, in nanoseconds since 1970
+    :ivar connection: number of its connection to a broker
     """
 
     id: str
     name: str = ""
     agent: AgentName
     alive: bool
-    heard: float
+    last_seen: float
     epoch: int
     interval: float
     newest_event: int
     schema_updated: int = 0
-    #: Grows with each connection of the host to a broker.
     connection: int = 0
+
+    @property
+    def heard(self) -> float:
+        """Deprecated name of `last_seen`."""
+        warnings.warn(
+            "Host.heard: Deprecated since 0.1, gone with 0.3: it is called last_seen.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.last_seen
 
 
 class HostChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A host came, was lost, came back, or was started anew."""
+    """A change of a host: found, lost, back after a loss, or restarted."""
 
     what: Literal["found", "lost", "back", "restarted"]
     host: Host
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call on one host ended.
+    """The result or the error of a call on one host.
 
     :ivar value: what the verb returned; None if it returns nothing, or failed
     :ivar error: `CallRefused` if the host answered with an error, `Unreachable` if it did not answer
@@ -54,7 +67,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     error: TransportError | None = None
 
     def get(self) -> Any:
-        """The value.
+        """Return the value.
 
         :raises TransportError: the call failed
         """
@@ -64,12 +77,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened on one host.
+    """An event of one host.
 
-    :ivar seq: its number on that host; grows, never repeats. With a gap: the last number that is missing
+    :ivar seq: its number on that host; grows, never repeats. Of a gap: the last missing number
     :ivar id: `|component|operation|object`
     :ivar time: Unix time in seconds
-    :ivar is_gap: events are missing, and `params` says which: read the state of the host anew
+    :ivar is_gap: whether events are missing, from `params["from"]` to `params["to"]`
     """
 
     host: str

@@ -1,8 +1,8 @@
 """The events of all hosts: each once, in each host's order, or announced as a gap.
 
-Live events come from the bus. Each names the one before it; where that is not the last known one, and where a
-heartbeat tells of newer ones, the host is asked for what is missing. The same is done for a reader that was
-too slow, so that nothing needs to be kept for it.
+Live events arrive from the bus. Each has the number of its predecessor; if that is not the last known one, or
+a heartbeat has a newer one, the missing events are requested from the host. So are those that a slow reader
+had no room for: none need to be kept for it.
 """
 
 from __future__ import annotations
@@ -16,40 +16,46 @@ from typing import Any, Final, Self
 
 from vdsm_bridge.events import compile_pattern
 from vdsm_bridge.transport import CallRefused
-from vdsm_qmf import forms
 from vdsm_qmf.console.model import ClusterEvent, Host
+from vdsm_qmf.protocol import bodies
 
-#: Events asked for at a time.
+#: Events in one request.
 _PAGE: Final = 200
-#: The id of an event that says that others are missing.
+#: The beginning of the ids of gaps.
 _GAP: Final = "|events|gap|"
-#: What we add to the parameters of an event.
-_OURS: Final = (forms.SEQ, forms.PREVIOUS, forms.EVENT_ID, forms.EVENT_TIME, forms.ABSENT)
-#: Refusals that asking again does not mend.
-_FINAL: Final = frozenset({"access-refused", "forbidden", "unauthenticated"})
+#: Values of an event that are no parameters.
+_ADDED: Final = (bodies.SEQ, bodies.PREVIOUS, bodies.EVENT_ID, bodies.EVENT_TIME, bodies.ABSENT)
+#: Slugs of errors that another request does not change.
+_PERMANENT: Final = frozenset({"access-refused", "forbidden", "unauthenticated"})
 
-#: Asks a host for events after a number.
+#: Requests at most so many events after a number from a host.
 Replay = Callable[[str, int, int], "Future[Any]"]
-#: Does some work on the thread that everything else of a stream is done on.
+#: Runs work on the thread of the streams.
 Later = Callable[[Callable[[], None]], None]
 
 
-class _Place:
+class _Position:
     """How far the events of one host have been delivered."""
 
     def __init__(self, last: int) -> None:
         self.last = last
-        self.asking = False
-        #: The newest number that was seen while it was asked.
+        self.requested = False
+        #: The newest number that is known to exist.
         self.seen = last
         self.stalled = False
 
 
 class EventStream:
-    """Iterate over it, or call `next`. `positions` is what to resume with, in another run too.
+    """The events of all hosts: an iterator, with `next` for a timeout.
+
+    `positions` can be saved to resume after a restart.
 
     :param resume: by host, the number of the last known event
+    :param pattern: id of the wanted events, with `*`
     :param limit: events that may wait to be read
+    :param replay: requests events of a host
+    :param later: runs work on the thread of the streams
+    :param forget: called with the stream once it is closed
     """
 
     def __init__(
@@ -68,7 +74,7 @@ class EventStream:
         self._replay = replay
         self._later = later
         self._forget = forget
-        self._places: dict[str, _Place] = {}
+        self._positions: dict[str, _Position] = {}
         self._changed = threading.Condition()
         self._queue: deque[ClusterEvent] = deque()
         self._closed = False
@@ -81,7 +87,7 @@ class EventStream:
             return dict(self._read)
 
     def next(self, timeout: float | None = None) -> ClusterEvent | None:
-        """The next event; None after `timeout` seconds, or once the stream is closed."""
+        """Return the next event; None after `timeout` seconds, or once the stream is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed, timeout)
             if not self._queue:
@@ -104,7 +110,7 @@ class EventStream:
         self.close()
 
     def close(self) -> None:
-        """End it; a waiting `next` returns."""
+        """End the stream; a waiting `next` returns None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -112,95 +118,95 @@ class EventStream:
 
     # -- on the console's thread
 
-    def happened(self, host: str, values: Mapping[str, Any]) -> None:
-        """An event came over the bus."""
-        seq, previous = int(values[forms.SEQ]), int(values[forms.PREVIOUS])
-        place = self._place(host, previous)
-        place.seen = max(place.seen, seq)
-        if place.asking or place.stalled or seq <= place.last:
+    def receive(self, host: str, values: Mapping[str, Any]) -> None:
+        """Handle an event from the bus."""
+        seq, previous = int(values[bodies.SEQ]), int(values[bodies.PREVIOUS])
+        position = self._position(host, previous)
+        position.seen = max(position.seen, seq)
+        if position.requested or position.stalled or seq <= position.last:
             return
-        if previous > place.last:
-            self._ask(host, place)
+        if previous > position.last:
+            self._request(host, position)
         else:
-            self._deliver(host, place, values)
+            self._deliver(host, position, values)
 
-    def beat(self, host: Host) -> None:
-        """A host was heard of."""
-        place = self._place(host.id, host.newest_event)
-        place.seen = max(place.seen, host.newest_event)
-        # A smaller number is that of a journal that was begun anew; the host tells.
-        if host.newest_event != place.last and not place.asking and not place.stalled:
-            self._ask(host.id, place)
+    def update(self, host: Host) -> None:
+        """Handle a heartbeat: request the events that it has and this stream does not."""
+        position = self._position(host.id, host.newest_event)
+        position.seen = max(position.seen, host.newest_event)
+        # A smaller number: the journal was started again, as its gap states.
+        if host.newest_event != position.last and not position.requested and not position.stalled:
+            self._request(host.id, position)
 
-    def _place(self, host: str, otherwise: int) -> _Place:
-        if host not in self._places:
-            self._places[host] = _Place(self._resume.get(host, otherwise))
+    def _position(self, host: str, otherwise: int) -> _Position:
+        if host not in self._positions:
+            self._positions[host] = _Position(self._resume.get(host, otherwise))
             with self._changed:
-                self._read.setdefault(host, self._places[host].last)
-        return self._places[host]
+                self._read.setdefault(host, self._positions[host].last)
+        return self._positions[host]
 
-    def _ask(self, host: str, place: _Place) -> None:
+    def _request(self, host: str, position: _Position) -> None:
         if self._closed:
             return
-        place.asking = True
-        future = self._replay(host, place.last, _PAGE)
-        future.add_done_callback(lambda done: self._later(lambda: self._replayed(host, place, done)))
+        position.requested = True
+        future = self._replay(host, position.last, _PAGE)
+        future.add_done_callback(lambda done: self._later(lambda: self._replayed(host, position, done)))
 
-    def _replayed(self, host: str, place: _Place, done: Future[Any]) -> None:
-        place.asking = False
+    def _replayed(self, host: str, position: _Position, done: Future[Any]) -> None:
+        position.requested = False
         error = None if done.cancelled() else done.exception()
-        if isinstance(error, CallRefused) and error.slug in _FINAL:
-            self._refused(host, place, str(error))
+        if isinstance(error, CallRefused) and error.slug in _PERMANENT:
+            self._refused(host, position, str(error))
             return
         if done.cancelled() or error is not None:
-            # The next heartbeat asks again.
+            # The next heartbeat leads to another request.
             return
-        told = done.result()
-        before = place.last
-        for values in told.get("events", ()):
-            if not self._deliver(host, place, values):
+        answer = done.result()
+        before = position.last
+        for values in answer.get("events", ()):
+            if not self._deliver(host, position, values):
                 return
-        place.last = int(told.get("last", place.last))
-        if place.seen < place.last or place.last < before:
-            place.seen = place.last
-        if told.get("events") and place.last != place.seen:
-            self._ask(host, place)
+        position.last = int(answer.get("last", position.last))
+        if position.seen < position.last or position.last < before:
+            position.seen = position.last
+        if answer.get("events") and position.last != position.seen:
+            self._request(host, position)
 
-    def _refused(self, host: str, place: _Place, reason: str) -> None:
-        """What the host does not tell us is a gap; new events may reach us all the same."""
-        missing = {"from": place.last + 1, "to": place.seen, "reason": reason}
-        if place.seen > place.last:
-            ours = {forms.SEQ: place.seen, forms.EVENT_ID: f"{_GAP}no_id"}
-            self._deliver(host, place, {**missing, **ours})
+    def _refused(self, host: str, position: _Position, reason: str) -> None:
+        """Deliver a gap for events that the host refuses; new ones may arrive nevertheless."""
+        params = {"from": position.last + 1, "to": position.seen, "reason": reason}
+        if position.seen > position.last:
+            added = {bodies.SEQ: position.seen, bodies.EVENT_ID: f"{_GAP}no_id"}
+            self._deliver(host, position, {**params, **added})
         else:
-            place.last = place.seen
+            position.last = position.seen
 
-    def _deliver(self, host: str, place: _Place, values: Mapping[str, Any]) -> bool:
-        """Hand an event over. False: the reader is too slow; it is asked for again later."""
-        seq, name = int(values[forms.SEQ]), str(values[forms.EVENT_ID])
+    def _deliver(self, host: str, position: _Position, values: Mapping[str, Any]) -> bool:
+        """Queue an event; return whether there was room. Without room it is requested again later."""
+        seq, name = int(values[bodies.SEQ]), str(values[bodies.EVENT_ID])
         is_gap = name.startswith(_GAP)
         if is_gap or self._matches(name):
-            left_out = {*_OURS, *values.get(forms.ABSENT, ())}
+            hidden = {*_ADDED, *values.get(bodies.ABSENT, ())}
             event = ClusterEvent(
                 host=host,
                 seq=seq,
                 id=name,
-                time=float(values.get(forms.EVENT_TIME, time.time())),
-                params={key: value for key, value in values.items() if key not in left_out},
+                time=float(values.get(bodies.EVENT_TIME, time.time())),
+                params={key: value for key, value in values.items() if key not in hidden},
                 is_gap=is_gap,
             )
             with self._changed:
                 if len(self._queue) >= self._limit:
-                    place.stalled = True
+                    position.stalled = True
                     return False
                 self._queue.append(event)
                 self._changed.notify()
-        place.last = seq
+        position.last = seq
         return True
 
     def _go_on(self) -> None:
-        for host, place in self._places.items():
-            if place.stalled:
-                place.stalled = False
-                if not place.asking:
-                    self._ask(host, place)
+        for host, position in self._positions.items():
+            if position.stalled:
+                position.stalled = False
+                if not position.requested:
+                    self._request(host, position)

@@ -1,7 +1,7 @@
-"""A RabbitMQ of the tests' own: its node name, folder, ports, cookie and port mapper belong to nobody else.
+"""A RabbitMQ for tests, with a node name, folder, ports, cookie and port mapper of its own.
 
-It needs Debian's package `rabbitmq-server` (or its like elsewhere) with the plugin `rabbitmq_amqp1_0`, no
-root, and listens on loopback only.
+It needs Debian's package `rabbitmq-server`, or its equivalent, with the plugin `rabbitmq_amqp1_0`. It runs
+without root and listens on loopback only.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
-from vdsm_qmf.definitions import definitions
+from vdsm_qmf.topology import definitions
 
-#: Where Debian and others put the programs; the wrapper of the same name insists on root or on its own user.
+#: Folders of the programs in Debian and elsewhere; the wrapper of that name requires root or its own user.
 _HOMES: Final = ("/usr/lib/rabbitmq/lib", "/usr/lib/rabbitmq", "/opt/rabbitmq", "/usr/local/lib/rabbitmq")
-#: The user of every instance and its password. They open nothing but brokers of tests.
+#: The user of every instance and its password, which give access to brokers of tests only.
 USER: Final = "guest"
 PASSWORD: Final = "guest"  # noqa: S105
 _PATIENCE: Final = 60.0
 
 
 class BrokerFailed(Exception):
-    """The broker cannot be started. The text is the end of what it logged."""
+    """The broker cannot be started. The text is the end of its log."""
 
 
 class TlsFiles(NamedTuple):
-    """For TLS: the authority of the clients' certificates, the broker's own certificate and its key."""
+    """Files for TLS: the authority of the clients' certificates, the broker's certificate and its key."""
 
     ca: Path
     cert: Path
@@ -44,10 +44,10 @@ class TlsFiles(NamedTuple):
 class RabbitMQ:
     """One broker. `with RabbitMQ(folder) as broker: ... broker.url`.
 
-    :param folder: for its data; removed by whoever made it
+    :param folder: for its data; the caller removes it
     :param users: further users with their passwords
-    :param tls: with it, it also listens for TLS (`secure_port`), and a client's certificate may be its proof:
-        the common name is the user
+    :param tls: enables TLS on `secure_port`, with client certificates as credentials: the common name is the
+        user
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class RabbitMQ:
 
     @property
     def url(self) -> str:
-        """Where it listens, with its user."""
+        """The URL with the user."""
         return f"amqp://{USER}@127.0.0.1:{self.port}"
 
     @property
     def process(self) -> int:
-        """The id of its process, which leads a session of its own."""
+        """The id of its process, the leader of a session."""
         assert self._server is not None
         return self._server.pid
 
@@ -84,9 +84,9 @@ class RabbitMQ:
         self.stop()
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections. After `kill`, it comes back on the same port.
+        """Start the broker, and wait until it accepts connections. After `kill` it has the same port again.
 
-        :raises BrokerFailed: it is not installed, or does not come up
+        :raises BrokerFailed: the broker is not installed, or does not start
         """
         self.prepare()
         try:
@@ -98,25 +98,25 @@ class RabbitMQ:
             raise
 
     def prepare(self) -> None:
-        """Choose its ports and write its files, which may be changed before `start`."""
+        """Choose the ports and write the files, which may be changed before `start`."""
         if not self.port:
             self.port, self.secure_port, self._mapper_port, self._dist_port = _free_ports(4)
             self._write_files()
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """Kill the broker, as a power failure does."""
         self._end_server(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Let it hang: its connections stay open, and nothing is read from them."""
+        """Suspend the broker: its connections stay open and are not read."""
         os.killpg(self.process, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume the broker."""
         os.killpg(self.process, signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it and its port mapper."""
+        """Kill the broker and its port mapper."""
         self._end_server(signal.SIGKILL)
         if self._mapper is not None:
             self._mapper.kill()
@@ -151,11 +151,11 @@ class RabbitMQ:
         server, self._server = self._server, None
         if server is None:
             return
-        # Its own session: what it started goes with it.
+        # The session includes the processes that the broker has started.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, number)
         server.wait()
-        # What was waited for is the script; the machine below it lets go of the port a little later.
+        # The process is a script; the Erlang machine below it releases the port a little later.
         _until_silent(self.port)
 
     def _write_files(self) -> None:
@@ -224,8 +224,8 @@ def _until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> 
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
             return
         if process.poll() is not None or time.monotonic() > end:
-            said = log.read_text("utf-8", "replace")[-2000:] if log.exists() else ""
-            raise BrokerFailed(f"nothing listens on port {port}; {said}")
+            logged = log.read_text("utf-8", "replace")[-2000:] if log.exists() else ""
+            raise BrokerFailed(f"nothing listens on port {port}; {logged}")
         time.sleep(0.05)
 
 

@@ -49,15 +49,15 @@ DOMAIN_CAPABILITIES = """
 
 
 class Documents:
-    """The hypervisor's answers; counts how often it is asked for capabilities."""
+    """The hypervisor's answers; counts the reads of its capabilities."""
 
     def __init__(self, capabilities: str = CAPABILITIES, domain: str | None = DOMAIN_CAPABILITIES) -> None:
         self.capabilities = capabilities
         self.domain = domain
-        self.asked = 0
+        self.reads = 0
 
     def capabilities_xml(self, *, timeout: float | None = None) -> str:
-        self.asked += 1
+        self.reads += 1
         return self.capabilities
 
     def domain_capabilities_xml(self, *, timeout: float | None = None) -> str:

@@ -64,7 +64,7 @@ def test_memory_is_in_mib(facts):
 
 
 def test_promises_are_the_callers(tree, documents):
-    """What an engine is to expect comes from the configuration of the host."""
+    """What an engine can expect is configured on the host."""
     promises = Promises(host_reserve=512, extra_reserve=0, guest_overhead=100, cluster_levels=("4.7",))
     capabilities = HostFacts(documents(), tree({}), addresses=dict, promises=promises).capabilities()
     assert (capabilities.reserved_mem, capabilities.guest_overhead) == (512, 100)
@@ -87,21 +87,21 @@ def test_documents_are_read_once_until_refreshed(tree, documents):
         thread.start()
     for thread in threads:
         thread.join()
-    assert source.asked == 1
+    assert source.reads == 1
     source.capabilities = source.capabilities.replace("pc-q35-7.2", "pc-q35-8.0")
     facts.refresh()
     assert facts.capabilities().emulated_machines == ["pc", "pc-q35-8.0"]
 
 
 def test_old_facts_serve_while_libvirt_is_slow(tree, documents):
-    """A refresh that takes its time holds up nobody."""
+    """A slow refresh delays no caller."""
 
     class Slow(documents):
         entered = threading.Event()
         answer = threading.Event()
 
         def libvirt_version(self):
-            if self.asked > 1:
+            if self.reads > 1:
                 self.entered.set()
                 self.answer.wait(10)
             return super().libvirt_version()
@@ -120,11 +120,11 @@ def test_old_facts_serve_while_libvirt_is_slow(tree, documents):
 
 
 def test_old_facts_stay_when_libvirt_is_away(tree, documents):
-    """A failed refresh tells so and costs nothing."""
+    """A failed refresh is logged, and the old facts stay."""
 
     class Gone(documents):
         def libvirt_version(self):
-            if self.asked > 1:
+            if self.reads > 1:
                 raise HypervisorUnavailable(reason="stopped")
             return super().libvirt_version()
 
@@ -172,7 +172,7 @@ def test_bare_host_has_no_invented_facts(tree, documents):
 
 
 def test_id_and_hardware(tree, documents):
-    """Both come without the rest."""
+    """Both are returned without the rest."""
     host = tree({"sys/class/dmi/id/product_uuid": "AAAAAAAA-BBBB-CCCC-DDDD-EEEEEEEEEEEE"})
     facts = HostFacts(documents(), host, addresses=dict)
     assert facts.uuid() == "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"

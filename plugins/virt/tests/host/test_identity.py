@@ -26,13 +26,13 @@ EVERYTHING = {
     ids=["chosen", "libvirt", "dmi"],
 )
 def test_order_of_sources(tree, absent, expected):
-    """What somebody chose counts more than what the firmware says."""
+    """A configured id precedes the firmware's."""
     files = dict(list(EVERYTHING.items())[absent:])
     assert host_uuid(tree(files), LIBVIRT) == expected
 
 
 def test_machine_id_is_not_shown_but_its_derivate_is_stable(tree):
-    """libvirt's own id, not configured, is another at each start: the machine-id comes before it."""
+    """libvirt's own id, not configured, is another at each start: the machine-id precedes it."""
     found = {host_uuid(tree({"etc/machine-id": EVERYTHING["etc/machine-id"]}), LIBVIRT) for _ in range(2)}
     assert len(found) == 1
     derived = uuid.UUID(found.pop())

@@ -91,7 +91,7 @@ def test_processors_together(ten_seconds_later):
 
 
 def test_processors_each(ten_seconds_later):
-    """One processor worked, the other idled; each says its node."""
+    """One processor worked, the other idled; each has its node."""
     first, second = (ten_seconds_later.cpu_statistics[core] for core in ("0", "1"))
     assert (first.cpu_user, first.cpu_sys, first.cpu_idle, first.node_index) == (60.0, 20.0, 20.0, 0)
     assert (second.cpu_user, second.cpu_idle, second.node_index) == (0.0, 100.0, 1)
@@ -197,7 +197,7 @@ def test_thread_samples_and_ends(tree):
 
 
 def test_broken_file_does_not_end_the_thread(tree, caplog):
-    """The failure is in the log, the last values stay, and the next sample comes."""
+    """The failure is in the log, the last values stay, and the next sample is taken."""
     host = tree(HOST)
     sampler = HostSampler(host, interval=0.01)
     sampler.start()

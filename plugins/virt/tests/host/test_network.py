@@ -112,7 +112,7 @@ def test_kinds_of_interfaces(tree):
 
 
 def test_fake_nics_count_as_nics(tree):
-    """The administrator says which interfaces without a device are uplinks."""
+    """The administrator configures which interfaces without a device are uplinks."""
     assert Link("veth7", Kind.NIC) in Links(tree(HOST), ["veth*"]).all()
 
 
@@ -126,7 +126,7 @@ def test_nic(inventory):
 
 
 def test_slave_tells_its_own_address(inventory):
-    """Only a part of a bond has a permanent address; a link that does not know its speed has 0."""
+    """Only a part of a bond has a permanent address; a link without a speed has 0."""
     assert inventory.nics["eth1"].permhwaddr == "52:54:00:00:00:99"
     assert inventory.nics["eth1"].speed == 0
     assert not inventory.nics["eth0"].permhwaddr
@@ -140,7 +140,7 @@ def test_bond(inventory):
 
 
 def test_vlan(inventory):
-    """Tag and interface come from the kernel's list, not from the name."""
+    """Tag and interface are read from the kernel's list, not from the name."""
     vlan = inventory.vlans["bond0.100"]
     assert (vlan.iface, vlan.vlanid, vlan.mtu) == ("bond0", 100, 1500)
 

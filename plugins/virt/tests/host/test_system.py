@@ -112,7 +112,7 @@ def test_debian_packages(tree, documents):
 
 
 def test_packages_elsewhere(tree, documents):
-    """Without a package database, those that run tell their versions, and the rest is left out."""
+    """Without a package database, the versions of those that run are known, and the rest is left out."""
     found = software.packages(tree({}), hypervisor.read(documents()))
     assert found["kernel"].version == os.uname().release.partition("-")[0]
     assert found["libvirt"] == software.SoftwarePackageInfo(version="9.0.0", release="")
@@ -166,7 +166,7 @@ GROUP = "kvm:x:107:\ndisk:x:6:me,libvirt-qemu\nother:x:993:me\n"
         (0o666, 993, "", True),
         (0o600, 0, 'user = "root"  # lab\n', True),
         (0o600, 0, '#user = "root"\n', False),
-        (0o600, 0, 'user = "nobody-here"\n', True),
+        (0o600, 0, 'user = "absent-user"\n', True),
     ],
 )
 def test_device_must_be_open_to_emulators(tree, mode, group, config, expected):

@@ -82,13 +82,13 @@ def test_own_time_is_seen(stats):
 
 def test_time(stats):
     """The date is now, in UTC; the boot was before."""
-    told = datetime.strptime(stats.date_time, "%Y-%m-%dT%H:%M:%S GMT").replace(tzinfo=UTC)
-    assert abs((datetime.now(UTC) - told).total_seconds()) < 60
+    published = datetime.strptime(stats.date_time, "%Y-%m-%dT%H:%M:%S GMT").replace(tzinfo=UTC)
+    assert abs((datetime.now(UTC) - published).total_seconds()) < 60
     assert stats.boot_time == pytest.approx(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME), abs=5)
 
 
 def test_test_driver_is_no_kvm(capabilities):
-    """Whatever /dev/kvm says: a hypervisor that does not offer KVM has it not enabled."""
+    """Whatever /dev/kvm suggests: a hypervisor that does not offer KVM has it not enabled."""
     assert capabilities.kvm_enabled is False
     assert capabilities.emulated_machines == []
     assert "libvirt" in capabilities.packages2

@@ -1,4 +1,4 @@
-"""What a machine is: VDSM's `VmDefinition` and `VMFullInfo`, in one struct, and its short form."""
+"""Description of a machine: VDSM's `VmDefinition` and `VMFullInfo` in one struct, and its short form."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ VmStatus = Literal[
 ]
 
 
+#: "kvm" runs with the help of the hardware, "qemu" is emulated.
+VmType = Literal["kvm", "qemu"]
+
+
 class DeviceAddress(Record, frozen=True):
-    """Where a device sits, by libvirt's names: `type` "pci", "drive", "virtio-serial", ..."""
+    """Address of a device on its bus, in libvirt's terms: `type` "pci", "drive", "virtio-serial", ..."""
 
     type: str
     domain: str | UnsetType = UNSET
@@ -39,10 +43,12 @@ class DeviceAddress(Record, frozen=True):
 
 
 class VmDevice(Record, frozen=True):
-    """One device, as libvirt has it. Which members there are depends on `deviceType`.
+    """One device, as libvirt reports it. Its members depend on `deviceType`.
 
     `name` is a disk's target (`vda`) or a NIC's interface on the host (`vnet0`); `network` the bridge or
-    libvirt network of a NIC; `port` and `tlsPort` those of a display, -1 where there is none.
+    libvirt network of a NIC, empty if it is unplugged; `mtu` its MTU in bytes; `hostdev` the device of the
+    host that it is; `size` the MiB of a memory module, `node` its NUMA cell in the guest. `port` and
+    `tlsPort` are those of a display, -1 for none. `custom` are the custom properties that are kept.
     """
 
     device_type: str
@@ -54,6 +60,7 @@ class VmDevice(Record, frozen=True):
     boot_order: int | UnsetType = UNSET
     name: str | UnsetType = UNSET
     model: str | UnsetType = UNSET
+    custom: dict[str, str] | UnsetType = UNSET
 
     path: str | UnsetType = UNSET
     iface: str | UnsetType = UNSET
@@ -73,6 +80,13 @@ class VmDevice(Record, frozen=True):
     nic_model: str | UnsetType = UNSET
     link_active: bool | UnsetType = UNSET
     filter: str | UnsetType = UNSET
+    filter_parameters: list[dict[str, str]] | UnsetType = UNSET
+    mtu: int | UnsetType = UNSET
+    port_isolated: bool | UnsetType = UNSET
+    hostdev: str | UnsetType = UNSET
+
+    size: int | UnsetType = UNSET
+    node: int | UnsetType = UNSET
 
     port: int | UnsetType = UNSET
     tls_port: int | UnsetType = UNSET
@@ -80,11 +94,11 @@ class VmDevice(Record, frozen=True):
 
 
 class VmDefinition(Record, frozen=True):
-    """A machine. In short lists only the id, the name and the status are there.
+    """A machine. The short form has only id, name and status.
 
-    Memory is in MiB, `timeOffset` in seconds. `smp` counts the processors that are on, `maxVCpus` those that
-    can be. `createTime` is the Unix time in seconds at which this daemon created it. `kept` are creation
-    parameters without a meaning here. `arch` is libvirt's. `exit*` only of a machine that is down.
+    Memory is in MiB, `timeOffset` in seconds. `smp` is the number of online processors, `maxVCpus` its
+    maximum. `createTime` is the Unix time in seconds at which this daemon created it. `kept` are the unknown
+    creation parameters. `arch` is libvirt's name. `exit*` are present for a machine that is down.
     """
 
     vm_id: UUID
@@ -94,7 +108,7 @@ class VmDefinition(Record, frozen=True):
     exit_code: int | UnsetType = UNSET
     exit_reason: int | UnsetType = UNSET
     exit_message: str | UnsetType = UNSET
-    vm_type: Literal["kvm"] | UnsetType = UNSET
+    vm_type: VmType | UnsetType = UNSET
     arch: str | UnsetType = UNSET
     emulated_machine: str | UnsetType = UNSET
     kvm_enable: TextBool | UnsetType = UNSET

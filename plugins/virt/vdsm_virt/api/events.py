@@ -1,4 +1,4 @@
-"""The events of machines. The object of each is the machine's id."""
+"""Events about machines. The object of each is the machine's id."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ OffsetSeconds = Annotated[int, Meta(extra_json_schema={"x-unit": "s"})]
 
 
 class VmEvent(EventParams, frozen=True):
-    """Something that happened to one machine."""
+    """Base of the events about one machine."""
 
     component: ClassVar[str] = "virt"
+    about: ClassVar[str] = "vm"
 
     vm_id: UUID
     vm_name: str
@@ -29,7 +30,7 @@ class VmEvent(EventParams, frozen=True):
 class VmStatusChanged(VmEvent, frozen=True):
     """A machine changed its status: `|virt|VM_status|<vmId>`.
 
-    `pauseCode` only of a paused machine, `exit*` only of one that is down (see `Reason`).
+    `pauseCode` is present for a paused machine, `exit*` for one that is down (see `Reason`).
     """
 
     operation: ClassVar[str] = "VM_status"
@@ -42,7 +43,7 @@ class VmStatusChanged(VmEvent, frozen=True):
 
 
 class VmGone(VmEvent, frozen=True):
-    """A machine is no longer listed: it was destroyed, or somebody else undefined it."""
+    """A machine is no longer listed: it was destroyed, or undefined by another client."""
 
     operation: ClassVar[str] = "VM_gone"
 
@@ -58,7 +59,7 @@ class VmClockSet(VmEvent, frozen=True):
 
     operation: ClassVar[str] = "VM_rtc"
 
-    #: From UTC.
+    #: Offset from UTC.
     offset: OffsetSeconds
 
 
@@ -67,12 +68,12 @@ class VmWatchdogFired(VmEvent, frozen=True):
 
     operation: ClassVar[str] = "VM_watchdog"
 
-    #: What was done about it: `none`, `pause`, `reset`, `poweroff`, `shutdown`, `debug`, `injectnmi`.
+    #: Action that was taken: `none`, `pause`, `reset`, `poweroff`, `shutdown`, `debug`, `injectnmi`.
     action: str
 
 
 class VmDiskFailed(VmEvent, frozen=True):
-    """A disk of a machine failed. If the machine was paused for it, `VM_status` says so, too."""
+    """I/O on a disk of a machine failed. If this paused the machine, `VM_status` follows."""
 
     operation: ClassVar[str] = "VM_io_error"
 
@@ -80,20 +81,20 @@ class VmDiskFailed(VmEvent, frozen=True):
     path: str
     #: libvirt's name of the device.
     alias: str
-    #: What was done about it: `none`, `pause`, `report`.
+    #: Action that was taken: `none`, `pause`, `report`.
     action: str
-    #: Why: `enospc`, `eperm`, `eio`, `eother`; empty if QEMU does not say.
+    #: Reason: `enospc`, `eperm`, `eio`, `eother`; empty if QEMU does not report it.
     reason: str
 
 
 class VmNotControlled(VmEvent, frozen=True):
-    """Libvirt cannot talk to the machine's monitor any more."""
+    """Libvirt has lost the connection to the machine's monitor."""
 
     operation: ClassVar[str] = "VM_control_error"
 
 
 class GraphicsEnd(Record, frozen=True):
-    """One end of a connection to a display."""
+    """An endpoint of a connection to a display."""
 
     #: `ipv4`, `ipv6` or `unix`.
     family: str
@@ -104,7 +105,7 @@ class GraphicsEnd(Record, frozen=True):
 
 
 class SubjectName(Record, frozen=True):
-    """One name under which a viewer showed who it is."""
+    """One name under which a viewer was authenticated."""
 
     #: `x509dname` or `saslUsername`.
     type: str
@@ -113,24 +114,24 @@ class SubjectName(Record, frozen=True):
 
 
 class VmViewerChanged(VmEvent, frozen=True):
-    """A viewer connected to a display of a machine, showed who it is, or left."""
+    """A viewer connected to a display of a machine, was authenticated, or disconnected."""
 
     operation: ClassVar[str] = "VM_graphics"
 
-    #: `connect`, `initialize` (the viewer was let in) or `disconnect`.
+    #: `connect`, `initialize` (the viewer was authenticated) or `disconnect`.
     phase: str
-    #: The end on this host.
+    #: Endpoint on this host.
     local: GraphicsEnd
-    #: The viewer's end.
+    #: Endpoint of the viewer.
     remote: GraphicsEnd
-    #: How viewers are let in: `none`, `vnc`, `sasl`, `tls`, ...
+    #: Authentication scheme: `none`, `vnc`, `sasl`, `tls`, ...
     auth_scheme: str
-    #: Who the viewer is.
+    #: Names of the authenticated viewer.
     subject: list[SubjectName]
 
 
 class VmBlockJobChanged(VmEvent, frozen=True):
-    """A block job on a disk of a machine is ready, or came to its end."""
+    """A block job on a disk of a machine is ready, or has ended."""
 
     operation: ClassVar[str] = "VM_block_job"
 
@@ -143,28 +144,28 @@ class VmBlockJobChanged(VmEvent, frozen=True):
 
 
 class VmBlockThreshold(VmEvent, frozen=True):
-    """A disk of a machine was written beyond the threshold that was set for it."""
+    """A write to a disk of a machine exceeded its threshold."""
 
     operation: ClassVar[str] = "VM_block_threshold"
 
     #: The disk's target, `vda`, or a node of its backing chain, `vda[1]`.
     dev: str
-    #: The disk's source on the host; empty if it is none.
+    #: The disk's source on the host; empty if it has no path.
     path: str
-    #: The threshold that was passed; it is not in force any more.
+    #: The threshold that was exceeded; it is no longer active.
     threshold: Bytes
-    #: How far beyond.
+    #: Bytes beyond the threshold.
     excess: Bytes
 
 
 class VmDiskSourceDropped(VmEvent, frozen=True):
-    """The source of a disk was missing when the machine started, and the start policy let it go without."""
+    """The source of a disk was missing at the machine's start; its start policy removed or replaced it."""
 
     operation: ClassVar[str] = "VM_disk_change"
 
     #: The source that was missing.
     old_path: str
-    #: What came in its place; empty for nothing.
+    #: The source that replaced it; empty for none.
     new_path: str
     #: libvirt's name of the device.
     alias: str
@@ -173,7 +174,7 @@ class VmDiskSourceDropped(VmEvent, frozen=True):
 
 
 class VmTrayMoved(VmEvent, frozen=True):
-    """The tray of a removable drive moved."""
+    """The tray of a removable drive was opened or closed."""
 
     operation: ClassVar[str] = "VM_tray"
 
@@ -193,7 +194,7 @@ class VmDeviceAdded(VmEvent, frozen=True):
 
 
 class VmDeviceRemoved(VmEvent, frozen=True):
-    """A device is gone from a running machine."""
+    """A device was removed from a running machine."""
 
     operation: ClassVar[str] = "VM_device_removed"
 
@@ -202,7 +203,7 @@ class VmDeviceRemoved(VmEvent, frozen=True):
 
 
 class VmDeviceRemovalFailed(VmEvent, frozen=True):
-    """The guest refused to give a device back."""
+    """The guest refused the removal of a device."""
 
     operation: ClassVar[str] = "VM_device_removal_failed"
 
@@ -217,117 +218,117 @@ class VmAgentChanged(VmEvent, frozen=True):
 
     #: `connected` or `disconnected`.
     state: str
-    #: What made it known: `channel`, `domain-started` or `unknown`.
+    #: Cause of the event: `channel`, `domain-started` or `unknown`.
     reason: str
 
 
 class VmBalloonMoved(VmEvent, frozen=True):
-    """The memory balloon of a machine moved."""
+    """The size of the memory balloon changed."""
 
     operation: ClassVar[str] = "VM_balloon"
     bulk: ClassVar[bool] = True
 
-    #: Memory that the guest has now.
+    #: Current memory of the guest.
     actual: KiB
 
 
 class VmMemoryDeviceResized(VmEvent, frozen=True):
-    """The guest changed how much of a memory device it uses."""
+    """The guest changed the used size of a memory device."""
 
     operation: ClassVar[str] = "VM_memory_device"
     bulk: ClassVar[bool] = True
 
     #: libvirt's name of the device.
     alias: str
-    #: What it uses now.
+    #: Current used size.
     size: KiB
 
 
 class VmMigrationStatus(VmEvent, frozen=True):
-    """How far an outgoing migration is: `|virt|VM_migration_status|<vmId>`."""
+    """Progress of an outgoing migration: `|virt|VM_migration_status|<vmId>`."""
 
     operation: ClassVar[str] = "VM_migration_status"
     bulk: ClassVar[bool] = True
 
-    #: Of the memory.
+    #: Share of the memory that has been sent.
     progress: Percent
-    #: Whether the guest runs on the other host already, and its memory follows.
+    #: Whether the guest runs on the destination already, while its memory is still being sent.
     postcopy: bool
-    #: How long the guest stood still; once the migration is done.
+    #: Time that the guest was paused; present once the migration is done.
     downtime: Milliseconds | UnsetType = UNSET
 
 
 class VmMigrationFailed(VmEvent, frozen=True):
-    """A machine did not move; it runs on here, unless `VM_status` says something else."""
+    """A migration failed; the machine continues to run here, unless `VM_status` reports another status."""
 
     operation: ClassVar[str] = "VM_migration_failed"
 
-    #: Where it was to go: the URI of the other host's libvirt; empty if that is not known.
+    #: URI of the destination's libvirt; empty if it is not known.
     destination: str
-    #: Why.
+    #: Reason of the failure.
     reason: str
-    #: It was called off: by `VM.migrateCancel`, or because it did not get on.
+    #: Whether it was cancelled: by `VM.migrateCancel`, or for lack of progress.
     cancelled: bool
 
 
 class VmMigrationIteration(VmEvent, frozen=True):
-    """A live migration began another pass over the memory."""
+    """A live migration started another pass over the memory."""
 
     operation: ClassVar[str] = "VM_migration_iteration"
     bulk: ClassVar[bool] = True
 
-    #: Counts from 1.
+    #: Number of the pass, from 1.
     iteration: Annotated[int, Meta(ge=1)]
 
 
 class VmJobCompleted(VmEvent, frozen=True):
-    """A migration or a backup of a machine came to its end; of other jobs libvirt does not tell.
+    """A migration or a backup of a machine has ended; libvirt sends no event for other jobs.
 
-    Members that libvirt leaves out are left out.
+    Members that libvirt does not report are absent.
     """
 
     operation: ClassVar[str] = "VM_job_completed"
 
-    #: `migration-out`, `migration-in`, `backup`; `unknown` if libvirt does not say.
+    #: `migration-out`, `migration-in`, `backup`; `unknown` if libvirt does not report it.
     job: str
     success: bool | UnsetType = UNSET
-    #: Why it failed.
+    #: Reason of the failure.
     error: str | UnsetType = UNSET
     time_elapsed: Milliseconds | UnsetType = UNSET
-    #: How long the guest stood still.
+    #: Time that the guest was paused.
     downtime: Milliseconds | UnsetType = UNSET
     data_total: Bytes | UnsetType = UNSET
     data_processed: Bytes | UnsetType = UNSET
 
 
 class VmMemoryFailed(VmEvent, frozen=True):
-    """The host found broken memory that a machine uses."""
+    """The host detected faulty memory that a machine uses."""
 
     operation: ClassVar[str] = "VM_memory_failure"
 
-    #: Whose memory: `hypervisor` or `guest`.
+    #: User of the memory: `hypervisor` or `guest`.
     recipient: str
-    #: What was done about it: `ignore`, `inject`, `fatal` or `reset`.
+    #: Action that was taken: `ignore`, `inject`, `fatal` or `reset`.
     action: str
-    #: The guest must do something at once.
+    #: Whether the guest must react at once.
     action_required: bool
-    #: The guest had not dealt with an earlier failure yet.
+    #: Whether the guest had not yet handled an earlier failure.
     recursive: bool
 
 
 class Reconciled(EventParams, frozen=True):
-    """The machines were compared with libvirt's, since events had been missed; `VM_status` comes before.
+    """The machines were compared with those of libvirt after a loss of events; `VM_status` precedes it.
 
-    Whoever kept its own view needs to look only at these.
+    A client that keeps its own copy needs to read only these machines again.
     """
 
     component: ClassVar[str] = "virt"
     operation: ClassVar[str] = "reconciled"
 
     cause: Literal["connection back", "events lost"]
-    #: Ids of machines that were not known.
+    #: Ids of machines that were added.
     added: list[UUID]
-    #: Ids of machines that are in another state.
+    #: Ids of machines whose state has changed.
     changed: list[UUID]
     #: Ids of machines that are no longer listed.
     gone: list[UUID]

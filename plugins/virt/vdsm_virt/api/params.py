@@ -1,4 +1,4 @@
-"""What `VM.create` takes: VDSM's `vmParams`."""
+"""Parameters of `VM.create`: VDSM's `vmParams`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from vdsm_core.types import UUID, Open, Request
-from vdsm_virt.api.devices import AnyDevice
+from vdsm_virt.api.definition import VmType
+from vdsm_virt.api.devices import AnyDevice, OldDrive, PayloadContent
 from vdsm_virt.api.scalars import (
     AbsolutePath,
     KeyMap,
@@ -22,25 +23,30 @@ from vdsm_virt.api.scalars import (
     patterned,
 )
 
-#: libvirt makes file names of a machine's name; see also `naming.check_machine_name`.
+#: libvirt derives file names from a machine's name; see also `naming.check_machine_name`.
 Name = Annotated[
     str,
     patterned(
         r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]+$",
         "one line of text without slashes, and neither '.' nor '..'",
-        least=1,
-        most=255,
+        minimum=1,
+        maximum=255,
     ),
 ]
 CpuNumber = Annotated[str, patterned(r"^[0-9]{1,4}$", "the number of a processor")]
 CpuType = Annotated[
-    str, patterned(r"^[A-Za-z0-9_.,+ -]*$", "a CPU model and flags, such as Haswell,+vmx", most=1024)
+    str, patterned(r"^[A-Za-z0-9_.,+ -]*$", "a CPU model and flags, such as Haswell,+vmx", maximum=1024)
 ]
-MachineType = Annotated[str, patterned(r"^[A-Za-z0-9._-]*$", "a machine type, such as pc-q35-7.2", most=64)]
+MachineType = Annotated[
+    str, patterned(r"^[A-Za-z0-9._-]*$", "a machine type, such as pc-q35-7.2", maximum=64)
+]
 BootOrder = Annotated[str, patterned(r"^[acdn]{0,4}$", "at most four of the letters a, c, d and n")]
-CpuSet = Annotated[str, patterned(r"^[0-9,^-]+$", "a set of processors, such as 0-3,8", most=1024)]
+CpuSet = Annotated[str, patterned(r"^[0-9,^-]+$", "a set of processors, such as 0-3,8", maximum=1024)]
 
-#: `x-cli` is the name that a command line gives to the member.
+#: A volume by VDSM's ids; other members are ignored.
+VolumeSpec = Annotated[dict[str, Any], Meta(max_length=32)]
+
+#: `x-cli` is the name of the member on a command line.
 MemSize = Annotated[LooseUint, Meta(description="Memory, in MiB.", extra_json_schema={"x-cli": "memory"})]
 Processors = Annotated[LooseUint, Meta(description="Processors.", extra_json_schema={"x-cli": "vcpus"})]
 
@@ -54,25 +60,30 @@ class NumaNode(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class NumaTune(msgspec.Struct, frozen=True, kw_only=True):
-    """On which NUMA nodes of the host the memory lies."""
+    """NUMA nodes of the host from which the memory is allocated."""
 
     nodeset: CpuSet | UnsetType = UNSET
     mode: Literal["strict", "interleave", "preferred"] = "strict"
 
 
 class KnownVmParams(Request, frozen=True):
-    """The members of `vmParams` that mean something here; others are kept with the machine.
+    """The members of `vmParams` that are used. Of others, those in `kept.KEPT` are stored with the machine.
 
-    Only `vmName` and `memSize` (MiB) are needed, or `xml`, a libvirt domain document that then stands for
-    everything else. Numbers and truth values may be text. `devices` switches the old-style members
-    (`hda`, `cdrom`, `macAddr`, ...) off, as in VDSM.
+    Only `vmName` and `memSize` (MiB) are required, or `xml`, a libvirt domain document that replaces
+    everything else. Numbers and booleans may be text. With `devices`, the old-style members (`hda`, `cdrom`,
+    `macAddr`, ...) are ignored, as in VDSM.
     """
 
     vm_id: UUID | UnsetType = UNSET
     vm_name: Name | UnsetType = UNSET
-    vm_type: Literal["kvm"] = "kvm"
+    vm_type: VmType = "kvm"
     xml: Annotated[str, Meta(min_length=1, max_length=1_000_000)] | UnsetType = UNSET
     launch_paused: LooseBool = False
+    #: The volumes of a hibernated machine: six ids, joined by commas; its own definition replaces the rest.
+    hiber_vol_handle: Word | UnsetType = UNSET
+    #: The same by `poolID`, `domainID`, `imageID` and `volumeID`, also for the memory of a snapshot.
+    memory_dump_volume: VolumeSpec | UnsetType = UNSET
+    memory_conf_volume: VolumeSpec | UnsetType = UNSET
 
     mem_size: MemSize | UnsetType = UNSET
     max_mem_size: LooseUint | UnsetType = UNSET
@@ -113,6 +124,8 @@ class KnownVmParams(Request, frozen=True):
     display_ip: Word | UnsetType = UNSET
     keyboard_layout: KeyMap | UnsetType = UNSET
     spice_secure_channels: Word | UnsetType = UNSET
+    drives: Annotated[list[OldDrive], Meta(max_length=512)] = []
+    sysprep_inf: PayloadContent | UnsetType = UNSET
     hda: AbsolutePath | UnsetType = UNSET
     hdb: AbsolutePath | UnsetType = UNSET
     hdc: AbsolutePath | UnsetType = UNSET
@@ -126,19 +139,4 @@ class KnownVmParams(Request, frozen=True):
 
 
 class VmParams(Open[KnownVmParams]):
-    """A machine's parameters; members that are not known are kept."""
-
-
-#: Members that the domain XML or the machine's record has anyway, or that hold secrets and bulk.
-_NOT_KEPT = frozenset({"xml", "vmId", "vmName", "devices", "custom", "sysprepInf", "hiberVolHandle"})
-
-
-def kept_members(params: VmParams) -> dict[str, Any]:
-    """The unknown members that are kept with the machine: nothing that looks like a secret or like bulk."""
-    return {
-        name: value
-        for name, value in params.unknown.items()
-        if name not in _NOT_KEPT
-        and not name.startswith("_X_")
-        and not any(word in name.lower() for word in ("passw", "secret", "ticket", "token"))
-    }
+    """Parameters of a machine; some unknown members are stored with it (`kept.KEPT`), the rest is ignored."""

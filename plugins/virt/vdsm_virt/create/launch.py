@@ -1,39 +1,51 @@
-"""Bringing a machine to life: defined at once, started in the background."""
+"""Creation of a machine: defined at once, started in the background."""
 
 from __future__ import annotations
 
 import logging
-import time
 from typing import Final
 from xml.etree.ElementTree import Element
 
 import msgspec
 
-from vdsm_core.errors import InvalidArgument, OperationFailed, VdsmError
-from vdsm_core.hooks.manager import Hooks
-from vdsm_core.hooks.specs.storage import vdsm_prepare_disk
-from vdsm_core.hooks.specs.vm import vdsm_after_vm_start, vdsm_before_vm_start
+from vdsm_core.errors import HypervisorError, InvalidArgument, OperationFailed, VdsmError
+from vdsm_core.hooks.specs.devices import vdsm_after_device_create, vdsm_before_device_create
+from vdsm_core.hooks.specs.vm import (
+    vdsm_after_vm_start,
+    vdsm_before_vm_start,
+    vdsm_get_editors,
+    vdsm_get_launch_flags,
+)
 from vdsm_core.hypervisor import (
     DomainExists,
-    Hypervisor,
     NoSuchDomain,
     OperationInvalid,
     OperationUnsupported,
     XMLRefused,
 )
+from vdsm_core.incident import report_incident
+from vdsm_core.volumes import DiskId, LeaseId, PreparedDisk
 from vdsm_virt.create.launch_plan import LaunchPlan
+from vdsm_virt.create.restore import Restorer
+from vdsm_virt.devices.disk_hooks import DiskHooks
+from vdsm_virt.devices.images import Images, fill_source
+from vdsm_virt.devices.leases import lease_element
 from vdsm_virt.domain.elements import check_shape, parse, to_text, under
 from vdsm_virt.domain.metadata import Exit
 from vdsm_virt.domain.write.disks import UNPREPARED
 from vdsm_virt.errors import CannotCreateVM, VMExists
-from vdsm_virt.machine.inventory import Inventory
-from vdsm_virt.machine.machine import STATUS, Machine, Reason
-from vdsm_virt.machine.mirror import Mirror
+from vdsm_virt.machine import transitions
+from vdsm_virt.machine.machine import Machine, Reason
+from vdsm_virt.machine.machine_hooks import Subject
+from vdsm_virt.machine.machines import Machines
 from vdsm_virt.machine.naming import check_document
+from vdsm_virt.machine.networks import NicNetworks
 
 log = logging.getLogger(__name__)
 
 
+#: libvirt's flag VIR_DOMAIN_START_PAUSED, of hooks that choose launch flags.
+_START_PAUSED: Final = 1
 #: Seconds for libvirt's event that a machine was started.
 _EVENT: Final = 2.0
 
@@ -46,16 +58,20 @@ class Launcher:
 
     def __init__(
         self,
-        hypervisor: Hypervisor,
-        inventory: Inventory,
-        mirror: Mirror,
-        hooks: Hooks,
+        machines: Machines,
+        images: Images,
         timeout: float,
     ) -> None:
-        self._hypervisor = hypervisor
-        self._inventory = inventory
-        self._mirror = mirror
-        self._hooks = hooks
+        self._hypervisor = machines.hypervisor
+        self._inventory = machines.inventory
+        self._mirror = machines.mirror
+        self._runs = machines.runs
+        self._hooks = machines.hooks
+        self._networks = NicNetworks(machines.hypervisor)
+        self._machine_hooks = machines.machine_hooks
+        self._images = images
+        self._disk_hooks = DiskHooks(machines.hooks)
+        self._restorer = Restorer(machines, timeout)
         self._timeout = timeout
 
     def define(self, plan: LaunchPlan) -> Machine:
@@ -64,14 +80,7 @@ class Launcher:
         :raises VMExists: its id or name is taken
         :raises CannotCreateVM: libvirt does not accept its document
         """
-        machine = Machine(
-            id=plan.id,
-            name=plan.name,
-            status="WaitForLaunch",
-            since=time.time(),
-            ours=True,
-            launching=True,
-        )
+        machine = transitions.defined(plan.id, plan.name)
         self._refuse_known(plan)
         self._inventory.add(machine)
         try:
@@ -82,30 +91,43 @@ class Launcher:
             raise
 
     def launch(self, plan: LaunchPlan) -> None:
-        """Start a defined machine. What goes wrong is the machine's end, not an error of this call."""
+        """Start a defined machine. A failure is shown as the exit of the machine, not raised."""
         try:
             plan = self._prepare(plan)
             if self._is_doomed(plan.id):
+                self._release(plan)
                 return
-            self._hypervisor.domains.start(plan.id, paused=plan.paused, timeout=self._timeout)
+            if plan.saved is None:
+                self._runs.begin(plan.id)
+                self._hypervisor.domains.start(plan.id, paused=plan.paused, timeout=self._timeout)
+            else:
+                self._restorer.restore(plan, plan.saved, self._is_doomed)
             self._arrive(plan)
+        except (HypervisorError, CannotCreateVM) as error:
+            # What hooks have edited may be what libvirt refuses: the reason names them.
+            editors = self._hooks.run(vdsm_get_editors, plan.id)
+            self._fail(
+                plan, f"{error} (the domain document was edited by {editors})" if editors else str(error)
+            )
         except VdsmError as error:
             self._fail(plan, str(error))
-        except Exception as error:
+        except Exception:  # noqa: BLE001 - logged as an incident
             # Most likely a third-party hook: the machine must not stay in WaitForLaunch.
-            log.exception("The launch of machine %s failed", plan.id)
-            self._fail(plan, f"{type(error).__name__}, see the log of the daemon")
+            incident = report_incident(log, "VM.create", f"The launch of machine {plan.id}")
+            self._fail(plan, str(incident))
         finally:
-            # Whoever destroys it meanwhile waits until nothing starts it any more.
-            self._inventory.update(plan.id, _given_up)
+            # A concurrent destroy waits until nothing starts it any more.
+            self._inventory.update(plan.id, transitions.launch_given_up)
 
     def abandon(self, plan: LaunchPlan) -> None:
         """Take back `define`."""
-        self._hypervisor.definitions.undefine(plan.id)
-        self._inventory.forget(plan.id)
+        try:
+            self._hypervisor.definitions.undefine(plan.id)
+        finally:
+            self._inventory.forget(plan.id)
 
     def _refuse_known(self, plan: LaunchPlan) -> None:
-        """libvirt would replace a definition of the same id and name without a word."""
+        """Refuse an id that libvirt has: it would replace the definition silently."""
         try:
             self._hypervisor.domains.get(plan.id)
         except NoSuchDomain:
@@ -121,28 +143,38 @@ class Launcher:
             raise CannotCreateVM(reason=error.facts["reason"]) from error
 
     def _prepare(self, plan: LaunchPlan) -> LaunchPlan:
-        """The plan with the document that libvirt is going to run, as the hooks have left it."""
+        """Return the plan with the document that libvirt runs, as the hooks have left it."""
         before = to_text(plan.domain)
         for target, ids in plan.disks.items():
-            path = self._hooks.run(vdsm_prepare_disk, plan.id, {**ids})
-            if path is None:
-                raise OperationFailed(reason=f"no plugin knows how to prepare disk {target} ({_named(ids)})")
-            _set_path(plan.domain, target, path)
-        domain = self._hooks.run(
-            vdsm_before_vm_start, plan.domain, vm_id=plan.id, custom=dict(plan.metadata.custom)
-        )
+            prepared = self._images.prepare(plan.id, DiskId.read(ids))
+            edited = self._disk_hooks.after_prepare(
+                plan.id, prepared, ids, plan.custom, plan.device_custom.get(f"target:{target}", {})
+            )
+            _fill(plan.domain, target, edited, again=plan.saved is not None)
+            if target in plan.exclusive:
+                _take_lease(plan.domain, target, prepared)
+        for target, medium in plan.payloads.items():
+            made = self._images.prepare_payload(plan.id, medium.payload, medium.kind)
+            _fill(plan.domain, target, made, again=plan.saved is not None)
+        self._networks.prepare(plan.domain)
+        domain = self._machine_hooks.edit_devices(vdsm_before_device_create, _subject(plan, plan.domain))
+        domain = self._hooks.run(vdsm_before_vm_start, domain, vm_id=plan.id, custom=dict(plan.custom))
+        if plan.saved is not None:
+            # The guest is there already: what hooks change of its machine is not used, as in VDSM.
+            domain = plan.domain
         # Both are the machine's identity by now: a hook cannot change them any more.
         under(domain, "uuid").text = plan.id
         under(domain, "name").text = plan.name
         _check_changed(domain)
-        prepared = msgspec.structs.replace(plan, domain=domain)
+        paused = plan.paused or self._hooks.run(vdsm_get_launch_flags, plan.id) == _START_PAUSED
+        ready = msgspec.structs.replace(plan, domain=domain, paused=paused)
         if to_text(domain) != before and not self._is_doomed(plan.id):
-            self._define(prepared)
-        return prepared
+            self._define(ready)
+        return ready
 
     def _arrive(self, plan: LaunchPlan) -> None:
-        """It runs: see how, and tell."""
-        # Until its event has come, earlier ones of a machine of the same id may still be on their way.
+        """Show the machine as its domain was found after the start."""
+        # Until its event has arrived, earlier ones of a machine of the same id may be under way.
         self._inventory.wait(plan.id, _has_begun, _EVENT)
         if self._is_doomed(plan.id):
             self._end(plan.id)
@@ -154,33 +186,22 @@ class Launcher:
             if self._is_doomed(plan.id):
                 return
             raise
-        status = STATUS[domain.state]
-
-        def arrived(machine: Machine) -> Machine:
-            if machine.asked == "destroy":
-                return machine
-            return msgspec.structs.replace(
-                machine,
-                launching=False,
-                active=domain.active,
-                status=status,
-                pause_code="NOERR" if status == "Paused" else "",
-                started=time.time(),
-                details=details,
-                exit=_ENDED_AT_ONCE if status == "Down" else None,
-                xml_read=machine.xml_changes,
-            )
-
-        self._inventory.update(plan.id, arrived)
+        elapsed = plan.saved.elapsed if plan.saved is not None else 0.0
+        after = self._inventory.update(
+            plan.id, lambda machine: transitions.launched(machine, domain, details, elapsed)
+        )
         if self._is_doomed(plan.id):
             self._end(plan.id)
             return
-        if status == "Down":
-            self._mirror.remember_exit_soon(plan.id)
+        if after is not None and after.status == "Down":
             return
-        self._hooks.run(
-            vdsm_after_vm_start, plan.id, self._running_document(plan), dict(plan.metadata.custom)
-        )
+        if self._hooks.implemented(vdsm_after_vm_start) or self._hooks.implemented(vdsm_after_device_create):
+            subject = _subject(plan, self._running_document(plan))
+            self._machine_hooks.run_about(vdsm_after_vm_start, subject)
+            self._machine_hooks.run_for_devices(vdsm_after_device_create, subject)
+
+        if plan.saved is not None:
+            self._restorer.restored(plan, plan.saved)
 
     def _running_document(self, plan: LaunchPlan) -> Element:
         try:
@@ -189,7 +210,7 @@ class Launcher:
             return plan.domain
 
     def _is_doomed(self, vm_id: str) -> bool:
-        """Whether it was destroyed while it was being started."""
+        """Return whether the machine was destroyed while it was being started."""
         machine = self._inventory.find(vm_id)
         return machine is None or machine.asked == "destroy"
 
@@ -198,18 +219,29 @@ class Launcher:
             self._hypervisor.domains.destroy(vm_id)
         except (NoSuchDomain, OperationInvalid):
             log.debug("Machine %s was destroyed before it ran", vm_id)
+        except VdsmError as error:
+            # The verb that destroys it attempts the same once more.
+            log.info("Machine %s, which was destroyed during its launch, still runs: %s", vm_id, error)
+
+    def _release(self, plan: LaunchPlan) -> None:
+        for ids in plan.disks.values():
+            self._images.release(plan.id, DiskId.read(ids))
+        self._images.release_payloads(plan.id)
 
     def _fail(self, plan: LaunchPlan, reason: str) -> None:
+        self._release(plan)
         if self._is_doomed(plan.id):
             return
-        log.warning("Machine %s (%s) cannot be started: %s", plan.id, plan.name, reason)
+        log.warning("Cannot start machine %s (%s): %s", plan.id, plan.name, reason)
         ended = Exit(1, Reason.LIBVIRT_START_FAILED, reason)
-        self._inventory.update(plan.id, lambda machine: _failed(machine, ended))
+        if plan.saved is not None:
+            ended = Exit(1, Reason.GENERIC_ERROR, f"Wake up from hibernation failed: {reason}")
+        self._inventory.update(plan.id, lambda machine: transitions.launch_failed(machine, ended))
         self._mirror.refresh_soon(plan.id)
-        self._mirror.remember_exit_soon(plan.id)
 
 
-_ENDED_AT_ONCE = Exit(1, Reason.GENERIC_ERROR, "The machine ended as soon as it was started")
+def _subject(plan: LaunchPlan, domain: Element) -> Subject:
+    return Subject(vm_id=plan.id, domain=domain, custom=dict(plan.custom), devices=plan.device_custom)
 
 
 def _check_changed(domain: Element) -> None:
@@ -226,39 +258,30 @@ def _check_changed(domain: Element) -> None:
         ) from None
 
 
-def _given_up(machine: Machine) -> Machine:
-    doomed = machine.launching and machine.asked == "destroy"
-    return msgspec.structs.replace(machine, launching=False) if doomed else machine
-
-
 def _has_begun(machine: Machine | None) -> bool:
     return machine is None or machine.active or machine.asked == "destroy"
 
 
-def _failed(machine: Machine, ended: Exit) -> Machine:
-    return msgspec.structs.replace(
-        machine,
-        launching=False,
-        active=False,
-        status="Down",
-        exit=ended,
-        exit_guessed=False,
-        xml_changes=machine.xml_changes + 1,
-    )
+def _fill(domain: Element, target: str, prepared: PreparedDisk, *, again: bool) -> None:
+    """Let a disk refer to its image.
 
-
-def _named(ids: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in ids.items())
-
-
-def _set_path(domain: Element, target: str, path: str) -> None:
+    :param again: it refers to one, which was prepared earlier
+    """
     for disk in domain.findall("devices/disk"):
         place, source = disk.find("target"), disk.find("source")
         if place is None or source is None or place.get("dev") != target:
             continue
-        if not any(value.startswith(UNPREPARED) for value in source.attrib.values()):
-            continue
-        block = path.startswith("/dev/")
-        disk.set("type", "block" if block else "file")
-        source.attrib.clear()
-        source.set("dev" if block else "file", path)
+        if again or any(value.startswith(UNPREPARED) for value in source.attrib.values()):
+            fill_source(disk, prepared)
+
+
+def _take_lease(domain: Element, target: str, prepared: PreparedDisk) -> None:
+    """Let the machine hold the lease of a disk's volume, so that no other one writes to it.
+
+    :raises OperationFailed: its storage has no leases
+    """
+    leaf = prepared.chain[-1] if prepared.chain else None
+    if leaf is None or leaf.lease is None:
+        raise OperationFailed(reason=f"disk {target} is exclusive, and its storage has no leases")
+    lease = LeaseId(sd_id=leaf.id.domain_id, lease_id=leaf.id.volume_id)
+    under(domain, "devices").append(lease_element(lease, leaf.lease))

@@ -30,7 +30,7 @@ class DomainKind(msgspec.Struct, frozen=True, kw_only=True):
         return self.accelerated == "test"
 
     def domain_type(self, *, accelerate: bool) -> str:
-        """The attribute `type` of `<domain>`."""
+        """Return the attribute `type` of `<domain>`."""
         return self.accelerated if accelerate else self.emulated
 
 
@@ -55,7 +55,7 @@ class AcceleratorProbe:
         self._kind = None
 
     def get(self) -> DomainKind:
-        """The kind of domains here.
+        """Return the kind of domains on this host.
 
         :raises HypervisorUnavailable: libvirt is not reached
         :raises HypervisorDeadline: it does not answer

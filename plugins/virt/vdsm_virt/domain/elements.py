@@ -31,7 +31,7 @@ def add(parent: Element, tag: str, text: Value = None, /, **attributes: Value) -
 
 
 def under(parent: Element, tag: str) -> Element:
-    """The child of this name, made if there is none."""
+    """Return the child of this name, made if there is none."""
     child = parent.find(tag)
     return SubElement(parent, tag) if child is None else child
 
@@ -70,7 +70,7 @@ def _check(depth: int, elements: int, attributes: int) -> None:
 
 
 def check_shape(root: Element) -> None:
-    """Check a document that did not come through `parse`: hooks may build any.
+    """Check a document that `parse` has not checked: hooks may build any.
 
     :raises ValueError: it is too deep or too large
     """
@@ -100,15 +100,15 @@ def parse(text: str) -> Element:
 
 
 def to_text(element: Element) -> str:
-    """The XML of an element."""
+    """Return the XML of an element."""
     return tostring(element, encoding="unicode")
 
 
 def on_off(value: bool) -> str:
-    """As libvirt spells most switches."""
+    """Return a truth value as libvirt spells most switches."""
     return "on" if value else "off"
 
 
 def yes_no(value: bool) -> str:
-    """As libvirt spells the other switches."""
+    """Return a truth value as libvirt spells the other switches."""
     return "yes" if value else "no"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element, register_namespace
 
 import msgspec
 
-from vdsm_virt.domain.elements import add, to_text
+from vdsm_virt.domain.devices import device_key, name_device
+from vdsm_virt.domain.elements import add, parse, to_text
 
 #: The name of our element's namespace, and the prefix that it is written with.
 URI: Final = "urn:vdsm:machine:1"
@@ -15,7 +17,10 @@ PREFIX: Final = "vdsm"
 _TAG: Final = f"{{{URI}}}machine"
 _EXIT: Final = f"{{{URI}}}exit"
 #: oVirt's engine puts custom properties here in the domain XML that it sends.
-_OVIRT_CUSTOM: Final = "metadata/{http://ovirt.org/vm/1.0}vm/{http://ovirt.org/vm/1.0}custom"
+_OVIRT: Final = "http://ovirt.org/vm/1.0"
+_OVIRT_CUSTOM: Final = f"metadata/{{{_OVIRT}}}vm/{{{_OVIRT}}}custom"
+#: ... and what it knows of a device here.
+_OVIRT_DEVICE: Final = f"metadata/{{{_OVIRT}}}vm/{{{_OVIRT}}}device"
 
 register_namespace(PREFIX, URI)
 
@@ -28,36 +33,59 @@ class Exit(msgspec.Struct, frozen=True):
     message: str
 
 
+class PendingChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of a disk that has begun: written before, so that a daemon after a crash can end it.
+
+    :ivar kind: "plugging" or "unplugging" of a disk, or "loading" of a medium; without ids and path the
+        drive will be empty
+    :ivar ids: VDSM's ids of the new image, or of the disk that is unplugged
+    :ivar path: the path of the new image; empty as long as it is not prepared
+    :ivar custom: custom properties of the new disk
+    """
+
+    kind: Literal["plugging", "unplugging", "loading"]
+    ids: dict[str, str] = {}
+    path: str = ""
+    custom: dict[str, str] = {}
+
+
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """`created` in seconds since 1970, `guaranteed_memory` in MiB.
+    """`created` in seconds since 1970, `guaranteed_memory` in MiB, `balloon_target` in KiB, 0 if never set.
 
     `devices` are VDSM's ids of disks by libvirt's target, `kept` the parameters without a meaning here.
+    `device_ids` are the ids, `device_custom` the custom properties of devices by `domain.devices.device_key`.
+    `pending` are the changes of disks that have begun, by target.
+    `exit` is in the domains of an earlier release alone; see `run.Run`.
     """
 
     created: float = 0.0
     client_ip: str = ""
     guaranteed_memory: int = 0
+    balloon_target: int = 0
     custom: dict[str, str] = {}
     devices: dict[str, dict[str, str]] = {}
+    device_ids: dict[str, str] = {}
+    device_custom: dict[str, dict[str, str]] = {}
+    pending: dict[str, PendingChange] = {}
     kept: dict[str, Any] = {}
     exit: Exit | None = None
 
 
 def write(metadata: Metadata) -> Element:
-    """Our element."""
+    """Return the metadata element of a machine."""
     root = Element(_TAG)
     facts = msgspec.to_builtins(msgspec.structs.replace(metadata, exit=None))
     del facts["exit"]
     for name, value in facts.items():
         # JSON in ASCII: any character of a client's text survives XML, which has no control characters.
-        add(root, f"{{{URI}}}{name}", _ascii(value))
+        add(root, f"{{{URI}}}{name}", ascii_json(value))
     if metadata.exit is not None:
-        add(root, _EXIT, _ascii(msgspec.to_builtins(metadata.exit)))
+        add(root, _EXIT, ascii_json(msgspec.to_builtins(metadata.exit)))
     return root
 
 
 def write_text(metadata: Metadata) -> str:
-    """Our element as XML for libvirt to put its namespace and prefix on."""
+    """Return the metadata element as XML, to which libvirt adds namespace and prefix."""
     root = write(metadata)
     for element in root.iter():
         element.tag = _local(element)
@@ -65,16 +93,29 @@ def write_text(metadata: Metadata) -> str:
 
 
 def read(domain: Element) -> Metadata | None:
-    """What the domain remembers; None if it is none of ours."""
+    """Return the metadata of a domain; None if this daemon did not define it."""
     root = domain.find(f"metadata/{_TAG}")
-    if root is None:
+    return None if root is None else _read(root)
+
+
+def read_text(text: str | None) -> Metadata | None:
+    """Return the metadata of the element as libvirt returns it; None if there is none."""
+    if text is None:
         return None
+    try:
+        return _read(parse(text))
+    except ValueError:
+        # Edited by hand.
+        return Metadata()
+
+
+def _read(root: Element) -> Metadata:
     facts = {}
     for child in root:
         try:
             facts[_local(child)] = msgspec.json.decode(child.text or "")
         except msgspec.DecodeError:
-            # Somebody edited it by hand: what cannot be understood is as good as absent.
+            # Edited by hand: treat what cannot be parsed as absent.
             continue
     try:
         return msgspec.convert(facts, Metadata)
@@ -83,16 +124,74 @@ def read(domain: Element) -> Metadata | None:
 
 
 def foreign_custom(domain: Element) -> dict[str, str]:
-    """Custom properties in a domain document of an engine."""
-    custom = domain.find(_OVIRT_CUSTOM)
-    return {} if custom is None else {child.tag.rpartition("}")[2]: child.text or "" for child in custom}
+    """Return custom properties in a domain document of an engine."""
+    return _properties(domain.find(_OVIRT_CUSTOM))
+
+
+def foreign_device_custom(domain: Element) -> dict[str, dict[str, str]]:
+    """Return the custom properties of devices in a domain document of an engine, by `device_key`.
+
+    The engine names a device by the attributes of its element: the alias, or the MAC address of a NIC, or
+    the target of a disk. Devices that are named so get a name of ours if they have none.
+    """
+    found = {}
+    for entry in domain.findall(_OVIRT_DEVICE):
+        custom = _properties(entry.find(f"{{{_OVIRT}}}custom"))
+        device = _device(domain, entry) if custom else None
+        if device is not None:
+            found[name_device(device)] = custom
+    return found
+
+
+def foreign_device(root: Element) -> Element | None:
+    """Return what an engine's document of one device knows of it; None if nothing."""
+    return root.find(_OVIRT_DEVICE)
+
+
+def custom_of(entry: Element | None) -> dict[str, str]:
+    """Return the custom properties in an engine's entry of a device."""
+    return {} if entry is None else _properties(entry.find(f"{{{_OVIRT}}}custom"))
+
+
+def mirrored_by(entry: Element | None) -> list[str]:
+    """Return the networks whose traffic a NIC is to see, by an engine's entry of it."""
+    if entry is None:
+        return []
+    return [each.text or "" for each in entry.findall(f"{{{_OVIRT}}}portMirroring/{{{_OVIRT}}}network")]
+
+
+def keep_foreign_custom(domain: Element, is_kept: Callable[[str], bool]) -> None:
+    """Remove the custom properties of an engine's document that are not among those that are kept."""
+    for custom in (*domain.findall(_OVIRT_CUSTOM), *domain.findall(f"{_OVIRT_DEVICE}/{{{_OVIRT}}}custom")):
+        for child in list(custom):
+            if not is_kept(_local(child)):
+                custom.remove(child)
+
+
+def _properties(custom: Element | None) -> dict[str, str]:
+    return {} if custom is None else {_local(child): child.text or "" for child in custom}
+
+
+def _device(domain: Element, entry: Element) -> Element | None:
+    """Return the device that an entry of an engine's metadata names; None if there is none."""
+    alias, mac = entry.get("alias", ""), entry.get("mac_address", "").lower()
+    target = entry.get("name", "") if entry.get("devtype") == "disk" else ""
+    for device in domain.findall("devices/*"):
+        own = device.find("alias")
+        if alias and own is not None and own.get("name") == alias:
+            return device
+        key = device_key(device)
+        if key and key in (f"mac:{mac}", f"target:{target}"):
+            return device
+    return None
 
 
 def _local(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _ascii(value: Any) -> str:
+def ascii_json(value: Any) -> str:
+    """Return JSON without characters that XML lacks or libvirt changes."""
     text = msgspec.json.encode(value).decode()
     return "".join(c if c.isascii() and c != "\x7f" else _escape(c) for c in text)
 

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class SELinuxStatus(Record, frozen=True, kw_only=True):
-    """`mode`: 1 enforcing, 0 permissive, -1 disabled."""
+    """State of SELinux. `mode`: 1 enforcing, 0 permissive, -1 disabled."""
 
     mode: TextInt
 
@@ -52,14 +52,14 @@ class HookScriptInfo(Record, frozen=True, kw_only=True):
 
 
 class Capabilities(Record, frozen=True, kw_only=True):
-    """What the host is and can do.
+    """Hardware, software, network and capabilities of the host.
 
     Memory is in MiB. `cpuSpeed` is in MHz, `tscFrequency` in Hz, `hugepages` are sizes in KiB.
-    `kvmEnabled`: KVM answers and libvirt offers it. `cpuFlags` are the processor's own, then `model_` and
-    each CPU model that a guest can be given. `lastClientIface` is the interface the caller is reached by,
-    `management_ip` the host's address there. `hooks`: the scripts that run at each hook point.
-    `reservedMem` is what the host keeps for itself, `guestOverhead` what a guest costs beyond its own
-    memory. `kdumpStatus`: 1 ready, 0 not, -1 not known. `autoNumaBalancing`: 0 off, 1 on, 2 not known.
+    `kvmEnabled`: KVM is usable, and libvirt offers it. `cpuFlags` are the flags of the processor, then each
+    CPU model that a guest can have, prefixed with `model_`. `lastClientIface` is the interface of the route
+    to the caller, `management_ip` the host's address on it. `hooks`: the scripts of each hook point.
+    `reservedMem` is the memory reserved for the host, `guestOverhead` the memory of a guest beyond its own.
+    `kdumpStatus`: 1 ready, 0 not ready, -1 unknown. `autoNumaBalancing`: 0 off, 1 on, 2 unknown.
     """
 
     # Processors
@@ -130,7 +130,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Promises:
-    """What an engine is told to expect: not read from the host, decided for it.
+    """What an engine can expect of the host: configured, not read from it.
 
     The defaults are VDSM's: 256 MiB for the host and 65 MiB for each QEMU process (options
     `host_mem_reserve`, `extra_mem_reserve` and `guest_ram_overhead`), and the levels of the XML-RPC API
@@ -145,7 +145,7 @@ class Promises:
     protocols: tuple[str, ...] = ("2.2", "2.3")
 
 
-#: A kind of machine, not whether KVM helps it: VDSM knows this one and engines insist on it.
+#: A kind of machine, not whether KVM helps it: VDSM has this one and engines insist on it.
 _VM_TYPES: Final = ("kvm",)
 
 
@@ -184,7 +184,7 @@ class HostFacts:
             self._fixed = self._read()
 
     def refresh_soon(self) -> None:
-        """Refresh on a thread that ends with that. At the start it spares the first caller the wait."""
+        """Refresh on a thread of its own. At the start it spares the first caller the wait."""
         with self._beginning:
             self._wanted = True
             if self._refreshing:
@@ -208,23 +208,23 @@ class HostFacts:
             return self._refreshing
 
     def hardware(self) -> dmi.HardwareInformation:
-        """DMI identity of the host."""
+        """Return DMI identity of the host."""
         return dmi.hardware(self._tree)
 
     def uuid(self) -> str | UnsetType:
-        """The host's id, see `identity.host_uuid`.
+        """Return the host's id, see `identity.host_uuid`.
 
         :raises HypervisorUnavailable: the hypervisor was never reached
         """
         return self._kept().uuid
 
     def capabilities(self, client_address: str | None = None) -> Capabilities:
-        """All facts as they are now; what libvirt, KVM and the package database say is kept until `refresh`.
+        """Return all facts now; those of libvirt, KVM and the package database are kept until `refresh`.
 
-        :param client_address: IP address of the caller; None when it came over a unix socket
+        :param client_address: IP address of the caller; None over a unix socket
         :raises HypervisorUnavailable: the hypervisor was never reached
         :raises HypervisorDeadline: it does not answer
-        :raises OSError: the kernel does not tell the addresses
+        :raises OSError: the kernel does not return the addresses
         """
         tree, fixed, promises = self._tree, self._kept(), self._promises
         inventory = self._network.inventory(client_address)
@@ -343,7 +343,7 @@ def _or_unset(value: T | None) -> T | UnsetType:
 
 
 def _version_parts(version: str) -> tuple[str, str]:
-    """VDSM's version and revision: 0.1.0 is revision 0 of version 0.1."""
+    """Return VDSM's version and revision: 0.1.0 is revision 0 of version 0.1."""
     major, _, rest = version.partition(".")
     minor, _, revision = rest.partition(".")
     return f"{major}.{minor}".strip("."), revision

@@ -55,7 +55,7 @@ class Traffic:
 
 
 def cpu_times(tree: Tree) -> tuple[CpuTime, dict[int, CpuTime]]:
-    """Of all processors together, and of each online one (`/proc/stat`, proc(5))."""
+    """Return the times of all processors together, and of each online one (`/proc/stat`, proc(5))."""
     whole, each = CpuTime(), {}
     for line in tree.lines("proc/stat"):
         name, *fields = line.split()
@@ -73,7 +73,7 @@ def cpu_times(tree: Tree) -> tuple[CpuTime, dict[int, CpuTime]]:
 
 
 def cpu_percent(before: CpuTime, now: CpuTime) -> CpuPercent:
-    """Shares between two readings. Without a tick between them, the shares since boot."""
+    """Return the shares between two readings. Without a tick between them, the shares since boot."""
     if now.total <= before.total:
         before = CpuTime()
     total = max(1, now.total - before.total)
@@ -84,7 +84,7 @@ def cpu_percent(before: CpuTime, now: CpuTime) -> CpuPercent:
 
 
 def process_time(tree: Tree, pid: str) -> ProcessTime | None:
-    """Of a process (`self` or a number), or None when there is none such."""
+    """Return the times of a process (`self` or a number); None if there is no such process."""
     text = tree.text(f"proc/{pid}/stat")
     if not text:
         return None
@@ -94,13 +94,13 @@ def process_time(tree: Tree, pid: str) -> ProcessTime | None:
 
 
 def kernel_thread(tree: Tree, name: str) -> str | None:
-    """The process number of a kernel thread. Looks through all processes: ask once."""
+    """Return the process number of a kernel thread. Reads all processes: call it once."""
     pids = sorted((pid for pid in tree.names("proc") if pid.isdigit()), key=int)
     return next((pid for pid in pids if tree.text(f"proc/{pid}/comm") == name), None)
 
 
 def traffic(tree: Tree) -> dict[str, Traffic]:
-    """Counters of every interface, from `/proc/net/dev`: one file for all."""
+    """Return counters of every interface, from `/proc/net/dev`: one file for all."""
     found = {}
     for line in tree.lines("proc/net/dev")[2:]:
         name, _, fields = line.rpartition(":")

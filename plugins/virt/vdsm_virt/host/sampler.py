@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from vdsm_virt.host import load
 from vdsm_virt.host.hardware import memory, numa
 from vdsm_virt.host.hardware.cpu import node_of, online
@@ -54,6 +56,8 @@ class HostSampler:
         self._clock = clock
         self._daemon = Daemon(generation=str(uuid.uuid4()), started=clock(), reserve=reserve)
         self._samples: tuple[Sample | None, Sample] | None = None
+        #: Whether MOM runs: "active" or "inactive".
+        self.mom_status: Callable[[], str] = lambda: "inactive"
         self._ksmd: str | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -86,12 +90,13 @@ class HostSampler:
         self._samples = (self._samples[1] if self._samples else None, sample)
 
     def stats(self, machines: Machines) -> HostStats:
-        """The load by the last two samples; takes one if there is none yet."""
+        """Return the load by the last two samples; takes one if there is none yet."""
         if self._samples is None:
             self.sample()
         assert self._samples is not None
         before, now = self._samples
-        return host_stats(before, now, machines, self._daemon, self._clock())
+        stats = host_stats(before, now, machines, self._daemon, self._clock())
+        return msgspec.structs.replace(stats, mom_status=self.mom_status())
 
     def _run(self) -> None:
         pause = min(_FIRST_PAUSE, self._interval)
@@ -100,7 +105,7 @@ class HostSampler:
             try:
                 self.sample()
             except (OSError, ValueError):
-                # The statistics say their age; a file the kernel spells anew must not end them.
+                # The statistics have their age; a file in a new format must not end them.
                 log.exception("Cannot sample the host")
 
     def _look(self) -> Sample:
@@ -139,7 +144,7 @@ class HostSampler:
         }
 
     def _free(self) -> dict[str, int]:
-        """MiB that an ordinary process can still write; paths that are not there are left out."""
+        """Return MiB that an ordinary process can still write; paths that are not there are left out."""
         found = {}
         for path in self._paths:
             try:

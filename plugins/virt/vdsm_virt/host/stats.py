@@ -1,4 +1,4 @@
-"""The load of the host as `Host.getStats` shows it: the records, and how two samples become them."""
+"""The load of the host for `Host.getStats`: the records, and their calculation from two samples."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from vdsm_core.types import (
     TextUint,
     TitleBool,
 )
+from vdsm_virt.api.imports import ImportJob
 from vdsm_virt.host.hardware.memory import Ksm, Memory
 from vdsm_virt.host.hardware.numa import NumaNodeMemoryStats
 from vdsm_virt.host.load import TICKS, CpuTime, ProcessTime, Traffic, cpu_percent
 
-#: Mbit/s that VDSM takes for a link that does not know its speed, to have a rate in percent.
+#: Mbit/s that VDSM assumes for a link of unknown speed, to calculate rates in percent.
 _ASSUMED_SPEED: Final = 1000
 
 
 class CpuCoreStats(Record, frozen=True, kw_only=True):
-    """Load of one logical processor, in percent of it; `nodeIndex` is its NUMA node."""
+    """Load of one logical processor in percent; `nodeIndex` is its NUMA node."""
 
     cpu_user: TextPercent
     cpu_sys: TextPercent
@@ -40,8 +41,8 @@ class CpuCoreStats(Record, frozen=True, kw_only=True):
 class HostNetworkInterfaceStats(Record, frozen=True, kw_only=True):
     """Traffic of an interface.
 
-    `rx` and `tx` are bytes since it exists, `rxRate` and `txRate` percent of its speed (of 1000 Mbit/s
-    where the speed is not known), `speed` is in Mbit/s (0: not known), `sampleTime` in seconds since 1970.
+    `rx` and `tx` are bytes since its creation, `rxRate` and `txRate` percent of its speed (of 1000 Mbit/s
+    if the speed is unknown), `speed` is in Mbit/s (0: unknown), `sampleTime` in seconds since 1970.
     """
 
     name: str
@@ -60,13 +61,13 @@ class HostNetworkInterfaceStats(Record, frozen=True, kw_only=True):
 
 
 class PathStats(Record, frozen=True, kw_only=True):
-    """Space that is free on the file system of a path."""
+    """Free space on the file system of a path, in MiB."""
 
     free: TextMiB
 
 
 class HostedEngineStatus(Record, frozen=True, kw_only=True):
-    """State of the agent that keeps an engine in a machine of this host running."""
+    """State of the high-availability agent of a hosted engine."""
 
     configured: bool
     score: int
@@ -76,7 +77,7 @@ class HostedEngineStatus(Record, frozen=True, kw_only=True):
 
 
 class StorageDomainVitals(Record, frozen=True, kw_only=True):
-    """What the last look at a storage domain told. `delay` and `lastCheck` (its age) in seconds."""
+    """The result of the last check of a storage domain. `delay` and `lastCheck` (its age) in seconds."""
 
     code: int
     delay: Text2f
@@ -88,16 +89,16 @@ class StorageDomainVitals(Record, frozen=True, kw_only=True):
 
 
 class HostStats(Record, frozen=True, kw_only=True):
-    """Load of the host now.
+    """Load of the host.
 
     `cpuUser`, `cpuSys`, `cpuIdle` are percent of all processors together and sum up to 100; `cpuUserVdsmd`
     and `cpuSysVdsmd` percent of one processor; `cpuLoad` is the load average of five minutes; `ksmCpu`
-    percent of one processor. Sizes of memory are in MiB, `memUsed` in percent: `memFree` is what can be had
-    without swapping, `memAvailable` what remains of it for new machines (see `mem_available`),
-    `memCommitted` what the machines here may use, `memShared` what KSM saves. `rxRate` and `txRate` are
-    percent of the speed of all NICs together. `statsAge` is the age of the sample in seconds, `elapsedTime`
-    the seconds since the daemon started, `bootTime` seconds since 1970. `generationID` is another with each
-    start of the daemon.
+    percent of one processor. Sizes of memory are in MiB, `memUsed` in percent: `memFree` is the memory that
+    can be allocated without swapping, `memAvailable` the part of it for new machines (see `mem_available`),
+    `memCommitted` the maximum use by the machines of this host, `memShared` the memory that KSM saves.
+    `rxRate` and `txRate` are percent of the speed of all NICs together. `statsAge` is the age of the sample
+    in seconds, `elapsedTime` the seconds since the daemon started, `bootTime` seconds since 1970.
+    `generationID` changes with each start of the daemon. `v2vJobs` are the imports of machines.
     """
 
     cpu_user: TextPercent
@@ -142,14 +143,15 @@ class HostStats(Record, frozen=True, kw_only=True):
     elapsed_time: TextSeconds
     stats_age: Text2f
     generation_id: UUID = msgspec.field(name="generationID")
+    v2v_jobs: dict[UUID, ImportJob] = msgspec.field(default_factory=dict, name="v2vJobs")
 
 
 @dataclass(frozen=True)
 class Machines:
-    """What the caller counts of the machines on this host. Memory in MiB.
+    """Number and memory of the machines on this host. Memory in MiB.
 
-    `committed`: what the machines that run may use at most, their emulators' overhead included; `resident`:
-    what of it they hold now.
+    `committed`: maximum use by the running machines, including the overhead of their emulators; `resident`:
+    their current use.
     """
 
     count: int = 0
@@ -193,7 +195,7 @@ class Sample:
 
 
 def mem_available(memory: Memory, machines: Machines, reserve: int) -> int:
-    """MiB left for new machines if all here use what they may; below 0 when more is promised than there is.
+    """Return the MiB left for new machines if all here use what they may; below 0 if too much is promised.
 
     VDSM's reckoning: what is free, and what the machines already hold, less what they may hold and what the
     host keeps for itself.
@@ -213,7 +215,7 @@ class Daemon:
 def host_stats(
     before: Sample | None, now: Sample, machines: Machines, daemon: Daemon, at: float
 ) -> HostStats:
-    """The load between two samples; without an earlier one, since boot.
+    """Return the load between two samples; without an earlier one, since boot.
 
     :param at: seconds since boot, now
     """
@@ -289,7 +291,7 @@ def _cores(before: Sample | None, now: Sample) -> dict[str, CpuCoreStats]:
 def _process_percent(
     earlier: ProcessTime | None, later: ProcessTime | None, before: Sample | None, now: Sample
 ) -> tuple[float, float]:
-    """User and system time in percent of one processor; since its start without an earlier reading."""
+    """Return user and system time in percent of one processor; since its start without an earlier reading."""
     if later is None:
         return 0.0, 0.0
     if earlier is None or before is None:
@@ -333,7 +335,7 @@ def _total_rates(before: Sample | None, now: Sample) -> tuple[float, float]:
 
 
 def _moved(name: str, before: Sample | None, now: Sample) -> tuple[int, int]:
-    """Bytes received and sent between the samples. An interface that is new, or began anew, starts from 0."""
+    """Return bytes received and sent between the samples; a new or restarted interface starts from 0."""
     later = now.nics[name].traffic
     earlier = before.nics[name].traffic if before and name in before.nics else Traffic()
     if later.rx < earlier.rx or later.tx < earlier.tx:
@@ -342,6 +344,6 @@ def _moved(name: str, before: Sample | None, now: Sample) -> tuple[int, int]:
 
 
 def _rate(moved: int, speed: int, before: Sample | None, now: Sample) -> float:
-    """Percent of `speed` Mbit/s."""
+    """Return percent of `speed` Mbit/s."""
     seconds = max(now.at - (before.at if before else 0.0), 1 / TICKS)
     return 100 * moved * 8 / (seconds * speed * 1_000_000)

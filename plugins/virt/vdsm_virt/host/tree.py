@@ -17,7 +17,7 @@ class Tree:
         self.root = root
 
     def text(self, path: str) -> str | None:
-        """The file's text without surrounding white space, or None when it cannot be read."""
+        """Return the file's text without surrounding white space, or None when it cannot be read."""
         try:
             return (self.root / path).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
@@ -25,7 +25,7 @@ class Tree:
             return None
 
     def integer(self, path: str) -> int | None:
-        """The file's one decimal number, or None when there is none."""
+        """Return the file's one decimal number, or None when there is none."""
         text = self.text(path)
         try:
             return int(text) if text is not None else None
@@ -33,11 +33,11 @@ class Tree:
             return None
 
     def lines(self, path: str) -> list[str]:
-        """The file's lines; none when it cannot be read."""
+        """Return the file's lines; none when it cannot be read."""
         return (self.text(path) or "").splitlines()
 
     def names(self, path: str) -> list[str]:
-        """The sorted names in a directory; none when it cannot be read."""
+        """Return the sorted names in a directory; none when it cannot be read."""
         try:
             return sorted(entry.name for entry in (self.root / path).iterdir())
         except OSError:
@@ -48,7 +48,7 @@ class Tree:
 
 
 def number_list(text: str) -> list[int]:
-    """The numbers of a kernel list such as `0-3,8`."""
+    """Return the numbers of a kernel list such as `0-3,8`."""
     numbers: list[int] = []
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")

@@ -1,52 +1,58 @@
-"""What is done to a machine that exists."""
+"""Verbs on a machine that exists."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from vdsm_core.errors import HypervisorError, InvalidArgument, NotResponding, VdsmError
-from vdsm_core.hooks.manager import Hooks
+from vdsm_core.hooks.specs.devices import vdsm_after_device_destroy, vdsm_before_device_destroy
 from vdsm_core.hooks.specs.vm import (
+    vdsm_after_set_num_of_cpus,
     vdsm_after_vm_cont,
     vdsm_after_vm_destroy,
     vdsm_after_vm_pause,
+    vdsm_after_vm_set_ticket,
+    vdsm_before_set_num_of_cpus,
     vdsm_before_vm_cont,
     vdsm_before_vm_destroy,
     vdsm_before_vm_pause,
+    vdsm_before_vm_set_ticket,
 )
-from vdsm_core.hypervisor import Hypervisor, NoSuchDomain, OperationInvalid, ShutdownMode
-from vdsm_core.work.engine import Engine
-from vdsm_core.work.references import exclusive
-from vdsm_core.work.scheduler import Jobs
+from vdsm_core.hypervisor import NoSuchDomain, OperationInvalid
+from vdsm_core.secret import Secret
+from vdsm_virt.domain.elements import parse, to_text
+from vdsm_virt.domain.write import tickets
 from vdsm_virt.errors import (
-    BalloonError,
     ForeignDefinition,
     MigrationInProgress,
-    NoSuchVM,
     ResetFailed,
     SetNumberOfCpusFailed,
+    SetTicketFailed,
     VMDestroyFailed,
     VMIsDown,
+    reason_of,
 )
-from vdsm_virt.machine.inventory import Inventory
-from vdsm_virt.machine.machine import DESTROYED_ON_STARTUP, Machine
-from vdsm_virt.machine.mirror import Mirror
-from vdsm_virt.machine.references import Machine as MachineReference
-from vdsm_virt.machine.watcher import Watcher
+from vdsm_virt.machine import transitions
+from vdsm_virt.machine.machine import Machine
+from vdsm_virt.machine.machine_hooks import Subject
+from vdsm_virt.machine.machines import Machines
+from vdsm_virt.machine.power import Power, ShutdownRequest
+from vdsm_virt.machine.refusals import as_machine
 
 log = logging.getLogger(__name__)
 
 #: Seconds for libvirt's event of what a call has just done; after that the state is read instead.
 _EVENT: Final = 2.0
-#: Seconds for the calls that a dying QEMU held to come back, and the pause between two looks.
+#: Seconds for calls that a dying QEMU holds to return, and the pause between two attempts.
 _RELEASE: Final = 5.0
+#: Seconds for which an end counts as that of a call that libvirt has not answered.
+_LATE: Final = 120.0
 _LOOK: Final = 0.05
 
 
@@ -55,23 +61,16 @@ class Control:
 
     def __init__(
         self,
+        machines: Machines,
         *,
-        hypervisor: Hypervisor,
-        inventory: Inventory,
-        watcher: Watcher,
-        mirror: Mirror,
-        jobs: Jobs,
-        work: Engine,
-        hooks: Hooks,
         shutdown_timeout: float,
     ) -> None:
-        self._hypervisor = hypervisor
-        self._inventory = inventory
-        self._watcher = watcher
-        self._mirror = mirror
-        self._jobs = jobs
-        self._work = work
-        self._hooks = hooks
+        self._hypervisor = machines.hypervisor
+        self._inventory = machines.inventory
+        self._watcher = machines.watcher
+        self._mirror = machines.mirror
+        self._power = Power(machines)
+        self._hooks = machines.machine_hooks
         self._shutdown_timeout = shutdown_timeout
 
     def pause(self, vm_id: str) -> None:
@@ -79,76 +78,90 @@ class Control:
         machine = self._running(vm_id, "pause")
         if machine.status == "Paused":
             return
-        self._hooks.run(vdsm_before_vm_pause, vm_id)
-        with _as_machine(vm_id, "pause"):
-            self._hypervisor.domains.suspend(vm_id)
-        self._reach(vm_id, lambda now: now is None or now.status in ("Paused", "Down"))
-        self._hooks.run(vdsm_after_vm_pause, vm_id)
+        with as_machine(self._hypervisor, vm_id, "pause"):
+            self._hooks.check(vdsm_before_vm_pause, vm_id)
+        with self._hooks.calling_after(vdsm_after_vm_pause, vm_id):
+            with as_machine(self._hypervisor, vm_id, "pause"):
+                self._hypervisor.domains.suspend(vm_id)
+            self._reach(vm_id, lambda now: now is None or now.status in ("Paused", "Down"))
 
     def cont(self, vm_id: str) -> None:
-        """Let the processors run."""
+        """Resume the processors."""
         machine = self._running(vm_id, "continue")
         if machine.status != "Paused":
             return
-        self._hooks.run(vdsm_before_vm_cont, vm_id)
-        with _as_machine(vm_id, "continue"):
-            self._hypervisor.domains.resume(vm_id)
-        self._reach(vm_id, lambda now: now is None or now.status != "Paused")
-        self._hooks.run(vdsm_after_vm_cont, vm_id)
+        with as_machine(self._hypervisor, vm_id, "continue"):
+            self._hooks.check(vdsm_before_vm_cont, vm_id)
+        with self._hooks.calling_after(vdsm_after_vm_cont, vm_id):
+            with as_machine(self._hypervisor, vm_id, "continue"):
+                self._wake(vm_id)
+            self._reach(vm_id, lambda now: now is None or now.status != "Paused")
 
     def reset(self, vm_id: str) -> None:
-        """Press the reset button."""
+        """Reset a machine."""
         self._running(vm_id, "reset")
         try:
-            with _as_machine(vm_id, "reset"):
+            with as_machine(self._hypervisor, vm_id, "reset"):
                 self._hypervisor.domains.reset(vm_id)
         except HypervisorError as error:
-            raise ResetFailed(vm_id=vm_id, reason=_reason(error)) from error
+            raise ResetFailed(vm_id=vm_id, reason=reason_of(error)) from error
 
     def set_vcpus(self, vm_id: str, count: int) -> Machine:
-        """Switch processors on or off."""
+        """Plug virtual processors in or out."""
         machine = self._mirror.fresh(self._running(vm_id, "change"))
-        most = machine.details.definition.max_v_cpus if machine.details is not None else UNSET
-        if not isinstance(most, UnsetType) and count > most:
-            raise InvalidArgument(argument="numberOfCpus", reason=f"the machine has room for {most}")
+        maximum = machine.details.definition.max_v_cpus if machine.details is not None else UNSET
+        if not isinstance(maximum, UnsetType) and count > maximum:
+            raise InvalidArgument(argument="numberOfCpus", reason=f"the machine has room for {maximum}")
+        self._hooks.run(vdsm_before_set_num_of_cpus, vm_id)
         try:
-            with _as_machine(vm_id, "change"):
+            with as_machine(self._hypervisor, vm_id, "change"):
                 self._hypervisor.devices.set_vcpus(vm_id, count)
         except HypervisorError as error:
-            raise SetNumberOfCpusFailed(vm_id=vm_id, reason=_reason(error)) from error
+            raise SetNumberOfCpusFailed(vm_id=vm_id, reason=reason_of(error)) from error
+        self._hooks.run(vdsm_after_set_num_of_cpus, vm_id)
         return self._mirror.refresh(vm_id) or machine
 
-    def set_balloon(self, vm_id: str, kib: int) -> None:
-        """Let the guest have so much memory."""
-        machine = self._mirror.fresh(self._running(vm_id, "change"))
-        most = machine.details.memory * 1024 if machine.details is not None else kib
-        if kib > most:
-            raise InvalidArgument(argument="target", reason=f"the machine has {most} KiB of memory")
+    def set_ticket(
+        self,
+        vm_id: str,
+        password: Secret,
+        ttl: int,
+        existing: str,
+        params: Mapping[str, str],
+        *,
+        kind: str = "",
+    ) -> None:
+        """Set the password of the first display.
+
+        :param params: what the hooks get beside the machine
+        :param kind: "vnc" or "spice": of the first display of this kind
+        """
+        self._running(vm_id, "change")
+        self._hooks.notify_with(vdsm_before_vm_set_ticket, vm_id, dict(params))
         try:
-            with _as_machine(vm_id, "change"):
-                self._hypervisor.devices.set_memory(vm_id, kib)
-        except HypervisorError as error:
-            raise BalloonError(vm_id=vm_id, reason=_reason(error)) from error
+            with as_machine(self._hypervisor, vm_id, "change"):
+                display = parse(self._hypervisor.definitions.xml(vm_id)).find(
+                    f"devices/graphics[@type='{kind}']" if kind else "devices/graphics"
+                )
+                if display is None:
+                    raise SetTicketFailed(vm_id=vm_id, reason=f"it has no display {kind}".rstrip())
+                tickets.fill(display, password, ttl, existing)
+                self._hypervisor.devices.update(vm_id, to_text(display))
+        except (HypervisorError, ValueError) as error:
+            raise SetTicketFailed(vm_id=vm_id, reason=reason_of(error)) from error
+        self._hooks.notify_with(vdsm_after_vm_set_ticket, vm_id, dict(params))
 
     def shutdown(
         self, vm_id: str, *, delay: int, message: str, reboot: bool, timeout: int, force: bool
     ) -> None:
         """Ask the guest to end or to reboot, now or later."""
-        self._running(vm_id, "shut down")
-        log.info(
-            "Machine %s shall %s%s",
-            vm_id,
-            "reboot" if reboot else "shut down",
-            f": {message}" * bool(message),
-        )
+        request = ShutdownRequest(reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force)
+        self._power.request(vm_id, request, delay, message)
 
-        def ask() -> None:
-            self._ask(vm_id, reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force)
-
-        if delay:
-            self._later(vm_id, "VM.shutdown (delayed)", delay, ask)
-        else:
-            ask()
+    def set_destroy_on_reboot(self, vm_id: str) -> None:
+        """Have the machine destroyed when its guest reboots."""
+        self._running(vm_id, "change")
+        self._inventory.change(vm_id, destroy_on_reboot=True)
 
     def destroy(self, vm_id: str, graceful_attempts: int) -> None:
         """End a machine and forget it."""
@@ -156,24 +169,29 @@ class Control:
         if not machine.active and not machine.launching:
             self._remove(machine)
             return
-        self._hooks.run(vdsm_before_vm_destroy, vm_id)
-        self._inventory.change(vm_id, asked="destroy")
+        known = self._before_destroy(vm_id)
+        self._inventory.change(vm_id, asked="destroy", asked_until=0.0)
         try:
             self._kill(vm_id, graceful_attempts)
             if machine.launching:
                 # The launch may have started it just behind that. Only when it is over, nothing does any
-                # more; forgotten before, the machine would come back as one that is not known.
+                # more; forgotten before, the machine would appear again as an unknown one.
                 self._inventory.wait(vm_id, _is_launched, _EVENT)
                 self._kill(vm_id, 0)
         except HypervisorError as error:
             self._inventory.change(vm_id, asked="")
-            raise VMDestroyFailed(vm_id=vm_id, reason=_reason(error)) from error
+            raise VMDestroyFailed(vm_id=vm_id, reason=reason_of(error)) from error
+        except VdsmError:
+            # What was not answered may still be carried out, and ends the machine for this request then.
+            self._inventory.update(vm_id, lambda now: transitions.may_end_late(now, _LATE))
+            raise
         self._reach(vm_id, lambda now: now is None or not now.active)
-        self._inventory.update(vm_id, lambda now: _ended(now, launching=machine.launching))
+        self._inventory.update(vm_id, lambda now: transitions.destroyed(now, launching=machine.launching))
         if self._is_ours(vm_id):
             self._undefine(vm_id)
             self._inventory.forget(vm_id)
-        self._hooks.run(vdsm_after_vm_destroy, vm_id)
+        self._hooks.run_about(vdsm_after_vm_destroy, known)
+        self._hooks.run_for_devices(vdsm_after_device_destroy, known)
 
     def _running(self, vm_id: str, action: str) -> Machine:
         machine = self._inventory.get(vm_id)
@@ -183,73 +201,21 @@ class Control:
             raise MigrationInProgress(vm_id=vm_id, action=action)
         return machine
 
+    def _wake(self, vm_id: str) -> None:
+        """Resume the processors, also those of a guest that has suspended itself to memory."""
+        try:
+            self._hypervisor.domains.resume(vm_id)
+        except OperationInvalid:
+            if self._hypervisor.domains.get(vm_id).state != "pmsuspended":
+                raise
+            self._hypervisor.domains.wake_up(vm_id)
+
     def _reach(self, vm_id: str, reached: Callable[[Machine | None], bool]) -> None:
         if self._inventory.wait(vm_id, reached, _EVENT):
             return
-        log.info("libvirt has not told what became of machine %s", vm_id)
+        log.info("Machine %s is read again: libvirt sent no event for it", vm_id)
         with contextlib.suppress(NoSuchDomain):
             self._watcher.settle(vm_id)
-
-    def _ask(self, vm_id: str, *, reboot: bool, timeout: float, force: bool) -> None:
-        before = self._running(vm_id, "shut down")
-        # Before the call: the guest may be gone before it returns.
-        self._inventory.update(vm_id, lambda machine: _asked(machine, reboot=reboot))
-        try:
-            with _as_machine(vm_id, "shut down"):
-                self._ask_guest(vm_id, reboot=reboot)
-        except VdsmError:
-            self._inventory.update(vm_id, lambda machine: _not_asked(machine, before))
-            raise
-        self._later(
-            vm_id, "VM.shutdown (overdue)", timeout, lambda: self._overdue(vm_id, reboot=reboot, force=force)
-        )
-
-    def _later(self, vm_id: str, label: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do something to a machine after some time, once no call on it runs; a later one replaces it."""
-
-        def act() -> None:
-            try:
-                work()
-            except NoSuchVM:
-                log.info("%s: machine %s is gone already", label, vm_id)
-            except VdsmError as error:
-                log.warning("%s of machine %s: %s", label, vm_id, error)
-
-        machine = MachineReference(vm_id)
-        self._jobs.plan(
-            label,
-            lambda: self._work.when_free([exclusive(machine)], label, act),
-            of=machine,
-            after=seconds,
-            second="replaces",
-        )
-
-    def _ask_guest(self, vm_id: str, *, reboot: bool) -> None:
-        call = self._hypervisor.domains.reboot if reboot else self._hypervisor.domains.shutdown
-        ways: tuple[ShutdownMode, ...] = ("agent", "acpi")
-        for mode in ways:
-            try:
-                call(vm_id, mode=mode)
-            except OperationInvalid:
-                raise
-            except HypervisorError as error:
-                log.debug("Machine %s cannot be asked by way of %s: %s", vm_id, mode, error)
-            else:
-                return
-        # For a driver that knows no ways; and the error of this one is what the caller sees.
-        call(vm_id, mode="default")
-
-    def _overdue(self, vm_id: str, *, reboot: bool, force: bool) -> None:
-        machine = self._inventory.find(vm_id)
-        if machine is None or machine.asked not in ("shutdown", "reboot") or not machine.active:
-            return
-        if not force:
-            self._inventory.update(vm_id, _back_up)
-        elif reboot:
-            self._hypervisor.domains.reset(vm_id)
-            self._inventory.update(vm_id, _back_up)
-        else:
-            self._hypervisor.domains.destroy(vm_id)
 
     def _kill(self, vm_id: str, graceful_attempts: int) -> None:
         for _attempt in range(graceful_attempts):
@@ -257,21 +223,35 @@ class Control:
                 self._hypervisor.domains.destroy(vm_id, graceful=True)
             except (NoSuchDomain, OperationInvalid):
                 return
-            except HypervisorError as error:
-                log.info("Machine %s does not end in order: %s", vm_id, error)
+            except VdsmError as error:
+                # Whatever the reason, a frozen QEMU above all: the next attempt is a harder one.
+                log.info("Cannot end machine %s in order: %s", vm_id, error)
             else:
                 return
         with contextlib.suppress(NoSuchDomain, OperationInvalid):
             self._hypervisor.domains.destroy(vm_id)
 
     def _remove(self, machine: Machine) -> None:
+        if not machine.missing and not self._is_ours(machine.id):
+            raise ForeignDefinition(vm_id=machine.id)
+        known = self._before_destroy(machine.id)
         if not machine.missing:
-            if not self._is_ours(machine.id):
-                raise ForeignDefinition(vm_id=machine.id)
-            self._hooks.run(vdsm_before_vm_destroy, machine.id)
             self._undefine(machine.id)
         self._inventory.forget(machine.id)
-        self._hooks.run(vdsm_after_vm_destroy, machine.id)
+        self._hooks.run_about(vdsm_after_vm_destroy, known)
+        self._hooks.run_for_devices(vdsm_after_device_destroy, known)
+
+    def _before_destroy(self, vm_id: str) -> Subject:
+        """Call the hooks before a machine is destroyed, and return what those after it get.
+
+        :raises VdsmError: a hook of a device refuses
+        """
+        known = self._hooks.last_known(
+            vm_id, vdsm_before_device_destroy, vdsm_after_vm_destroy, vdsm_after_device_destroy
+        )
+        self._hooks.run_for_devices(vdsm_before_device_destroy, known)
+        self._hooks.run(vdsm_before_vm_destroy, vm_id)
+        return known
 
     def _is_ours(self, vm_id: str) -> bool:
         machine = self._inventory.find(vm_id)
@@ -294,52 +274,5 @@ class Control:
                 return
 
 
-def _reason(error: HypervisorError) -> str:
-    return str(error.facts.get("reason") or error)
-
-
-@contextlib.contextmanager
-def _as_machine(vm_id: str, action: str) -> Iterator[None]:
-    """Say of the machine what the hypervisor says of the domain: it ended since the last look."""
-    try:
-        yield
-    except NoSuchDomain:
-        raise NoSuchVM(vm_id=vm_id) from None
-    except OperationInvalid as error:
-        raise VMIsDown(vm_id=vm_id, action=action) from error
-
-
-def _asked(machine: Machine, *, reboot: bool) -> Machine:
-    status = machine.status
-    if status == "Up":
-        status = "RebootInProgress" if reboot else "Powering down"
-    return msgspec.structs.replace(machine, status=status, asked="reboot" if reboot else "shutdown")
-
-
-def _not_asked(machine: Machine, before: Machine) -> Machine:
-    status = machine.status
-    if status in ("Powering down", "RebootInProgress"):
-        status = before.status
-    return msgspec.structs.replace(machine, status=status, asked=before.asked)
-
-
-def _back_up(machine: Machine) -> Machine:
-    status = "Up" if machine.status in ("Powering down", "RebootInProgress") else machine.status
-    return msgspec.structs.replace(machine, status=status, asked="")
-
-
 def _is_launched(machine: Machine | None) -> bool:
     return machine is None or not machine.launching
-
-
-def _ended(machine: Machine, *, launching: bool) -> Machine:
-    """A machine that was destroyed before it ran: no event of libvirt's told so."""
-    if machine.status == "Down":
-        return machine
-    return msgspec.structs.replace(
-        machine,
-        status="Down",
-        pause_code="",
-        active=False,
-        exit=DESTROYED_ON_STARTUP if launching else machine.exit,
-    )

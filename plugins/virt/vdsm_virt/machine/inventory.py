@@ -1,4 +1,4 @@
-"""The machines of this host. Records are immutable: readers take them without a lock."""
+"""The machines of this host, as immutable records: readers need no lock."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from vdsm_core.events import EventBus, EventParams
-from vdsm_virt.api.events import VmGone, VmStatusChanged
+from vdsm_virt.api.events import VmGone
 from vdsm_virt.errors import NoSuchVM, Recovering, VMExists
-from vdsm_virt.machine.machine import TRANSITIONS, Machine
+from vdsm_virt.machine.describe import status_event
+from vdsm_virt.machine.machine import Machine
+from vdsm_virt.machine.state import Contradiction
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,23 @@ log = logging.getLogger(__name__)
 class Inventory:
     """Machines by id; each change of a status is published, in order.
 
-    :param events: where to
-    :param awaited: says, as long as not all are known, what is waited for
+    :param events: receives the changes
+    :param awaited: returns, as long as not all are known, what is waited for
+    :param reread: reads a machine again from libvirt, in the background
+    :param changed: called under the lock with a machine as it was and as it is: it only plans work
     """
 
-    def __init__(self, events: EventBus, awaited: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        events: EventBus,
+        awaited: Callable[[], str],
+        reread: Callable[[str], object] = lambda _vm_id: None,
+        changed: Callable[[Machine, Machine], object] = lambda _before, _after: None,
+    ) -> None:
         self._events = events
         self._awaited = awaited
+        self._reread = reread
+        self._on_change = changed
         self._changed = threading.Condition()
         self._machines: dict[str, Machine] = {}
         self._ids: dict[str, str] = {}
@@ -37,7 +48,7 @@ class Inventory:
         self.version = 0
 
     def complete(self) -> None:
-        """From now on a machine that is not here does not exist."""
+        """Note that all machines are known: one that is not here does not exist."""
         if not self._complete:
             log.info("Libvirt has listed the machines: %d", len(self._machines))
         self._complete = True
@@ -56,7 +67,7 @@ class Inventory:
             raise Recovering(reason=self._awaited())
 
     def get(self, vm_id: str) -> Machine:
-        """One machine.
+        """Return one machine.
 
         :raises NoSuchVM: none has this id
         :raises Recovering: none that is known has it, and there may be others
@@ -68,15 +79,15 @@ class Inventory:
         return machine
 
     def find(self, vm_id: str) -> Machine | None:
-        """One machine, or None."""
+        """Return one machine, or None."""
         return self._machines.get(vm_id.lower())
 
     def all(self) -> list[Machine]:
-        """Every machine, in the order in which they became known."""
+        """Return every machine, in the order in which they became known."""
         return list(self._machines.values())
 
     def add(self, machine: Machine) -> None:
-        """A new machine.
+        """Add a machine.
 
         :raises VMExists: its id or its name is taken
         """
@@ -91,15 +102,22 @@ class Inventory:
             self._publish(machine)
 
     def update(self, vm_id: str, change: Callable[[Machine], Machine]) -> Machine | None:
-        """Replace a machine by what `change` makes of it; None if there is none.
+        """Replace a machine by what `change` makes of it; return None if there is none.
 
-        `change` is called under the lock: it must only compute.
+        What contradicts the state of the machine is not applied; then the machine is read again from libvirt.
+
+        :param change: one of `transitions`, called under the lock: it only computes
         """
         with self._changed:
             before = self._machines.get(vm_id)
             if before is None:
                 return None
-            after = change(before)
+            try:
+                after = change(before)
+            except Contradiction as contradiction:
+                log.warning("Machine %s is read again: %s", vm_id, contradiction)
+                self._reread(vm_id)
+                return before
             if after is before:
                 return before
             self._machines[vm_id] = after
@@ -107,15 +125,16 @@ class Inventory:
                 self._ids.pop(before.name, None)
                 self._ids[after.name] = vm_id
             if (after.status, after.pause_code) != (before.status, before.pause_code):
-                if after.status != before.status and after.status not in TRANSITIONS[before.status]:
-                    log.info("Machine %s went from %s to %s", vm_id, before.status, after.status)
                 after = self._machines[vm_id] = msgspec.structs.replace(after, since=time.time())
                 self._publish(after)
             self._note()
+            self._on_change(before, after)
             return after
 
     def change(self, vm_id: str, **members: Any) -> Machine | None:
-        """Replace some members of a machine; None if there is none."""
+        """Replace some members of a machine, its status excepted; return None if there is none."""
+        if "status" in members:
+            raise TypeError("a status follows from a report; see machine.state")
         return self.update(vm_id, lambda machine: msgspec.structs.replace(machine, **members))
 
     def forget(self, vm_id: str) -> None:
@@ -129,7 +148,7 @@ class Inventory:
                 self._events.publish(VmGone(vm_id=vm_id, vm_name=machine.name), vm_id)
 
     def wait(self, vm_id: str, reached: Callable[[Machine | None], bool], timeout: float) -> bool:
-        """Wait until `reached` holds of a machine (None: it is gone); tell whether it does."""
+        """Wait until `reached` is true of a machine (None: it is gone); return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: reached(self._machines.get(vm_id)), timeout)
 
@@ -138,24 +157,11 @@ class Inventory:
         self._changed.notify_all()
 
     def states(self, mark: Callable[[], None]) -> list[tuple[str, EventParams]]:
-        """The status of every machine as the event that would say so; see `EventBus.provide`."""
+        """Return the status of every machine as its event; see `EventBus.provide`."""
         with self._changed:
             mark()
             machines = list(self._machines.values())
-        return [(machine.id, _said(machine)) for machine in machines]
+        return [(machine.id, status_event(machine)) for machine in machines]
 
     def _publish(self, machine: Machine) -> None:
-        self._events.publish(_said(machine), machine.id)
-
-
-def _said(machine: Machine) -> VmStatusChanged:
-    ended = machine.exit if machine.status == "Down" else None
-    return VmStatusChanged(
-        vm_id=machine.id,
-        vm_name=machine.name,
-        status=machine.status,
-        pause_code=machine.pause_code if machine.status == "Paused" else UNSET,
-        exit_code=UNSET if ended is None else ended.code,
-        exit_reason=UNSET if ended is None else int(ended.reason),
-        exit_message=UNSET if ended is None else ended.message,
-    )
+        self._events.publish(status_event(machine), machine.id)

@@ -10,17 +10,17 @@ from vdsm_core.hypervisor import DomainState, Hypervisor
 
 #: Seconds before the second reading, after one that failed.
 FIRST_PAUSE: Final = 1.0
-#: Seconds between two readings at the most.
-LONGEST_PAUSE: Final = 15.0
-#: Seconds that one reading may take at the most. A host with many machines is slow while it boots.
-LONGEST_READING: Final = 300.0
+#: Maximum seconds between two readings.
+MAX_PAUSE: Final = 15.0
+#: Maximum seconds of one reading. A host with many machines is slow while it boots.
+MAX_READING: Final = 300.0
 #: Readings that libvirt may owe at the same time: each takes one of its workers.
-_MOST_OWED: Final = 3
+_MAX_OWED: Final = 3
 _OPERATION: Final = "domains"
 
 
 class Listing:
-    """Reads all domains. After each failure in a row, the next reading may take longer, and comes later."""
+    """Reads all domains. After each failure in a row, the next reading begins later and may take longer."""
 
     def __init__(self, hypervisor: Hypervisor, patience: float) -> None:
         """:param patience: seconds that the first reading may take"""
@@ -40,10 +40,10 @@ class Listing:
     @property
     def pause(self) -> float:
         """Seconds before the next reading."""
-        return min(FIRST_PAUSE * self._factor, LONGEST_PAUSE)
+        return min(FIRST_PAUSE * self._factor, MAX_PAUSE)
 
     def read(self) -> list[DomainState]:
-        """Every domain.
+        """Return every domain.
 
         :raises Unavailable: `end` was called meanwhile
         :raises HypervisorDeadline: libvirt has not answered in time
@@ -65,15 +65,15 @@ class Listing:
         return found
 
     def end(self) -> None:
-        """Let nobody use any more what is still to be read."""
+        """Reject the result of a reading that has not ended."""
         self._ended = True
 
     def _read(self) -> list[DomainState]:
         owed = [call for call in self._hypervisor.overdue_calls() if call.operation == _OPERATION]
-        if len(owed) >= _MOST_OWED:
+        if len(owed) >= _MAX_OWED:
             first = owed[0]
             raise NotResponding(object=first.object, operation=first.operation, seconds=first.seconds)
-        patience = min(self._patience * self._factor, max(self._patience, LONGEST_READING))
+        patience = min(self._patience * self._factor, max(self._patience, MAX_READING))
         return self._hypervisor.domains.list_all(timeout=patience)
 
     def awaited(self) -> str:

@@ -1,4 +1,4 @@
-"""What libvirt tells of a machine, as events for subscribers. Statuses are the watcher's business."""
+"""Events of libvirt about a machine, as events for subscribers; the inventory publishes its status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Converter = Callable[..., VmEvent]
 
 
 def events_of(event: DomainEvent, *, postcopy: bool = False) -> list[VmEvent]:
-    """The events that subscribers get for one of libvirt's, besides those about the machine's status.
+    """Return the events for subscribers that follow from one of libvirt, apart from those about the status.
 
     :param postcopy: the machine's guest runs on the host that it is being migrated to
     """
@@ -27,7 +27,7 @@ def events_of(event: DomainEvent, *, postcopy: bool = False) -> list[VmEvent]:
 
 
 def _plain(cls: type[VmEvent], *members: str, **renamed: str) -> _Converter:
-    """A function that takes over the members of these names, and those that have another name there."""
+    """Return a function that copies the members of these names, and those that have another name there."""
     names = {**{member: member for member in members}, **renamed}
 
     def convert(event: Any) -> VmEvent:
@@ -54,17 +54,17 @@ def _end(address: GraphicsAddress) -> GraphicsEnd:
 
 
 def _job_completed(event: hypervisor.DomainJobCompleted, *, postcopy: bool) -> list[VmEvent]:
-    told = event.stats
+    reported = event.stats
     completed = VmJobCompleted(
         vm_id=event.uuid,
         vm_name=event.name,
         job=event.operation,
-        success=bool(told["success"]) if "success" in told else UNSET,
-        error=told.get("errmsg", UNSET),
-        time_elapsed=told.get("time_elapsed", UNSET),
-        downtime=told.get("downtime", UNSET),
-        data_total=told.get("data_total", UNSET),
-        data_processed=told.get("data_processed", UNSET),
+        success=bool(reported["success"]) if "success" in reported else UNSET,
+        error=reported.get("errmsg", UNSET),
+        time_elapsed=reported.get("time_elapsed", UNSET),
+        downtime=reported.get("downtime", UNSET),
+        data_total=reported.get("data_total", UNSET),
+        data_processed=reported.get("data_processed", UNSET),
     )
     if completed.job != "migration-out" or completed.success is False:
         return [completed]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
@@ -12,6 +11,7 @@ from vdsm_core.errors import VdsmError
 from vdsm_core.events import EventBus
 from vdsm_core.hypervisor import (
     ConnectionBack,
+    DomainAgent,
     DomainDeviceAdded,
     DomainDeviceRemoved,
     DomainDiskChange,
@@ -21,6 +21,7 @@ from vdsm_core.hypervisor import (
     DomainReboot,
     DomainState,
     DomainTrayChange,
+    DomainTunable,
     EventsLost,
     Hypervisor,
     HypervisorEvent,
@@ -28,13 +29,12 @@ from vdsm_core.hypervisor import (
     NoSuchDomain,
 )
 from vdsm_core.work.scheduler import Jobs
-from vdsm_virt.api.definition import VmStatus
 from vdsm_virt.api.events import Reconciled
 from vdsm_virt.errors import VMExists
 from vdsm_virt.machine import transitions
 from vdsm_virt.machine.inventory import Inventory
 from vdsm_virt.machine.listing import Listing
-from vdsm_virt.machine.machine import MIGRATED, STATUS, Machine, exit_found
+from vdsm_virt.machine.machine import MIGRATED, Machine
 from vdsm_virt.machine.mirror import Mirror
 from vdsm_virt.machine.references import ALL
 from vdsm_virt.machine.references import Machine as MachineReference
@@ -46,18 +46,34 @@ log = logging.getLogger(__name__)
 _IO_ERRORS: Final = {"enospc": "ENOSPC", "eperm": "EPERM", "eio": "EIO", "eother": "EOTHER"}
 #: Seconds until the next comparison, where an event is about to solve what the last one could not.
 _AGAIN: Final = 5.0
-#: Times that a state is read anew because events came meanwhile.
-_MOST_READINGS: Final = 5
-_NEW_XML: Final = (DomainDeviceAdded, DomainDeviceRemoved, DomainDiskChange, DomainTrayChange)
+#: Times that a state is read again because of events meanwhile.
+_MAX_READINGS: Final = 5
+#: libvirt's reason of a domain whose memory is on two hosts without a connection between them.
+_FAILED: Final = "postcopy-failed"
+_NEW_XML: Final = (
+    DomainAgent,
+    DomainDeviceAdded,
+    DomainDeviceRemoved,
+    DomainDiskChange,
+    DomainTrayChange,
+    DomainTunable,
+)
+
+#: Starts that are the begin of no new run of the guest here; every other one is.
+_STARTED: Final[dict[str, Callable[[Machine], Machine]]] = {
+    "migrated": transitions.arriving,
+    "wakeup": transitions.resumed,
+}
 
 Cause = Literal["connection back", "events lost"]
 
 
 class Watcher:
-    """Feeds the inventory.
+    """Keeps the inventory as libvirt has it.
 
     :param jobs: run the comparisons, which take as long as libvirt does, and what follows events
     :param compared: called when all machines have been read
+    :param end: destroys a machine in the background, whose guest must not reboot
     """
 
     def __init__(
@@ -70,6 +86,7 @@ class Watcher:
         mirror: Mirror,
         events: EventBus,
         compared: Callable[[], None] = lambda: None,
+        end: Callable[[str], None] = lambda _vm_id: None,
     ) -> None:
         self._hypervisor = hypervisor
         self._listing = listing
@@ -78,14 +95,15 @@ class Watcher:
         self._mirror = mirror
         self._events = events
         self._compared = compared
-        # Comparisons and events come from different threads.
+        self._end = end
+        # Comparisons and events are handled on different threads.
         self._lock = threading.Lock()
         # Held for a whole comparison. The one above is free while libvirt is asked.
         self._comparing = threading.Lock()
         #: The domains that events were about since libvirt was asked: what it answers of them may be older.
         self._touched: set[str] | None = None
         #: Counts the events about states: what was read before one is not taken over after it.
-        self._heard = 0
+        self._seen = 0
         self._lifecycle: dict[LifecycleEvent, Callable[[DomainLifecycle], None]] = {
             "defined": self._defined,
             "undefined": self._undefined,
@@ -99,23 +117,22 @@ class Watcher:
         }
 
     def handle(self, event: HypervisorEvent) -> None:
-        """Take one event of the hypervisor's."""
+        """Handle one event of the hypervisor."""
         if isinstance(event, ConnectionBack | EventsLost):
             self.compare_soon("events lost" if isinstance(event, EventsLost) else "connection back")
             return
         with self._lock:
             if isinstance(event, DomainEvent):
-                self._tell(event)
+                self._publish(event)
             if isinstance(event, DomainLifecycle):
-                self._heard += 1
+                self._seen += 1
                 if self._touched is not None:
                     self._touched.add(event.uuid)
                 self._lifecycle[event.event](event)
             elif isinstance(event, DomainReboot):
-                self._inventory.update(event.uuid, transitions.rebooted)
+                self._rebooted(event)
             elif isinstance(event, DomainIOError):
-                code = _IO_ERRORS.get(event.reason, "EOTHER")
-                self._inventory.update(event.uuid, lambda machine: transitions.io_error(machine, code))
+                self._io_error(event)
             elif isinstance(event, _NEW_XML):
                 self._outdated(event.uuid)
 
@@ -135,7 +152,7 @@ class Watcher:
     def compare(self, cause: Cause | None = None) -> None:
         """Read all domains and take over what is different; again later if libvirt does not answer.
 
-        :param cause: why events were missed, to be told with what is different; None if nobody missed any
+        :param cause: why events were missed, published with the differences; None if none were
         """
         try:
             with self._comparing:
@@ -148,29 +165,57 @@ class Watcher:
             if self._hypervisor.connected:
                 self.compare_soon(cause, self._listing.pause)
 
-    def settle(self, vm_id: str) -> None:
-        """Read the state of one machine, for when its event does not come.
+    def reread_soon(self, vm_id: str) -> None:
+        """Read the state of one machine in the background."""
+        self._jobs.plan(
+            "looking", lambda: self.settle(vm_id), of=MachineReference(vm_id), second="not needed"
+        )
 
-        :raises VdsmError: libvirt does not tell
+    def end_postcopy(self, vm_id: str) -> bool:
+        """End a domain whose memory is split between two hosts for good, if this one is so.
+
+        Neither host can continue it; continued on both it would destroy its disks.
+
+        :returns: whether it is Down now
+        """
+        try:
+            domain = self._hypervisor.domains.get(vm_id)
+            paused = (domain.state, domain.reason) == ("paused", "postcopy")
+            if not domain.active or not (paused or domain.reason == _FAILED):
+                return False
+            with self._lock:
+                self._inventory.update(vm_id, transitions.postcopy_failed)
+            self._hypervisor.domains.destroy(vm_id)
+        except NoSuchDomain:
+            return False
+        except VdsmError as error:
+            log.error("Cannot end machine %s, whose post-copy migration failed: %s", vm_id, error)  # noqa: TRY400
+            return False
+        return True
+
+    def settle(self, vm_id: str) -> None:
+        """Read the state of one machine, where its event is missing.
+
+        :raises VdsmError: libvirt does not answer
         """
         self._settle(vm_id)
 
     def _settle(self, vm_id: str) -> bool:
-        for _ in range(_MOST_READINGS):
-            heard = self._heard
+        for _ in range(_MAX_READINGS):
+            seen = self._seen
             domain = self._hypervisor.domains.get(vm_id)
             with self._lock:
-                if heard == self._heard:
+                if seen == self._seen:
                     return self._compare_one(domain)
         # In such a storm of events, they have to wait for once.
         with self._lock:
             return self._compare_one(self._hypervisor.domains.get(vm_id))
 
-    def _tell(self, event: DomainEvent) -> None:
+    def _publish(self, event: DomainEvent) -> None:
         machine = self._inventory.find(event.uuid)
         postcopy = machine is not None and machine.pause_code == "POSTCOPY"
-        for told in events_of(event, postcopy=postcopy):
-            self._events.publish(told, event.uuid)
+        for published in events_of(event, postcopy=postcopy):
+            self._events.publish(published, event.uuid)
 
     def _compare_all(self, cause: Cause | None) -> Reconciled:
         with self._lock:
@@ -211,7 +256,7 @@ class Watcher:
         try:
             return self._settle(vm_id)
         except NoSuchDomain:
-            return False  # the event says so itself
+            return False  # its event follows
 
     def _compare_one(self, domain: DomainState) -> bool:
         """Take over one domain; whether that changed anything."""
@@ -222,31 +267,18 @@ class Watcher:
         if known.launching:
             return False
         after = self._inventory.update(domain.uuid, lambda machine: transitions.found(machine, domain))
-        if after is not None and after.status == "Down" != known.status:
-            self._mirror.remember_exit_soon(domain.uuid)
         if after is not None and after.stale:
             self._mirror.refresh_soon(domain.uuid)
+        if after is not None and domain.active and domain.reason == _FAILED:
+            self._end_postcopy_soon(after)
         return after is not known
 
     def _new(self, domain: DomainState) -> None:
-        comes = not domain.persistent and (domain.state, domain.reason) == ("paused", "migration")
-        status: VmStatus = "Migration Destination" if comes else STATUS[domain.state]
-        machine = Machine(
-            id=domain.uuid,
-            name=domain.name,
-            status=status,
-            since=time.time(),
-            pause_code=transitions.pause_code(domain.reason) if status == "Paused" else "",
-            exit=exit_found(domain.reason) if status == "Down" else None,
-            exit_guessed=True,
-            active=domain.active,
-            persistent=domain.persistent,
-            incoming=time.time() if comes else 0.0,
-        )
+        machine = transitions.first_found(domain)
         try:
             self._inventory.add(machine)
         except VMExists:
-            # The name's former owner was renamed or undefined, and that event is still to come.
+            # The name's former owner was renamed or undefined, and that event follows.
             self.compare_soon(after=_AGAIN)
             return
         self._mirror.refresh_soon(domain.uuid)
@@ -255,7 +287,7 @@ class Watcher:
         if machine.ours and machine.active:
             self._inventory.update(machine.id, transitions.vanished)
         elif machine.ours and machine.exit == MIGRATED:
-            # Libvirt was lost before it told what is left here: how the machine ended is still to be told.
+            # Libvirt was lost before it reported what is left here. The exit is shown until `VM.destroy`.
             self._inventory.update(machine.id, transitions.left_nothing)
         else:
             self._inventory.forget(machine.id)
@@ -265,12 +297,10 @@ class Watcher:
             self._mirror.refresh_soon(vm_id)
 
     def _ask(self, event: DomainLifecycle) -> None:
-        """An event of a machine that is not known: read what there is."""
+        """Read the domain of an event whose machine is not known."""
 
         # Also if it is known by then: what made it known may have been read before this event.
-        self._jobs.plan(
-            "looking", lambda: self.settle(event.uuid), of=MachineReference(event.uuid), second="not needed"
-        )
+        self.reread_soon(event.uuid)
 
     def _defined(self, event: DomainLifecycle) -> None:
         machine = self._inventory.find(event.uuid)
@@ -290,26 +320,48 @@ class Watcher:
             self._inventory.forget(event.uuid)
 
     def _started(self, event: DomainLifecycle) -> None:
-        comes = event.detail == "migrated"
-        machine = self._inventory.update(event.uuid, transitions.comes if comes else transitions.started)
+        change = _STARTED.get(event.detail, transitions.started)
+        machine = self._inventory.update(event.uuid, change)
         if machine is None:
             self._ask(event)
         elif not machine.launching:
             self._outdated(event.uuid)
 
     def _suspended(self, event: DomainLifecycle) -> None:
-        code = transitions.pause_code(event.detail)
-        leaves = event.detail == "migrated"
-        change = transitions.leaves if leaves else lambda machine: transitions.suspended(machine, code)
-        if self._inventory.update(event.uuid, change) is None:
+        moves = event.detail == "migrated"
+        change = (
+            transitions.moving_away if moves else lambda machine: transitions.suspended(machine, event.detail)
+        )
+        machine = self._inventory.update(event.uuid, change)
+        if machine is None:
             self._ask(event)
+        elif event.detail == _FAILED:
+            self._end_postcopy_soon(machine)
 
     def _resumed(self, event: DomainLifecycle) -> None:
-        if self._inventory.update(event.uuid, transitions.resumed) is None:
+        machine = self._inventory.update(event.uuid, transitions.resumed)
+        if machine is None:
             self._ask(event)
+        elif event.detail == _FAILED:
+            # Its processors run on until they need a page that does not arrive any more.
+            self._end_postcopy_soon(machine)
+
+    def _end_postcopy_soon(self, machine: Machine) -> None:
+        """End an incoming machine of this daemon. Another client may resume the migration of its own."""
+        if machine.ours and not machine.outgoing:
+
+            def end() -> None:
+                self.end_postcopy(machine.id)
+
+            self._jobs.plan(
+                "ending a machine whose post-copy migration failed",
+                end,
+                of=MachineReference(machine.id),
+                second="not needed",
+            )
 
     def _shutdown(self, event: DomainLifecycle) -> None:
-        self._inventory.update(event.uuid, transitions.shutting_down)
+        self._inventory.update(event.uuid, lambda machine: transitions.shutting_down(machine, event.detail))
 
     def _stopped(self, event: DomainLifecycle) -> None:
         machine = self._inventory.update(event.uuid, lambda known: transitions.stopped(known, event.detail))
@@ -323,15 +375,13 @@ class Watcher:
                 second="not needed",
             )
             return
-        if machine.ours:
-            self._mirror.remember_exit_soon(event.uuid)
-        elif not machine.persistent:
+        if not machine.ours and not machine.persistent:
             self._inventory.forget(event.uuid)
             return
         self._outdated(event.uuid)
 
     def _left(self, vm_id: str) -> None:
-        """See whether a machine that has moved has left its definition here."""
+        """Find out whether a machine that has moved has left its definition here."""
         try:
             self._hypervisor.domains.get(vm_id)
         except NoSuchDomain:
@@ -340,8 +390,21 @@ class Watcher:
                 self._inventory.forget(vm_id)
         else:
             self._outdated(vm_id)
-            self._mirror.remember_exit_soon(vm_id)
+
+    def _rebooted(self, event: DomainReboot) -> None:
+        machine = self._inventory.update(event.uuid, transitions.rebooted)
+        if machine is not None and machine.destroy_on_reboot:
+            self._end(event.uuid)
+
+    def _io_error(self, event: DomainIOError) -> None:
+        # The guest gets an error that is only reported, and goes on.
+        if event.action == "pause":
+            code = _IO_ERRORS.get(event.reason, "EOTHER")
+            self._inventory.update(event.uuid, lambda machine: transitions.io_error(machine, code))
 
     def _crashed(self, event: DomainLifecycle) -> None:
-        # What libvirt does about it comes as an event of its own.
+        # What libvirt does about it is an event of its own.
         log.warning("The guest of machine %s panicked (%s)", event.uuid, event.detail)
+        self._inventory.update(event.uuid, transitions.panicked)
+        # A guest that is preserved is there and does not run; libvirt sends nothing else about it.
+        self.reread_soon(event.uuid)

@@ -4,46 +4,71 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from vdsm_core.errors import VdsmError
 from vdsm_core.hypervisor import DomainSample, Hypervisor, Sample
 from vdsm_virt.api.definition import VmDefinition
 from vdsm_virt.api.scalars import given
-from vdsm_virt.api.stats import BalloonInfo, MemoryStats, VmStats
+from vdsm_virt.api.stats import BalloonInfo, BlockJob, MemoryStats, VmStats
 from vdsm_virt.domain.read.definition import Details
+from vdsm_virt.guest.facts import GuestFacts
 from vdsm_virt.machine.inventory import Inventory
 from vdsm_virt.machine.machine import Machine
-from vdsm_virt.stats.devices import disks, nics
+from vdsm_virt.stats.devices import disks, nics, tunes
+from vdsm_virt.stats.moments import Chronicle, Moments
 
 #: Seconds for which the answer for all machines is given again: ages and elapsed times count whole seconds.
 _GIVEN_AGAIN: Final = 1.0
 
 
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the statistics have what libvirt's samples do not have.
+
+    :ivar chronicle: what happened to machines since they were started
+    :ivar guests: what guest agents report
+    :ivar jobs: the block jobs of a machine, by their ids
+    :ivar hashes: `nvram_hash` and `tpm_hash` of a machine, where known
+    """
+
+    chronicle: Chronicle
+    guests: GuestFacts
+    jobs: Callable[[str], Mapping[str, BlockJob]] = lambda _vm_id: {}
+    hashes: Callable[[str], Mapping[str, str]] = lambda _vm_id: {}
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """What changes whenever a fact does."""
+        return self.chronicle.version, self.guests.version
+
+
 class Statistics:
     """Answers questions about statistics from the newest sample; never asks libvirt itself."""
 
-    def __init__(self, hypervisor: Hypervisor, inventory: Inventory) -> None:
+    def __init__(self, hypervisor: Hypervisor, inventory: Inventory, sources: Sources) -> None:
         self._hypervisor = hypervisor
         self._inventory = inventory
+        self._sources = sources
         self._lock = threading.Lock()
-        self._answer: tuple[Sample, int, float, list[VmStats]] | None = None
+        self._answer: tuple[Sample, object, float, list[VmStats]] | None = None
 
     def one(self, machine: Machine) -> VmStats:
-        """One machine."""
+        """Return one machine."""
         sample, lost = self._newest()
-        return _stats(machine, sample, time.time(), lost)
+        return stats_of(machine, sample, time.time(), lost, self._sources)
 
     def all(self) -> list[VmStats]:
-        """Every machine. The same list may be given to several callers.
+        """Return every machine. The same list may be given to several callers.
 
         :raises Recovering: they are not known yet
         """
         self._inventory.insist()
         sample, lost = self._newest()
-        version, now = self._inventory.version, time.monotonic()
+        version, now = (self._inventory.version, self._sources.version), time.monotonic()
         with self._lock:
             known = self._answer
             if (
@@ -54,12 +79,12 @@ class Statistics:
             ):
                 return known[3]
             at = time.time()
-            answer = [_stats(machine, sample, at, lost) for machine in self._inventory.all()]
+            answer = [stats_of(machine, sample, at, lost, self._sources) for machine in self._inventory.all()]
             self._answer = (sample, version, now, answer)
             return answer
 
     def _newest(self) -> tuple[Sample, str]:
-        """The newest sample there is, and why there is no newer one if libvirt is not reached."""
+        """Return the newest sample, and why there is no newer one if libvirt is not reached."""
         lost = (
             ""
             if self._hypervisor.connected
@@ -72,21 +97,10 @@ class Statistics:
 
 
 _NOTHING: Final = Sample(taken_at=0.0, monotonic=0.0, domains={})
-#: Of a machine of which libvirt has not told the definition yet.
+#: Of a machine whose definition has not been read yet.
 _UNKNOWN: Final = Details(
     definition=VmDefinition(vm_id="", vm_name="", status="Up", client_ip="", pid=0), metadata=None
 )
-#: Of a guest whose agent is not heard.
-_NO_AGENT: Final[dict[str, Any]] = {
-    "session": "Unknown",
-    "username": "Unknown",
-    "guest_ips": "",
-    "guest_fqdn": "",
-    "guest_cpu_count": -1,
-    "apps_list": [],
-    "disks_usage": [],
-    "net_ifaces": [],
-}
 #: Of a machine that is not in the sample yet.
 _NO_VALUES: Final[dict[str, Any]] = {
     "monitor_response": 0,
@@ -94,21 +108,29 @@ _NO_VALUES: Final[dict[str, Any]] = {
     "cpu_user": 0.0,
     "cpu_sys": 0.0,
     "cpu_idle": 100.0,
+    "cpu_actual": False,
     "mem_usage": 0,
     "network": {},
     "disks": {},
 }
 
 
-def _stats(machine: Machine, sample: Sample, now: float, lost: str) -> VmStats:
+def stats_of(machine: Machine, sample: Sample, now: float, lost: str, sources: Sources) -> VmStats:
+    """Return the statistics of a machine.
+
+    :param now: Unix time in seconds
+    :param lost: why libvirt is not reached; empty if it is
+    """
     details = machine.details or _UNKNOWN
     if machine.status == "Down":
         return _down(machine, details)
+    moments = sources.chronicle.of(machine.id)
     read = sample.domains.get(machine.id)
-    if read is None:
-        values = {**_NO_VALUES, **_facts(details)}
-    else:
-        values = {**_facts(details), **_values(read, details, sample, now)}
+    values = {**sources.guests.members(machine.id), **_facts(details, moments), **sources.hashes(machine.id)}
+    values |= _NO_VALUES if read is None else _values(read, details, sample, now)
+    free = sources.guests.ovirt(machine.id).mem_usage
+    if not isinstance(free, UnsetType) and details.memory:
+        values["mem_usage"] = min(100, max(0, round(100 - 100 * free / details.memory)))
     if lost or (read is not None and not read.responding):
         values["monitor_response"] = -1
         values["not_responding"] = lost or (read.why if read is not None else "")
@@ -116,13 +138,12 @@ def _stats(machine: Machine, sample: Sample, now: float, lost: str) -> VmStats:
         vm_id=machine.id,
         vm_name=machine.name,
         status=machine.status,
-        vm_type="kvm",
+        vm_type=given(details.definition.vm_type, "kvm"),
         pause_code=machine.pause_code or "NOERR",
         elapsed_time=max(0, int(now - machine.started)) if machine.started else 0,
-        cpu_actual=True,
         migration_progress=UNSET if machine.migration_progress < 0 else machine.migration_progress,
         migration_error=machine.migration_error or UNSET,
-        **_NO_AGENT,
+        vm_jobs=dict(sources.jobs(machine.id)),
         **values,
     )
 
@@ -140,18 +161,26 @@ def _down(machine: Machine, details: Details) -> VmStats:
     )
 
 
-def _facts(details: Details) -> dict[str, Any]:
-    """What the machine's definition says."""
-    known = details.definition
+def _facts(details: Details, moments: Moments) -> dict[str, Any]:
+    """Return what the definition of the machine holds, and what happened to it."""
+    known, tuning = details.definition, details.tuning
+    offset = moments.clock_offset
     facts: dict[str, Any] = {
-        "time_offset": details.time_offset,
+        "time_offset": details.time_offset if offset is None else offset,
         "pid": known.pid,
-        "client_ip": known.client_ip,
+        "client_ip": (moments.viewers[-1] if moments.viewers else "") if moments.viewed else known.client_ip,
         "kvm_enable": details.kvm,
         "acpi_enable": details.acpi,
         "vcpu_count": details.vcpus or UNSET,
         "boot": known.boot,
         "nice": given(known.nice, 0),
+        "watchdog_event": moments.watchdog or UNSET,
+        "io_tune": tunes(tuning.io_tune) or UNSET,
+        "vcpu_quota": tuning.quota or UNSET,
+        "vcpu_period": tuning.period or UNSET,
+        "vcpu_user_limit": UNSET if tuning.vcpu_limit is None else tuning.vcpu_limit,
+        "cdrom": tuning.cdrom or UNSET,
+        "hash": details.hash or UNSET,
     }
     if details.displays:
         facts["display_info"] = details.displays
@@ -174,18 +203,27 @@ def _values(read: DomainSample, details: Details, sample: Sample, now: float) ->
         "cpu_user": user,
         "cpu_sys": system,
         "cpu_idle": max(0.0, 100.0 - user - system),
-        "cpu_usage": stats.get("cpu.time", 0),
+        "cpu_usage": _emulator(stats) if before is not None else 0,
+        "cpu_actual": before is not None,
         "mem_usage": 0,
-        "network": nics(read, before, details.macs),
+        "network": nics(read, before, details.macs, details.tuning.speeds),
         "disks": disks(read, before, details.images),
     }
+    if "vcpu.current" in stats:
+        # Newer than the document: a processor that another client plugs in is no event.
+        values["vcpu_count"] = stats["vcpu.current"]
     current = stats.get("balloon.current")
     if current is not None:
+        maximum = stats.get("balloon.maximum", current)
+        known = details.metadata
+        guaranteed = known.guaranteed_memory * 1024 if known is not None else 0
+        target = known.balloon_target if known is not None else 0
         values["balloon_info"] = BalloonInfo(
             balloon_cur=current,
-            balloon_max=stats.get("balloon.maximum", current),
-            balloon_min=0,
-            balloon_target=current,
+            balloon_max=maximum,
+            balloon_min=min(guaranteed, maximum) or maximum,
+            balloon_target=target or current,
+            ballooning_enabled=details.tuning.ballooning,
         )
         if "balloon.available" in stats:
             _memory(values, stats, before, seconds)
@@ -193,7 +231,7 @@ def _values(read: DomainSample, details: Details, sample: Sample, now: float) ->
 
 
 def _before(read: DomainSample, sample: Sample) -> DomainSample | None:
-    """The same machine's values before these, if it is the same run of it."""
+    """Return the previous values of the same run of a machine."""
     if sample.previous is None:
         return None
     before = sample.previous.domains.get(read.uuid)
@@ -205,22 +243,20 @@ def _before(read: DomainSample, sample: Sample) -> DomainSample | None:
 
 
 def _cpu(stats: dict[str, Any], before: DomainSample | None, seconds: float) -> tuple[float, float]:
-    """Percent of one processor: what the guest itself used, and what QEMU used for it.
+    """Return percent of one processor: the rest of all time, and the time of the QEMU process.
 
-    libvirt counts `cpu.time`, all of it, and `cpu.system`, `cpu.user` of the QEMU process; `vcpu.N.time` is
-    what the virtual processors' threads used.
+    libvirt counts `cpu.time`, all of it, and `cpu.system`, `cpu.user` of the QEMU process, in ns.
     """
     if before is None or seconds <= 0:
         return 0.0, 0.0
-    total = _delta("cpu.time", stats, before.stats)
-    if total <= 0:
-        return 0.0, 0.0
-    guest = 0
-    for number in range(stats.get("vcpu.maximum", 0)):
-        guest += _delta(f"vcpu.{number}.time", stats, before.stats)
-    guest = min(max(guest, 0), total) if guest else _delta("cpu.user", stats, before.stats)
+    system = max(0, _emulator(stats) - _emulator(before.stats))
+    total = max(0, _delta("cpu.time", stats, before.stats))
     scale = seconds * 1e7  # ns to percent
-    return max(guest, 0) / scale, max(total - guest, 0) / scale
+    return max(total - system, 0) / scale, system / scale
+
+
+def _emulator(stats: dict[str, Any]) -> int:
+    return int(stats.get("cpu.user", 0)) + int(stats.get("cpu.system", 0))
 
 
 def _delta(name: str, stats: dict[str, Any], before: dict[str, Any]) -> int:
@@ -233,8 +269,8 @@ def _memory(
 ) -> None:
     total = stats["balloon.available"]
     unused = stats.get("balloon.unused", 0)
-    usable = stats.get("balloon.usable", unused)
-    values["mem_usage"] = round(100 * (total - usable) / total) if total else 0
+    free = min(total, unused + stats.get("balloon.disk_caches", 0))
+    values["mem_usage"] = round(100 - 100 * free / total) if total else 0
 
     def rate(name: str) -> int:
         if before is None or seconds <= 0:
@@ -243,7 +279,7 @@ def _memory(
 
     values["memory_stats"] = MemoryStats(
         mem_total=total,
-        mem_free=usable,
+        mem_free=free,
         mem_unused=unused,
         mem_cached=stats.get("balloon.disk_caches", 0),
         swap_in=rate("swap_in"),

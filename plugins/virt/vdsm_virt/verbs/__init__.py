@@ -1,1 +1,1 @@
-"""The verbs of `Host` and `VM`."""
+"""Verbs of `Host` and `VM`."""

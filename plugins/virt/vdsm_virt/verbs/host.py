@@ -1,20 +1,32 @@
-"""The verbs of the host as far as they are about its hardware and its machines."""
+"""Verbs of `Host` that concern its hardware and its machines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta
 
 from vdsm_bridge.api.declare import Namespace, query
+from vdsm_bridge.api.legacy import LegacyForm, LegacyMethod
 from vdsm_bridge.call.context import Context
 from vdsm_core.errors import VdsmError
+from vdsm_core.hooks.specs.host import (
+    vdsm_after_get_all_vm_stats,
+    vdsm_after_get_caps,
+    vdsm_after_get_stats,
+    vdsm_before_get_all_vm_stats,
+    vdsm_before_get_caps,
+    vdsm_before_get_stats,
+)
 from vdsm_core.hypervisor import Hypervisor, NoSuchDomain
 from vdsm_core.types import UUID
 from vdsm_virt.api.definition import VmDefinition
 from vdsm_virt.api.stats import VmStats
+from vdsm_virt.hook_points.answers import AnswerHooks
 from vdsm_virt.host import Capabilities, HardwareInformation, HostFacts, HostSampler, HostStats, Machines
+from vdsm_virt.imports.conversions import Conversions
 from vdsm_virt.machine.describe import definition, short
 from vdsm_virt.machine.inventory import Inventory
 from vdsm_virt.machine.machine import Machine
@@ -26,7 +38,7 @@ _EVERY: Final[list[str]] = []
 
 
 class Host(Namespace, name="Host", plural="host"):
-    """This host: what it is, what it can do, how it is."""
+    """This host: its hardware, capabilities, load and machines."""
 
     def __init__(
         self,
@@ -37,44 +49,57 @@ class Host(Namespace, name="Host", plural="host"):
         inventory: Inventory,
         mirror: Mirror,
         statistics: Statistics,
+        conversions: Conversions,
+        answers: AnswerHooks,
         guest_overhead: int,
     ) -> None:
+        self._answers = answers
         self._facts = facts
         self._sampler = sampler
         self._hypervisor = hypervisor
         self._inventory = inventory
         self._mirror = mirror
         self._statistics = statistics
+        self._conversions = conversions
         self._guest_overhead = guest_overhead
 
-    @query(since="1.0")
+    @query(since="1.0", legacy=LegacyMethod("getVdsCapabilities", reply="info"))
     def get_capabilities(self, context: Context) -> Capabilities:
-        """What the host is and can do: hardware, software, network."""
-        return self._facts.capabilities(context.address or None)
+        """Return the hardware, software, network and capabilities of the host."""
+        self._answers.check(vdsm_before_get_caps)
+        return self._answers.one(vdsm_after_get_caps, self._facts.capabilities(context.address or None))
 
-    @query(since="1.0")
+    @query(since="1.0", legacy=LegacyMethod("getVdsHardwareInfo", reply="info"))
     def get_hardware_info(self) -> HardwareInformation:
-        """Who made the host: maker, product, serial number, id, from its firmware."""
+        """Return manufacturer, product, serial number and UUID of the host, as its firmware reports them."""
         return self._facts.hardware()
 
-    @query(since="1.0")
+    @query(since="1.0", legacy=LegacyMethod("getVdsStats", reply="info"))
     def get_stats(self) -> HostStats:
-        """How loaded the host is: processors, memory, network, disk space, machines."""
-        return self._sampler.stats(self._counts())
+        """Return the load of the host: processors, memory, network, disk space, machines."""
+        self._answers.check(vdsm_before_get_stats)
+        stats = self._sampler.stats(self._counts())
+        stats = msgspec.structs.replace(stats, v2v_jobs=self._conversions.jobs())
+        return self._answers.one(vdsm_after_get_stats, stats)
 
-    @query(since="1.0", name="getVMList")
+    @query(
+        since="1.0",
+        name="getVMList",
+        lists="VM",
+        legacy=LegacyMethod("list", args=("fullStatus", "vmList"), reply="vmList"),
+    )
     def get_vm_list(
         self,
         full_status: bool = False,
         vm_list: Ids = _EVERY,
         only_uuid: bool = False,
     ) -> list[VmDefinition | UUID]:
-        """The machines, in short.
+        """Return the machines in short form: id, name and status.
 
-        :param full_status: in full, as `Host.getVMFullList`
-        :param vm_list: only these; an id that no machine has is left out. Empty means all
-        :param only_uuid: only their ids
-        :raises Recovering: they are not known yet
+        :param full_status: return the full form, as `Host.getVMFullList` does
+        :param vm_list: ids of the machines to return; unknown ids are ignored. Empty means all
+        :param only_uuid: return the ids only
+        :raises Recovering: the machines of this host have not been read yet
         """
         machines = self._chosen(vm_list)
         if only_uuid:
@@ -83,30 +108,31 @@ class Host(Namespace, name="Host", plural="host"):
             return list(self._full(machines))
         return [short(machine) for machine in machines]
 
-    @query(since="1.0", name="getVMFullList")
+    @query(since="1.0", name="getVMFullList", lists="VM", legacy=LegacyForm(member="vmList"))
     def get_vm_full_list(self, vm_list: Ids = _EVERY) -> list[VmDefinition]:
-        """The machines, in full.
+        """Return the machines with all their properties and devices.
 
-        :param vm_list: only these; an id that no machine has is left out. Empty means all
-        :raises Recovering: they are not known yet
+        :param vm_list: ids of the machines to return; unknown ids are ignored. Empty means all
+        :raises Recovering: the machines of this host have not been read yet
         """
         return list(self._full(self._chosen(vm_list)))
 
-    @query(since="1.0")
+    @query(since="1.0", lists="VM", legacy=LegacyMethod("getAllVmStats", reply="statsList"))
     def get_all_vm_stats(self) -> list[VmStats]:
-        """How every machine is.
+        """Return the statistics of every machine.
 
-        :returns: the values of the newest sample; of a machine that does not respond the last ones known
-        :raises Recovering: they are not known yet
+        :returns: values of the newest sample; for a machine that does not respond, of its last sample
+        :raises Recovering: the machines of this host have not been read yet
         """
-        return self._statistics.all()
+        self._answers.check(vdsm_before_get_all_vm_stats)
+        return self._answers.several(vdsm_after_get_all_vm_stats, VmStats, self._statistics.all())
 
-    @query(since="1.0")
+    @query(since="1.0", lists="VM", legacy=LegacyForm(member="domxmls"))
     def dumpxmls(self, vm_list: Ids = _EVERY) -> dict[UUID, str]:
-        """The libvirt domain documents of the machines, by id.
+        """Return the libvirt domain XML of machines, by id.
 
-        :param vm_list: only these; an id that no machine has is left out. Empty means all
-        :raises Recovering: they are not known yet
+        :param vm_list: ids of the machines to return; unknown ids are ignored. Empty means all
+        :raises Recovering: the machines of this host have not been read yet
         """
         found = {}
         for machine in self._chosen(vm_list):
@@ -128,11 +154,11 @@ class Host(Namespace, name="Host", plural="host"):
             try:
                 yield definition(self._mirror.fresh(machine))
             except VdsmError:
-                # One machine of which libvirt does not tell must not hide the others.
+                # One machine that libvirt does not report must not hide the others.
                 yield short(machine)
 
     def _counts(self) -> Machines:
-        """What the machines weigh, for the reckoning of free memory."""
+        """Return number and memory of the machines, from which the free memory is calculated."""
         running = [machine for machine in self._inventory.all() if machine.active or machine.launching]
         try:
             sample = self._hypervisor.stats.sample()

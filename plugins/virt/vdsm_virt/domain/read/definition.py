@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from xml.etree.ElementTree import Element
 
@@ -9,34 +10,37 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from vdsm_virt.api.definition import VmDefinition
+from vdsm_virt.api.kept import kept_custom, kept_members
 from vdsm_virt.api.stats import DisplayInfo
-from vdsm_virt.domain import metadata
+from vdsm_virt.domain import metadata, run
 from vdsm_virt.domain.metadata import Metadata
-from vdsm_virt.domain.read.devices import read_devices, read_macs
+from vdsm_virt.domain.read.devices import (
+    devices_hash,
+    in_kib,
+    read_devices,
+    read_host_addresses,
+    read_macs,
+)
+from vdsm_virt.domain.read.tuning import TuningFacts, read_tuning
+from vdsm_virt.domain.run import Run
 
-#: KiB in each of libvirt's units of memory.
-_UNITS: Final = {
-    "b": 1 / 1024,
-    "bytes": 1 / 1024,
-    "kib": 1,
-    "k": 1,
-    "mib": 1024,
-    "m": 1024,
-    "gib": 2**20,
-    "g": 2**20,
-}
+#: The channel of the QEMU guest agent, while a guest has it open.
+_AGENT: Final = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
 _BOOT: Final = {"fd": "a", "hd": "c", "cdrom": "d", "network": "n"}
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """What a domain's XML says. `definition` lacks what the daemon knows better: the status.
+    """The content of a domain's XML. `definition` lacks the status, which is not in it.
 
     `macs` are the MACs of the NICs by their interface on the host, `images` the image ids of disks by target.
-    `memory` is in MiB.
+    `memory` is in MiB. `run` is the mark of the newest run in the document. `agent`: the guest has a QEMU
+    guest agent, which is connected. `host_addresses` are those of `read_host_addresses`, `hash` is that of
+    `devices_hash`.
     """
 
     definition: VmDefinition
     metadata: Metadata | None
+    run: Run | None = None
     displays: list[DisplayInfo] = []
     macs: dict[str, str] = {}
     images: dict[str, str] = {}
@@ -45,23 +49,30 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     time_offset: int = 0
     kvm: bool = False
     acpi: bool = False
+    tuning: TuningFacts = TuningFacts()
+    host_addresses: frozenset[tuple[str, ...]] = frozenset()
+    hash: str = ""
+    agent: bool = False
 
 
-def read(domain: Element, vm_id: str) -> Details:
-    """Everything that the document says."""
+def read(domain: Element, vm_id: str, kept_names: Sequence[str] = ()) -> Details:
+    """Return everything that a document holds.
+
+    :param kept_names: shell patterns of the custom properties that are shown
+    """
     kept = metadata.read(domain)
     facts = kept or Metadata(custom=metadata.foreign_custom(domain))
     displays = _displays(domain)
     size = _mib(domain.find("memory"))
-    now, most = _vcpus(domain)
+    now, maximum = _vcpus(domain)
     kvm, acpi = domain.get("type") == "kvm", domain.find("features/acpi") is not None
     offset = _number(domain.find("clock"), "adjustment")
-    devices = read_devices(domain, facts.devices)
+    devices = read_devices(domain, facts)
     definition = VmDefinition(
         vm_id=vm_id,
         vm_name=domain.findtext("name") or "",
         status="Down",
-        vm_type="kvm",
+        vm_type="qemu" if domain.get("type") == "qemu" else "kvm",
         arch=_attribute(domain, "os/type", "arch"),
         emulated_machine=_attribute(domain, "os/type", "machine"),
         kvm_enable=kvm,
@@ -77,7 +88,7 @@ def read(domain: Element, vm_id: str) -> Details:
         max_mem_slots=_number(domain.find("maxMemory"), "slots"),
         mem_guaranteed_size=facts.guaranteed_memory or size,
         smp=now,
-        max_v_cpus=most,
+        max_v_cpus=maximum,
         smp_cores_per_socket=_number(domain.find("cpu/topology"), "cores") or 1,
         smp_threads_per_core=_number(domain.find("cpu/topology"), "threads") or 1,
         num_of_io_threads=int(domain.findtext("iothreads") or 0),
@@ -93,13 +104,15 @@ def read(domain: Element, vm_id: str) -> Details:
         create_time=int(facts.created),
         guest_ips="",
         devices=devices,
-        custom=facts.custom,
-        kept=facts.kept,
+        # Of a machine of ours, the properties that are not shown were never stored.
+        custom=facts.custom if kept is not None else kept_custom(facts.custom, kept_names),
+        kept=kept_members(facts.kept),
         **_display_members(domain, displays),
     )
     return Details(
         definition=definition,
         metadata=kept,
+        run=run.read(domain),
         displays=displays,
         macs=read_macs(domain),
         images={name: ids["imageID"] for name, ids in facts.devices.items() if "imageID" in ids},
@@ -108,6 +121,10 @@ def read(domain: Element, vm_id: str) -> Details:
         time_offset=offset,
         kvm=kvm,
         acpi=acpi,
+        tuning=read_tuning(domain),
+        host_addresses=read_host_addresses(domain),
+        hash=devices_hash(domain, facts),
+        agent=domain.find(_AGENT) is not None,
     )
 
 
@@ -168,14 +185,12 @@ def _vcpus(domain: Element) -> tuple[int, int]:
     element = domain.find("vcpu")
     if element is None or not element.text:
         return 1, 1
-    most = int(element.text)
-    return int(element.get("current", most)), most
+    maximum = int(element.text)
+    return int(element.get("current", maximum)), maximum
 
 
 def _mib(element: Element | None) -> int:
-    if element is None or not element.text:
-        return 0
-    return int(int(element.text) * _UNITS.get(element.get("unit", "KiB").lower(), 1)) // 1024
+    return in_kib(element) // 1024
 
 
 def _number(element: Element | None, attribute: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -15,11 +16,15 @@ _LOOPBACK: Final = "127.0.0.1"
 _CHANNELS: Final = frozenset(
     {"main", "display", "inputs", "cursor", "playback", "record", "smartcard", "usbredir"}
 )
-_MOST_MEMORY: Final = 2**21  # KiB; more than any card's
+#: The longest password of each kind of display server that has passwords.
+PASSWORD_BYTES: Final = {"vnc": 8, "spice": 60}
+#: A time that is over, in libvirt's spelling.
+EXPIRED: Final = "1970-01-01T00:00:01"
+_MAX_MEMORY: Final = 2**21  # KiB; more than any card's
 
 
 def graphics(parent: Element, spec: Graphics, argument: str) -> None:
-    """One `<graphics>`, on a port that libvirt finds.
+    """Add one `<graphics>`, on a port that libvirt finds.
 
     :raises InvalidArgument: a channel is not known
     """
@@ -44,12 +49,23 @@ def graphics(parent: Element, spec: Graphics, argument: str) -> None:
         add(element, "filetransfer", enable=yes_no(False))
 
 
+def protect(domain: Element) -> None:
+    """Give every display server without a password a random one that has expired already.
+
+    So no viewer gets in until `VM.setTicket` sets a password. Without one, QEMU admits every viewer.
+    """
+    for element in domain.findall("devices/graphics"):
+        if element.get("type") in PASSWORD_BYTES and element.get("passwd") is None:
+            element.set("passwd", token_hex(PASSWORD_BYTES[element.get("type", "")] // 2))
+            element.set("passwdValidTo", EXPIRED)
+
+
 def video(parent: Element, spec: Video, argument: str) -> None:
-    """One `<video>`."""
+    """Add one `<video>`."""
     options = spec.spec_params
     names = ["vram", "ram", "vgamem", "heads"] if spec.device == "qxl" else ["vram", "heads"]
     numbers = {
-        name: whole(getattr(options, name), f"{argument}.specParams.{name}", 0, most=_MOST_MEMORY) or None
+        name: whole(getattr(options, name), f"{argument}.specParams.{name}", 0, maximum=_MAX_MEMORY) or None
         for name in names
     }
     if spec.device == "none":

@@ -16,7 +16,7 @@ _BOOT = {"a": "fd", "c": "hd", "d": "cdrom", "n": "network"}
 
 
 def boot(domain: Element, params: KnownVmParams, kind: DomainKind, *, ordered: bool) -> None:
-    """`<os>`.
+    """Add `<os>`.
 
     :param ordered: devices carry the order themselves; libvirt takes only one of the two ways
     """
@@ -34,7 +34,7 @@ def boot(domain: Element, params: KnownVmParams, kind: DomainKind, *, ordered: b
 
 
 def features(domain: Element, params: KnownVmParams) -> None:
-    """`<features>` and `<clock>`."""
+    """Add `<features>` and `<clock>`."""
     hyperv = truth(params.hyperv_enable, False)
     if truth(params.acpi_enable, True) or hyperv:
         element = add(domain, "features")
@@ -54,6 +54,6 @@ def features(domain: Element, params: KnownVmParams) -> None:
 
 
 def add_if_given(parent: Element, tag: str, text: str | UnsetType) -> None:
-    """A child with text, unless the text is absent or empty."""
+    """Add a child with text, unless the text is absent or empty."""
     if not isinstance(text, UnsetType) and text:
         add(parent, tag, text)

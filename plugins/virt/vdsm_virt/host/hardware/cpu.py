@@ -12,7 +12,7 @@ _CPUS = "sys/devices/system/cpu"
 
 
 class CpuInfo(Record, frozen=True, kw_only=True, rename=None):
-    """Where one online logical processor sits."""
+    """Position of one online logical processor in the topology."""
 
     cpu_id: int
     numa_cell_id: int
@@ -23,7 +23,7 @@ class CpuInfo(Record, frozen=True, kw_only=True, rename=None):
 
 @dataclass(frozen=True)
 class Processor:
-    """What `/proc/cpuinfo` says of the first processor."""
+    """The first processor in `/proc/cpuinfo`."""
 
     model: str
     mhz: float
@@ -31,12 +31,12 @@ class Processor:
 
 
 def online(tree: Tree) -> list[int]:
-    """Numbers of the logical processors that are online."""
+    """Return numbers of the logical processors that are online."""
     return number_list(tree.text(f"{_CPUS}/online") or "")
 
 
 def topology(tree: Tree) -> list[CpuInfo]:
-    """The online logical processors, ascending."""
+    """Return the online logical processors, ascending."""
     return [_place(tree, cpu) for cpu in online(tree)]
 
 
@@ -55,7 +55,7 @@ def _place(tree: Tree, cpu: int) -> CpuInfo:
 
 
 def node_of(tree: Tree, cpu: int) -> int:
-    """The NUMA node of a logical processor; 0 on a kernel without NUMA."""
+    """Return the NUMA node of a logical processor; 0 on a kernel without NUMA."""
     names = (name for name in tree.names(f"{_CPUS}/cpu{cpu}") if name.startswith("node"))
     return next((int(name[4:]) for name in names if name[4:].isdigit()), 0)
 
@@ -65,14 +65,14 @@ def count_sockets(cpus: list[CpuInfo]) -> int:
 
 
 def count_cores(cpus: list[CpuInfo]) -> int:
-    """Physical cores: hyper-threads of one core count once."""
+    """Return physical cores: hyper-threads of one core count once."""
     return len({(cpu.socket_id, cpu.die_id, cpu.core_id) for cpu in cpus})
 
 
 def processor(tree: Tree) -> Processor:
-    """Model, speed now (MHz) and feature flags.
+    """Return model, speed now (MHz) and feature flags.
 
-    The member names differ between architectures: x86 says `model name` and `flags`, ARM `Features`,
+    The member names differ between architectures: x86 has `model name` and `flags`, ARM `Features`,
     POWER `cpu` and `clock` with the unit attached.
     """
     facts: dict[str, str] = {}
@@ -90,5 +90,5 @@ def processor(tree: Tree) -> Processor:
 
 
 def own_affinity() -> list[int]:
-    """Logical processors this process may run on."""
+    """Return logical processors this process may run on."""
     return sorted(os.sched_getaffinity(0))

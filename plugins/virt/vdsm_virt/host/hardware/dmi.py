@@ -1,4 +1,4 @@
-"""What the firmware says of the machine (DMI)."""
+"""Identity of the machine from the firmware (DMI)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DMI = "sys/class/dmi/id"
 
 
 class HardwareInformation(Record, frozen=True, kw_only=True):
-    """DMI identity of the host. A member that the firmware does not give is absent."""
+    """DMI identity of the host. Members that the firmware does not report are absent."""
 
     system_manufacturer: str | UnsetType = UNSET
     system_product_name: str | UnsetType = UNSET
@@ -23,7 +23,7 @@ class HardwareInformation(Record, frozen=True, kw_only=True):
 
 
 def hardware(tree: Tree) -> HardwareInformation:
-    """Serial number and UUID are readable by root only; they are absent otherwise."""
+    """Return what DMI has. Serial number and UUID are readable by root only; they are absent otherwise."""
 
     def fact(name: str) -> str | UnsetType:
         return tree.text(f"{_DMI}/{name}") or UNSET

@@ -25,14 +25,14 @@ class IscsiHba(Record, frozen=True, kw_only=True):
 
 
 class HbaInventory(Record, frozen=True, kw_only=True):
-    """Adapters that reach shared storage."""
+    """Host bus adapters for shared storage."""
 
     fc: list[FcHba] = msgspec.field(name="FC")
     iscsi: list[IscsiHba] = msgspec.field(name="iSCSI")
 
 
 def initiator_name(tree: Tree) -> str:
-    """The iSCSI initiator name; empty when the host has no initiator."""
+    """Return the iSCSI initiator name; empty when the host has no initiator."""
     for line in tree.lines("etc/iscsi/initiatorname.iscsi"):
         key, _, value = line.partition("=")
         if key.strip() == "InitiatorName":
@@ -56,5 +56,5 @@ def inventory(tree: Tree) -> HbaInventory:
 
 
 def _model(tree: Tree, port: str) -> str:
-    """The symbolic name is the driver's own line: model first, then firmware and driver versions."""
+    """Return the model from the driver's symbolic name: model first, then firmware and driver versions."""
     return (tree.text(f"{_FC}/{port}/symbolic_name") or "").split(" ")[0]

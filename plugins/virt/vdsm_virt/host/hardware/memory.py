@@ -55,7 +55,7 @@ def memory(tree: Tree) -> Memory:
 
 
 def ksm(tree: Tree) -> Ksm:
-    """A kernel without KSM merges nothing: all values are then 0 and false."""
+    """Return how KSM stands. A kernel without it merges nothing: all values are 0 and false."""
 
     def value(name: str) -> int:
         return tree.integer(f"{_KSM}/{name}") or 0
@@ -69,7 +69,7 @@ def ksm(tree: Tree) -> Ksm:
 
 
 def transparent_hugepages(tree: Tree) -> str:
-    """`always`, `madvise` or `never`; a kernel without the feature never uses them.
+    """Return `always`, `madvise` or `never`; a kernel without the feature never uses them.
 
     The file lists the choices with the one in force in brackets.
     """

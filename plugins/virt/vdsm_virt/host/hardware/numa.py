@@ -10,13 +10,13 @@ _HUGEPAGES = "sys/kernel/mm/hugepages"
 
 
 class NumaNodeHugePages(Record, frozen=True, kw_only=True):
-    """Huge pages of one size that a node holds."""
+    """Number of huge pages of one size on a node."""
 
     total_pages: TextUint
 
 
 class NumaNodeHugePagesStats(Record, frozen=True, kw_only=True):
-    """Huge pages of one size that nobody uses."""
+    """Number of unused huge pages of one size on a node."""
 
     free_pages: TextUint
 
@@ -38,7 +38,7 @@ class NumaNodeMemoryStats(Record, frozen=True, kw_only=True):
 
 
 def nodes(tree: Tree) -> dict[str, NumaNode]:
-    """Nodes by number; none on a kernel without NUMA."""
+    """Return nodes by number; none on a kernel without NUMA."""
     return {
         str(node): NumaNode(
             cpus=number_list(tree.text(f"{_NODES}/node{node}/cpulist") or ""),
@@ -53,7 +53,7 @@ def nodes(tree: Tree) -> dict[str, NumaNode]:
 
 
 def distances(tree: Tree) -> dict[str, list[int]]:
-    """For each node its distance to every node, 10 being its own memory (ACPI SLIT)."""
+    """Return, for each node, its distance to every node, 10 being its own memory (ACPI SLIT)."""
     return {
         str(node): [int(word) for word in (tree.text(f"{_NODES}/node{node}/distance") or "").split()]
         for node in _numbers(tree)
@@ -61,7 +61,7 @@ def distances(tree: Tree) -> dict[str, list[int]]:
 
 
 def memory_stats(tree: Tree) -> dict[str, NumaNodeMemoryStats]:
-    """Free memory of each node."""
+    """Return free memory of each node."""
     stats = {}
     for node in _numbers(tree):
         memory = _memory(tree, node)
@@ -78,12 +78,12 @@ def memory_stats(tree: Tree) -> dict[str, NumaNodeMemoryStats]:
 
 
 def hugepage_sizes(tree: Tree) -> list[int]:
-    """Sizes of huge pages that the kernel can hand out, in KiB."""
+    """Return sizes of huge pages that the kernel can hand out, in KiB."""
     return sorted(_size(name) for name in tree.names(_HUGEPAGES))
 
 
 def balancing(tree: Tree) -> int:
-    """Automatic NUMA balancing: 0 off, 1 on, 2 not known to the kernel.
+    """Return whether NUMA is balanced: 0 off, 1 on, 2 unknown to the kernel.
 
     Bit 0 of the sysctl is the balancing of VDSM's age; bit 1, memory tiering, is another feature
     (Documentation/admin-guide/sysctl/kernel.rst).
@@ -97,7 +97,7 @@ def _numbers(tree: Tree) -> list[int]:
 
 
 def _memory(tree: Tree, node: int) -> dict[str, int]:
-    """In KiB. A line reads `Node 0 MemTotal:  24684100 kB`."""
+    """Return total and free memory in KiB. A line reads `Node 0 MemTotal:  24684100 kB`."""
     rows = (line.split() for line in tree.lines(f"{_NODES}/node{node}/meminfo"))
     return {row[2].rstrip(":"): int(row[3]) for row in rows if len(row) >= 4}
 

@@ -2,7 +2,7 @@
 
 Chosen over its neighbours: the ioctl SIOCGIFADDR shows one IPv4 address of an interface and hides the
 others, `/proc/net/if_inet6` has no counterpart for IPv4, and `ip` may be absent and costs a process. One
-dump of rtnetlink (RFC 3549) has every address of both families, with the flag that tells a leased one.
+dump of rtnetlink (RFC 3549) has every address of both families, with the flag of a leased one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Address:
 
 
 def kernel_addresses() -> dict[str, list[Address]]:
-    """The addresses of each interface of this network namespace, in the kernel's order (primary first).
+    """Return the addresses of each interface of this network namespace, in the kernel's order.
 
     :raises OSError: the kernel does not answer
     """

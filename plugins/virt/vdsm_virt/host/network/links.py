@@ -42,7 +42,7 @@ class Links:
         self._fake_nics = tuple(fake_nics)
 
     def all(self) -> list[Link]:
-        """The NICs, bridges, bonds and VLANs, by name."""
+        """Return the NICs, bridges, bonds and VLANs, by name."""
         kinds = ((name, self._kind(name)) for name in self._tree.names(NET))
         return [Link(name, kind) for name, kind in kinds if kind is not None]
 
@@ -61,12 +61,12 @@ class Links:
 
 
 def speed(tree: Tree, name: str) -> int:
-    """Mbit/s; 0 when the link is down or its driver does not know (virtio-net says -1 then)."""
+    """Return Mbit/s; 0 when the link is down or its driver has no speed (virtio-net: -1)."""
     return max(0, tree.integer(f"{NET}/{name}/speed") or 0)
 
 
 def state(tree: Tree, name: str) -> str:
-    """`up`, `down`, or `unknown` when the driver does not follow RFC 2863's operational states."""
+    """Return `up`, `down`, or `unknown` when the driver does not follow RFC 2863's operational states."""
     value = tree.text(f"{NET}/{name}/operstate") or "unknown"
     return value if value in {"up", "unknown"} else "down"
 

@@ -45,11 +45,11 @@ _BRIDGE_OPTIONS: Final = (
 
 
 class _Addressed(Record, frozen=True, kw_only=True):
-    """What every interface has.
+    """Addresses of an interface.
 
     `addr` and `netmask` are the first IPv4 address (empty without one). `ipv4addrs` and `ipv6addrs` hold
     all of them with their prefix length, `ipv6addrs` without the link-local ones. `dhcpv4` and `dhcpv6`: an
-    address has a limited lifetime that a server gave.
+    address was leased by a server for a limited time.
     """
 
     addr: str
@@ -78,7 +78,7 @@ class _AddressedMembers(TypedDict):
 
 
 class NetInfoNic(_Addressed, frozen=True, kw_only=True):
-    """A network card. `speed` in Mbit/s, 0 when not known; `permhwaddr` only while it is part of a bond."""
+    """A network card. `speed` in Mbit/s, 0: unknown; `permhwaddr` only while it is part of a bond."""
 
     hwaddr: str
     mtu: TextUint
@@ -167,7 +167,7 @@ class _Common:
         self._default = default_interface(table, 4)
 
     def first_address(self, name: str) -> str:
-        """Of IPv4 if there is one; empty without any."""
+        """Return an IPv4 address if there is one; empty without any."""
         own = sorted(self._addresses.get(name, []), key=lambda address: address.ip.version)
         return str(own[0].ip.ip) if own else ""
 
@@ -181,7 +181,7 @@ class _Common:
             "ipv4addrs": [str(address.ip) for address in ipv4],
             "ipv6addrs": [str(address.ip) for address in ipv6],
             "gateway": str(default_gateway(self._table, name, 4) or ""),
-            # VDSM says "none" with the unspecified address here, with nothing above.
+            # VDSM returned "none" with the unspecified address here, with nothing above.
             "ipv6gateway": str(default_gateway(self._table, name, 6) or "::"),
             "ipv4defaultroute": name == self._default,
             "dhcpv4": any(address.leased for address in ipv4),
@@ -233,7 +233,7 @@ def _vlan(tree: Tree, common: _Common, name: str) -> NetInfoVlan:
 
 
 def _vlan_config(tree: Tree) -> dict[str, tuple[int, str]]:
-    """Tag and lower interface of each VLAN: rows of `name | tag | interface` below two lines of heading."""
+    """Return tag and lower interface of each VLAN: `name | tag | interface` below two headings."""
     rows = (line.split("|") for line in tree.lines("proc/net/vlan/config")[2:])
     return {row[0].strip(): (int(row[1]), row[2].strip()) for row in rows if len(row) == 3}
 

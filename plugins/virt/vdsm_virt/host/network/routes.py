@@ -34,20 +34,20 @@ def routes(tree: Tree) -> list[Route]:
 
 
 def default_gateway(table: list[Route], interface: str, version: int) -> IP | None:
-    """The default gateway of an IP version over one interface."""
+    """Return the default gateway of an IP version over one interface."""
     matching = (route for route in table if route.is_default and route.gateway is not None)
     candidates = [r for r in matching if r.interface == interface and r.network.version == version]
     return min(candidates, key=lambda route: route.metric).gateway if candidates else None
 
 
 def default_interface(table: list[Route], version: int) -> str | None:
-    """The interface that the default route of an IP version takes."""
+    """Return the interface that the default route of an IP version takes."""
     candidates = [route for route in table if route.is_default and route.network.version == version]
     return min(candidates, key=lambda route: route.metric).interface if candidates else None
 
 
 def interface_towards(table: list[Route], address: IP) -> str | None:
-    """The interface a packet to `address` leaves by: the longest prefix, then the lowest metric."""
+    """Return the interface a packet to `address` leaves by: the longest prefix, then the lowest metric."""
     matching = [r for r in table if r.network.version == address.version and address in r.network]
     if not matching:
         return None
@@ -67,7 +67,7 @@ def _ipv4(tree: Tree) -> list[Route]:
 
 
 def _ipv4_address(text: str) -> ipaddress.IPv4Address:
-    """The kernel prints the number as it lies in memory, in the machine's byte order."""
+    """Return the address that the kernel prints as it lies in memory, in the machine's byte order."""
     return ipaddress.IPv4Address(struct.pack("=I", int(text, 16)))
 
 

@@ -10,6 +10,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
+from vdsm_core.config import is_service
 from vdsm_virt.host.system.libvirt_config import setting
 from vdsm_virt.host.tree import Tree
 
@@ -25,7 +26,7 @@ class EmulatorUser:
 
 
 def emulator_user(tree: Tree) -> EmulatorUser | None:
-    """The user that `qemu.conf` names, or else the distribution's; None when the host has neither."""
+    """Return the user that `qemu.conf` names, or else the distribution's; None when the host has neither."""
     chosen = (setting(tree, _CONFIG, "user") or "").strip('"').removeprefix("+")
     if chosen in {"root", "0"}:
         return EmulatorUser(0, frozenset({0}))
@@ -40,17 +41,17 @@ def emulator_user(tree: Tree) -> EmulatorUser | None:
 
 
 def may_open(tree: Tree, path: str) -> bool:
-    """Whether emulators can read and write a file, by its owner, group and mode; no access lists.
+    """Return whether emulators can read and write a file, by its owner, group and mode; no access lists.
 
-    A daemon that is not root speaks to libvirt's session daemon, which runs emulators as the same user:
-    then, and on a host without such a user, this says nothing against it.
+    A daemon that is neither root nor a service uses libvirt's session daemon, which runs emulators as the
+    same user: then, and on a host without such a user, this is no evidence against it.
     """
     try:
         status = (tree.root / path).stat()
     except OSError:
         return False
     user = emulator_user(tree)
-    if user is None or user.uid == 0 or os.geteuid() != 0:
+    if user is None or user.uid == 0 or not (os.geteuid() == 0 or is_service()):
         return True
     if user.uid == status.st_uid:
         wanted = stat.S_IRUSR | stat.S_IWUSR

@@ -1,4 +1,4 @@
-"""What the hypervisor says it can do: libvirt's capabilities and domain capabilities documents."""
+"""Abilities of the hypervisor, from its capabilities and domain capabilities documents."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _own_guests(capabilities: Element) -> list[Element]:
 
 
 def _usable_models(node: HypervisorFacts) -> tuple[str, ...]:
-    """CPU models that a guest can be given on this host."""
+    """Return CPU models that a guest can be given on this host."""
     try:
         document = node.domain_capabilities_xml(timeout=_PROBE_DEADLINE)
     except OperationFailed:

@@ -1,4 +1,4 @@
-"""The id by which an engine knows this host."""
+"""The id of this host for engines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vdsm_core.types import UUID_PATTERN
 from vdsm_virt.host.system.libvirt_config import setting
 from vdsm_virt.host.tree import Tree
 
-#: Where VDSM's deployment keeps an id that somebody chose for the host.
+#: Where VDSM's deployment stores an id that was chosen for the host.
 _CHOSEN: Final = "etc/vdsm/vdsm.id"
 #: libvirt's own daemons, the one and the many, take an id from these.
 _LIBVIRT_CONFIGS: Final = ("etc/libvirt/libvirtd.conf", "etc/libvirt/virtqemud.conf")
@@ -23,15 +23,15 @@ _PLACEHOLDER = re.compile(r"^([0-9a-fA-F])\1*$")
 
 
 def host_uuid(tree: Tree, libvirt_uuid: str | None) -> str | UnsetType:
-    """The host's id; it has to stay the same across reboots. Absent when nothing on the host gives one.
+    """Return the host's id, which is the same after a reboot; absent when nothing on the host gives one.
 
     The first of these that is there:
 
-    1. `/etc/vdsm/vdsm.id`, the id somebody chose;
+    1. `/etc/vdsm/vdsm.id`, an id that was chosen;
     2. libvirt's host id, if its configuration sets `host_uuid`: a choice as well;
     3. the firmware's id, unless it is a placeholder of one repeated digit;
     4. an id derived (RFC 9562, version 5) from `/etc/machine-id`, which systemd asks not to show;
-    5. libvirt's host id. It comes last: without the firmware's id, libvirt draws another at each start.
+    5. libvirt's host id, the last resort: without the firmware's id it differs at each start.
     """
     candidates = (
         tree.text(_CHOSEN),

@@ -7,17 +7,17 @@ from vdsm_virt.host.tree import Tree
 
 
 def arguments(tree: Tree) -> str | None:
-    """The command line the kernel was booted with."""
+    """Return the command line the kernel was booted with."""
     return tree.text("proc/cmdline")
 
 
 def boot_id(tree: Tree) -> str | None:
-    """An id that changes with each boot."""
+    """Return an id that changes with each boot."""
     return tree.text("proc/sys/kernel/random/boot_id")
 
 
 def boot_time(tree: Tree) -> int | None:
-    """When the kernel started, in seconds since 1970."""
+    """Return when the kernel started, in seconds since 1970."""
     line = next((line for line in tree.lines("proc/stat") if line.startswith("btime ")), None)
     return int(line.split()[1]) if line else None
 
@@ -31,35 +31,35 @@ def fips(tree: Tree) -> bool:
 
 
 def selinux(tree: Tree) -> int:
-    """1 enforcing, 0 permissive, -1 disabled or not in the kernel."""
+    """Return 1 if enforcing, 0 if permissive, -1 if disabled or not in the kernel."""
     mode = tree.integer("sys/fs/selinux/enforce")
     return -1 if mode is None else mode
 
 
 def kdump(tree: Tree) -> int:
-    """1: a crash kernel is loaded; 0: none; -1: this kernel cannot tell."""
+    """Return 1 if a crash kernel is loaded, 0 if none is, -1 if this kernel does not report it."""
     loaded = tree.integer("sys/kernel/kexec_crash_loaded")
     return -1 if loaded is None else loaded
 
 
 def iommu(tree: Tree) -> bool:
-    """Whether the IOMMU is on, so that host devices can be given to guests."""
+    """Return whether the IOMMU is on, so that host devices can be given to guests."""
     return bool(tree.names("sys/kernel/iommu_groups"))
 
 
 def random_sources(tree: Tree) -> list[str]:
-    """Sources of entropy that a guest's RNG device can be given, by VDSM's names."""
+    """Return sources of entropy that a guest's RNG device can be given, by VDSM's names."""
     return [
         name for name, device in (("hwrng", "dev/hwrng"), ("random", "dev/random")) if tree.exists(device)
     ]
 
 
 def load_average(tree: Tree) -> float | None:
-    """The load average of five minutes: VDSM reports the second field."""
+    """Return the load average of five minutes: VDSM reports the second field."""
     fields = (tree.text("proc/loadavg") or "").split()
     return float(fields[1]) if len(fields) > 1 else None
 
 
 def vnc_encrypted(tree: Tree) -> bool:
-    """Whether QEMU's VNC servers use TLS (`vnc_tls` of libvirt's qemu.conf, off by default)."""
+    """Return whether QEMU's VNC servers use TLS (`vnc_tls` of libvirt's qemu.conf, off by default)."""
     return setting(tree, "etc/libvirt/qemu.conf", "vnc_tls") == "1"

@@ -1,4 +1,4 @@
-"""Whether KVM works here, as far as a program can tell without booting a guest."""
+"""Whether KVM works here, as far as can be found out without booting a guest."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vdsm_virt.host.tree import Tree
 # linux/kvm.h: _IO(KVMIO, 0x00) and _IO(KVMIO, 0x01), KVMIO being 0xAE.
 _KVM_GET_API_VERSION: Final = 0xAE00
 _KVM_CREATE_VM: Final = 0xAE01
-#: The one version there has been since Linux 2.6.22; the kernel's API document says to refuse any other.
+#: The one version there has been since Linux 2.6.22; the kernel's API document asks to refuse any other.
 _KVM_API_VERSION: Final = 12
 _DEFAULT_MACHINE_TYPE: Final = 0
 
 
 def usable(tree: Tree) -> bool:
-    """Whether KVM answers: emulators and this process can open it, its API is known, it creates a machine.
+    """Return whether KVM works: emulators and this process can open it, and it creates a machine.
 
-    This tells a device node without a driver, without hardware support (switched off in the firmware), or
-    without permission from one that answers. It runs no guest code, so it cannot tell whether guests will
+    A device node may lack a driver, hardware support (switched off in the firmware), or
+    permission. It runs no guest code, so it does not show whether guests will
     run: below another hypervisor that emulates virtualization badly, the machine is created and
     the guest's kernel fails later. Costs a system call that allocates a machine (some milliseconds).
     """
@@ -43,7 +43,7 @@ def usable(tree: Tree) -> bool:
 
 
 def nested(tree: Tree) -> bool:
-    """Whether guests may use KVM in turn. The parameter reads `Y` or `1`; on POWER the module is kvm_hv."""
+    """Return whether guests may use KVM, too. The parameter is `Y` or `1`; on POWER the module is kvm_hv."""
     modules = ("kvm_intel", "kvm_amd", "kvm", "kvm_hv")
     values = (tree.text(f"sys/module/{module}/parameters/nested") for module in modules)
     return any(value in {"Y", "1"} for value in values)

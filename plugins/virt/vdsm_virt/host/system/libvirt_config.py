@@ -6,7 +6,7 @@ from vdsm_virt.host.tree import Tree
 
 
 def setting(tree: Tree, path: str, key: str) -> str | None:
-    """The value as it is spelled, quotes included, or None when the file leaves the default."""
+    """Return the value as it is spelled, quotes included, or None when the file leaves the default."""
     for line in tree.lines(path):
         name, separator, value = line.partition("=")
         if separator and name.strip() == key:

@@ -31,7 +31,7 @@ _DEBIAN_PACKAGES: Final = {
 
 
 class OsVersion(Record, frozen=True, kw_only=True, rename=None):
-    """`name` is one of VDSM's: Debian, Fedora, RHEL, or unknown; `pretty_name` is the system's own."""
+    """The operating system. `name` is Debian, Fedora, RHEL or unknown; `pretty_name` is free text."""
 
     name: str
     version: str
@@ -40,7 +40,7 @@ class OsVersion(Record, frozen=True, kw_only=True, rename=None):
 
 
 class SoftwarePackageInfo(Record, frozen=True, kw_only=True):
-    """Upstream version, and the distribution's release of it (empty when not known)."""
+    """Upstream version, and the distribution's release of it (empty: unknown)."""
 
     version: str
     release: str
@@ -63,7 +63,7 @@ def operating_system(tree: Tree) -> OsVersion:
 
 
 def own_version() -> str:
-    """The version of the `vdsm` distribution; empty when it runs uninstalled."""
+    """Return the version of the `vdsm` distribution; empty when it runs uninstalled."""
     try:
         return importlib.metadata.version("vdsm")
     except importlib.metadata.PackageNotFoundError:
@@ -71,7 +71,7 @@ def own_version() -> str:
 
 
 def packages(tree: Tree, virtualization: Virtualization) -> dict[str, SoftwarePackageInfo]:
-    """Versions of the programs that serve guests, by VDSM's package names.
+    """Return versions of the programs that serve guests, by VDSM's package names.
 
     The kernel is the running one, libvirt and QEMU are those that answer. Debian's package database, a text
     file, adds the releases and the other packages; where there is none, what remains unknown is left out.

@@ -1,26 +1,27 @@
-"""From VDSM's parameters to libvirt's: where a machine goes, and how."""
+"""VDSM's parameters of a migration as those of libvirt."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import UnsetType
 
 from vdsm_core.errors import InvalidArgument
 from vdsm_core.hypervisor import Migration
-from vdsm_virt.api.migration import MigrateParams
+from vdsm_virt.api.migration import ConvergenceSchedule, MigrateParams
 from vdsm_virt.api.scalars import given, truth, whole
 from vdsm_virt.machine.machine import Machine
 
-_MOST_CONNECTIONS: Final = 255
+_MAX_CONNECTIONS: Final = 255
 #: MiB/s: libvirt counts in bytes with 63 bits.
-MOST_BANDWIDTH: Final = 2**43 - 1
+MAX_BANDWIDTH: Final = 2**43 - 1
 
 
 def uri(dst: str, template: str) -> str:
-    """The URI of the other host's libvirt.
+    """Return the URI of the other host's libvirt.
 
     :param dst: the URI itself, or a host as VDSM's engines name it: a port is that of its management API
     :param template: with `{host}`
@@ -28,18 +29,34 @@ def uri(dst: str, template: str) -> str:
     return dst if "://" in dst else template.replace("{host}", _bracketed(_split(dst)[0]))
 
 
-def migration(
-    params: MigrateParams, machine: Machine, *, template: str, bandwidth: int, shared: Sequence[str]
-) -> Migration:
-    """What libvirt is to do.
+def host_of(dst: str) -> str:
+    """Return the name or address of the other host, without brackets and port.
 
-    :param template: of libvirt's URI, with `{host}`
-    :param bandwidth: MiB/s where the parameters do not say
-    :param shared: folders that all hosts see
+    :param dst: as of `uri`
+    """
+    authority = urlsplit(dst).netloc.rpartition("@")[2] if "://" in dst else dst
+    return _split(authority)[0]
+
+
+def migration(
+    params: MigrateParams,
+    machine: Machine,
+    schedule: ConvergenceSchedule,
+    *,
+    template: str,
+    bandwidth: int,
+    shared: Sequence[str],
+) -> Migration:
+    """Return how libvirt migrates the machine.
+
+    :param schedule: decides whether post-copy has to be possible
+    :param template: of the URI of libvirt, with `{host}`
+    :param bandwidth: MiB/s, where the parameters have none
+    :param shared: folders that every host sees
     :raises InvalidArgument: the parameters contradict each other
     """
     tunnelled = truth(params.tunneled, False)
-    parallel = whole(params.parallel, "params.parallel", 0, most=_MOST_CONNECTIONS)
+    parallel = whole(params.parallel, "params.parallel", 0, maximum=_MAX_CONNECTIONS)
     zerocopy = truth(params.zerocopy, False)
     if tunnelled and (parallel or not isinstance(params.dstqemu, UnsetType)):
         raise InvalidArgument(
@@ -47,17 +64,26 @@ def migration(
         )
     if zerocopy and not parallel:
         raise InvalidArgument(argument="params.zerocopy", reason="it needs parallel, too")
+    postcopy = any(item.action.name == "postcopy" for item in schedule.stalling)
+    live, encrypted = params.method == "online", truth(params.encrypted, False)
+    if postcopy and (tunnelled or not live):
+        reason = "post-copy needs method online, and no tunnel"
+        raise InvalidArgument(argument="params.convergenceSchedule", reason=reason)
+    if encrypted and tunnelled:
+        raise InvalidArgument(argument="params.encrypted", reason="a tunnel is encrypted by libvirt")
     return Migration(
         uri=uri(params.dst, template),
         memory_uri=_memory_uri(params.dstqemu),
         graphics_uri=_graphics_uri(params.console_address, machine),
-        bandwidth=whole(params.max_bandwidth, "params.maxBandwidth", bandwidth, most=MOST_BANDWIDTH),
-        live=params.method == "online",
+        bandwidth=whole(params.max_bandwidth, "params.maxBandwidth", bandwidth, maximum=MAX_BANDWIDTH),
+        live=live,
         tunnelled=tunnelled,
         compressed=truth(params.compressed, False),
         auto_converge=truth(params.auto_converge, False),
         abort_on_error=truth(params.abort_on_error, False),
-        encrypted=truth(params.encrypted, False),
+        encrypted=encrypted,
+        tls_destination=host_of(params.dst) if encrypted else "",
+        postcopy=postcopy,
         parallel=parallel,
         zerocopy=zerocopy,
         moves_definition=machine.persistent,
@@ -66,7 +92,7 @@ def migration(
 
 
 def disk_paths(machine: Machine) -> Iterator[str]:
-    """Where the machine's disks are on this host."""
+    """Return where the machine's disks are on this host."""
     if machine.details is None:
         return
     for device in given(machine.details.definition.devices, []):
@@ -75,7 +101,7 @@ def disk_paths(machine: Machine) -> Iterator[str]:
 
 
 def _lies_in(machine: Machine, folders: Sequence[str]) -> bool:
-    """Whether the machine has disks, and all of them are in these folders."""
+    """Return whether the machine has disks, and all of them are in these folders."""
     parents = [PurePath(folder) for folder in folders]
     inside = [
         ".." not in PurePath(path).parts and any(PurePath(path).is_relative_to(folder) for folder in parents)
@@ -100,7 +126,7 @@ def _graphics_uri(host: str | UnsetType, machine: Machine) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """A host and ":port", where there is one. IPv6 has more colons; then a port is behind brackets."""
+    """Return a host and ":port", where there is one. IPv6 has more colons; then a port is behind brackets."""
     if text.startswith("["):
         host, _, port = text[1:].partition("]")
         return host, port

@@ -1,0 +1,1 @@
+"""Hook scripts of VDSM: executables in folders, one for each hook point."""

@@ -1,0 +1,1 @@
+"""The folder of the module `hooking`, which hook scripts import."""

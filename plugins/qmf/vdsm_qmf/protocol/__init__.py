@@ -1,0 +1,1 @@
+"""QMFv2 in messages: bodies, envelope, values, names, predicates."""

@@ -1,0 +1,51 @@
+"""The help texts that cover more than one command."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+from vdsmsh.api.command_names import BUILTIN, Commands
+
+USAGE: Final = """\
+usage: vdsmsh [options] COMMAND [arguments]
+       vdsmsh [options]            an interactive shell
+       vdsmsh --bus URL --host NAME|--all COMMAND [arguments]
+
+Every verb of the host is a command: VM.getStats is `vdsmsh vm stats`. Where a command takes an id, it also
+takes the name of the object. `vdsmsh COMMAND --help` describes the arguments of a command."""
+
+EXIT_CODES: Final = """\
+exit codes: 0 done, 1 refused by the host, 2 invalid command line, 3 no answer, 4 the task failed,
+            5 some of several hosts failed, 130 interrupted"""
+
+
+def overview(commands: Commands) -> str:
+    """Return all commands, a line for each first word."""
+    lines = []
+    for first, seconds in commands.groups().items():
+        indent = " " * 18
+        words = textwrap.fill(
+            ", ".join(seconds),
+            100,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+        lines.append(f"  {first:<15} {words.strip()}")
+    own = [f"  {name:<15} {BUILTIN[name]}" for name in sorted(BUILTIN) if " " not in name]
+    return "\n".join(
+        [USAGE, "", "commands of this host:", *lines, "", "other commands:", *own, "", EXIT_CODES]
+    )
+
+
+def group(commands: Commands, first: str) -> str:
+    """Return the commands of one first word, each with its line of help."""
+    return "\n".join([f"usage: vdsmsh {first} COMMAND [arguments]", "", *members(commands, first)])
+
+
+def members(commands: Commands, first: str) -> list[str]:
+    """Return a line for each command of one first word."""
+    seconds = commands.groups().get(first, [])
+    width = max(map(len, seconds), default=0)
+    return [f"  {second:<{width}}  {commands.summary(f'{first} {second}')}" for second in seconds]

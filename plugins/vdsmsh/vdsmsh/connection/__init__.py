@@ -1,0 +1,1 @@
+"""How a host is chosen and reached: transports, sessions, many hosts on a bus."""

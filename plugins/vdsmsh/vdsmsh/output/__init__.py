@@ -1,0 +1,1 @@
+"""How results, events and progress are printed."""

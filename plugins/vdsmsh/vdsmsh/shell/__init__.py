@@ -1,0 +1,1 @@
+"""What helps to type commands: the interactive shell, completion, the completion scripts."""

@@ -1,0 +1,1 @@
+"""Access to the consoles and the desktops of machines."""

@@ -1,0 +1,1 @@
+"""Devices of running machines: plugged in and out, loaded and resized."""

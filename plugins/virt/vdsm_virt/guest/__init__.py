@@ -1,0 +1,1 @@
+"""What the guest agents report of the guests."""

@@ -1,0 +1,1 @@
+"""Hooks beside those of machines: answers to queries, and custom properties."""

@@ -1,0 +1,1 @@
+"""Machines of other hypervisors and of OVA files, described and converted."""

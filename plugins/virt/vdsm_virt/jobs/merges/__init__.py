@@ -1,0 +1,1 @@
+"""Merges of volumes of running machines."""

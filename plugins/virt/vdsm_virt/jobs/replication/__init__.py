@@ -1,0 +1,1 @@
+"""Mirrors of disks of running machines, with which a disk moves to other storage."""

@@ -1,0 +1,1 @@
+"""Snapshots of running machines, and the freezing of their file systems."""

@@ -1,0 +1,1 @@
+"""Disks whose volumes grow on demand."""

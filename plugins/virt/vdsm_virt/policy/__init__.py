@@ -1,0 +1,1 @@
+"""Which roles may ask for what of a machine."""

@@ -1,0 +1,1 @@
+"""Shares and limits of machines, and the host services that set them."""
