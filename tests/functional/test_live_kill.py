@@ -141,7 +141,9 @@ def test_a_snapshot_with_memory(site: LiveSite, chain: Chain) -> None:
     old = [chain.leaf.volume_id, chain.base.volume_id]
     done = status() == "done"
     assert site.chain(chain.id) == ([after.volume_id, *old] if done else old)
-    assert site.disk(chain.id)["volumeID"] == site.chain(chain.id)[0]
+    top = site.chain(chain.id)[0]
+    # Statistics show it from the next sample on.
+    until(lambda: site.disk(chain.id)["volumeID"] == top, every=0.1, detail=site.daemon.log)
     assert site.storage.prepared(chain.id) == {site.chain(chain.id)[0]}
     assert not done or site.storage.path(memory).read_bytes()[:15] == b"LibvirtQemudSav"
 
@@ -152,7 +154,7 @@ def merged(chain: Chain, leaf: VolumeId) -> None:
     chain.wait()
     assert site.stats(chain.id)["vmJobs"] == {}
     assert site.chain(chain.id) == [chain.base.volume_id]
-    assert site.disk(chain.id)["volumeID"] == chain.base.volume_id
+    until(lambda: site.disk(chain.id)["volumeID"] == chain.base.volume_id, every=0.1, detail=site.daemon.log)
     assert site.storage.prepared(chain.id) == {chain.base.volume_id}
     info = site.storage.vdsm_get_volume(leaf)
     assert info is not None

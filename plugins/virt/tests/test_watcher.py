@@ -10,11 +10,13 @@ from vdsm_bridge.testing import TestHost
 from vdsm_bridge.testing.blocking import BlockingDriver
 from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import HypervisorUnavailable
-from vdsm_core.hypervisor import DomainIOError, DomainLifecycle, DomainReboot
+from vdsm_core.hypervisor import DomainIOError, DomainLifecycle, DomainReboot, EventsLost
 from vdsm_virt import Virt
 from vdsm_virt.domain import run
 from vdsm_virt.domain.elements import parse, to_text
 from vdsm_virt.errors import NoSuchVM, Recovering
+from vdsm_virt.machine.listing import Listing
+from vdsm_virt.machine.watcher import Watcher
 
 XML = """<domain type='test'><name>{name}</name><uuid>{id}</uuid><memory>65536</memory>
 <os><type>hvm</type></os></domain>"""
@@ -157,6 +159,37 @@ def test_a_lost_connection_is_survived(make_machines, driver):
         (ended, "Down")
     ]
     subscription.close()
+
+
+def test_a_machine_that_ended_and_went_while_events_were_lost(make_machines, monkeypatch):
+    """It is given up, though the one event about it does not end it: the other one was lost."""
+    handle, handled, lost = Watcher.handle, [], set()
+
+    def handle_or_lose(watcher, event):
+        if isinstance(event, DomainLifecycle) and (event.uuid, event.event) in lost:
+            return
+        handle(watcher, event)
+        handled.append(event)
+
+    monkeypatch.setattr(Watcher, "handle", handle_or_lose)
+    vms = make_machines()
+    vm_id = define(vms)
+    vms.hypervisor.domains.start(vm_id)
+    until(lambda: status(vms, vm_id) == "Up")
+    lost.add((vm_id, "stopped"))
+    read = Listing.read
+
+    def undefined_meanwhile(listing):
+        """List the domains; the event is handled after that, and before the list is taken over."""
+        domains = read(listing)
+        vms.hypervisor.domains.destroy(vm_id)
+        vms.hypervisor.definitions.undefine(vm_id)
+        until(lambda: any(getattr(event, "event", "") == "undefined" for event in handled))
+        return domains
+
+    monkeypatch.setattr(Listing, "read", undefined_meanwhile)
+    feed(vms, EventsLost(1))
+    until(lambda: status(vms, vm_id) is None)
 
 
 def test_a_daemon_that_starts_again_finds_everything(machines_of, make_machines, driver):

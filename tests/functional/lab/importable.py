@@ -120,7 +120,7 @@ def importable(work: Path) -> Importable:
     (image,) = (kernel / "boot").glob("vmlinuz-*")
     version = image.name.removeprefix("vmlinuz-")
     run("depmod", "--basedir", str(kernel), version)
-    # supermin reads the status of this folder, whatever SUPERMIN_MODULES says; a machine without a kernel lacks it.
+    # supermin looks at this folder, whatever SUPERMIN_MODULES says; a machine without a kernel lacks it.
     Path("/lib/modules").mkdir(exist_ok=True)
     guest = work / "guest"
     _lay_out(guest, kernel, version)

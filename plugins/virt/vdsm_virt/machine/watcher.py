@@ -253,10 +253,24 @@ class Watcher:
         return dropped
 
     def _settle_if_there(self, vm_id: str) -> bool:
-        try:
-            return self._settle(vm_id)
-        except NoSuchDomain:
-            return False  # its event follows
+        """Read the state of one machine, and give it up if libvirt has none; whether that changed anything.
+
+        Its events do not suffice: one that ended and was undefined when libvirt was away had only the second.
+        """
+        for _ in range(_MAX_READINGS):
+            seen = self._seen
+            try:
+                return self._settle(vm_id)
+            except NoSuchDomain:
+                with self._lock:
+                    if seen == self._seen:
+                        return bool(self._drop([vm_id]))
+        # In such a storm of events, they have to wait for once.
+        with self._lock:
+            try:
+                return self._compare_one(self._hypervisor.domains.get(vm_id))
+            except NoSuchDomain:
+                return bool(self._drop([vm_id]))
 
     def _compare_one(self, domain: DomainState) -> bool:
         """Take over one domain; whether that changed anything."""
