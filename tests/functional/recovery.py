@@ -1,4 +1,4 @@
-"""Operations on a real guest amid which the daemon or libvirt is killed, and what has to be true afterwards."""
+"""Operations on a real guest amid which the daemon or libvirt is killed, and what is true afterwards."""
 
 from __future__ import annotations
 
@@ -83,16 +83,8 @@ class Subject:
         )
         site.agent(self.id)
         self.pid = site.host.qemu_pid(self.id)
-        self.paused = False
         #: Machines of `create` and `destroy`, until they are gone.
         self.others: list[str] = []
-
-    def renew(self) -> None:
-        """Replace the guest, if what libvirt has lost of it in a crash keeps it from being used again."""
-        self.site.daemon.xmlrpc("destroy", self.id)
-        assert self.site.storage.prepared(self.id) == set(), "a machine that is destroyed uses nothing"
-        self.counts["guests renewed"] += 1
-        self._begin()
 
     # Operations: each prepares what it needs, and returns the call amid which somebody is killed.
 
@@ -188,8 +180,10 @@ class Subject:
 
     def _replicate(self) -> tuple[Any, ...]:
         leaf = self._leaf()
-        # A mirror of the whole chain: its destination has a base of its own.
-        target = self.site.storage.add(parent=self.site.storage.add(32 * MIB, "cow"))
+        # As VDSM requires it, the destination has a chain of the same length.
+        target = self.site.storage.add(32 * MIB, "cow")
+        for _ in self.site.chain(self.id)[1:]:
+            target = self.site.storage.add(parent=target)
         return "diskReplicateStart", self.id, ids(leaf), ids(target)
 
     def _finish(self) -> tuple[Any, ...]:
@@ -253,7 +247,7 @@ class Subject:
             Path(path).name
             for disk in document.iterfind("devices/disk")
             for source in (*disk.iterfind("source"), *disk.iterfind("mirror[@job='copy']/source"))
-            if (path := next((source.attrib[name] for name in SOURCES if name in source.attrib), ""))
+            if (path := _path(source))
         }
 
     def faults(self) -> list[str]:
@@ -302,7 +296,7 @@ class Subject:
         for disk in document.iterfind("devices/disk"):
             source, target = disk.find("source"), disk.find("target")
             assert target is not None
-            path = next((source.attrib[name] for name in SOURCES if name in source.attrib), "") if source is not None else ""  # fmt: skip
+            path = _path(source) if source is not None else ""
             real[target.get("dev", "")] = Path(path).name if path else ""
         if shown != real:
             yield f"disks are {real}, and shown as {shown}"
@@ -383,3 +377,8 @@ class Subject:
         self.counts[f"{'after' if answered else 'amid'} the call"] += 1
         self.counts[name] += 1
         self.tidy()
+
+
+def _path(source: ET.Element) -> str:
+    """The path that a source of libvirt's names; empty if it names none."""
+    return next((source.attrib[name] for name in SOURCES if name in source.attrib), "")

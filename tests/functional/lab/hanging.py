@@ -1,8 +1,9 @@
 """A file system of one file, whose reads hang on demand: the kernel's FUSE protocol, without a library.
 
 Started by `host.py` in the lab's mount namespace, with the mount point, the file whose contents it has, and
-a path: reads and writes are not answered while that exists. A process that waits for an answer cannot be killed, as
-on a network file system whose server is away. At the end of the input it unmounts itself. Only the standard library.
+a path: reads and writes are not answered while that exists. A process that waits for an answer cannot be
+killed, as on a network file system whose server is away. At the end of the input it unmounts itself. Only the
+standard library.
 
 Protocol: https://www.kernel.org/doc/html/latest/filesystems/fuse.html and `linux/fuse.h`.
 """
@@ -18,7 +19,18 @@ import struct
 import sys
 from pathlib import Path
 
-LOOKUP, FORGET, GETATTR, SETATTR, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC = 1, 2, 3, 4, 14, 15, 16, 17, 18, 20
+LOOKUP, FORGET, GETATTR, SETATTR, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC = (
+    1,
+    2,
+    3,
+    4,
+    14,
+    15,
+    16,
+    17,
+    18,
+    20,
+)
 FLUSH, INIT, INTERRUPT, DESTROY, BATCH_FORGET = 25, 26, 36, 38, 42
 NO_ANSWER = (FORGET, INTERRUPT, BATCH_FORGET)
 ROOT, FILE = 1, 2

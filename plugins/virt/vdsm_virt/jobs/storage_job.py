@@ -16,7 +16,14 @@ import msgspec
 
 from vdsm_bridge.call.context import Context
 from vdsm_bridge.work import Again, EveryVerbExcept, LongWork, Plan, Progress, Step, begin_task, exclusive
-from vdsm_core.errors import HypervisorError, HypervisorLost, HypervisorUnavailable, NoSuchTask, TaskStateError, VdsmError
+from vdsm_core.errors import (
+    HypervisorError,
+    HypervisorLost,
+    HypervisorUnavailable,
+    NoSuchTask,
+    TaskStateError,
+    VdsmError,
+)
 from vdsm_core.hypervisor import (
     BlockJob,
     DomainBlockJob,
