@@ -279,7 +279,7 @@ class Subject:
         if document is not None and document.find("devices/disk/mirror[@job='copy']") is not None:
             lasting += ("VM.diskReplicateStart",)
         work = [each for each in site.daemon.rest("GET", "/api/host/queues") if vm_id in each["lane"]]
-        if rest := [each for each in work if each["verb"] not in lasting]:
+        if rest := [each for each in work if each["call"] not in lasting]:
             yield f"work goes on: {rest}"
         scratch = [str(path) for path in (site.daemon.folder / "transient" / vm_id).rglob("*.*")]
         if vm_id == self.id and scratch and not backing_up:
