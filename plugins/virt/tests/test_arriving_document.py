@@ -153,7 +153,7 @@ def test_what_gives_a_machine_something_of_the_host(check, folder, member, what)
 @pytest.mark.parametrize("role", ["operator", "admin"])
 @pytest.mark.parametrize("text", ["", "<domain", "<network/>", "<!DOCTYPE x [<!ENTITY a 'b'>]><domain/>", 7])
 def test_a_document_that_is_none(check, role, text):
-    """It is refused to everybody, unless it is empty: then there is none."""
+    """It is refused whatever the role, unless it is empty: then there is none."""
     if text == "":
         check(role, _srcDomXML=text)
         return
