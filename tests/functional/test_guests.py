@@ -242,7 +242,7 @@ def test_a_silent_agent(site: Inhabited, lab_host: LabHost, boot: BootFiles) -> 
     site.daemon.xmlrpc("destroy", other)
 
 
-#: oVirt's agent, as far as this test needs it: it greets, says what a user does, and keeps what it is told.
+#: oVirt's agent, as far as this test needs it: it greets, says what a user does, and keeps what it is sent.
 DESKTOP = r"""
 name=$(grep -l com.redhat.rhevm.vdsm /sys/class/virtio-ports/*/name)
 exec 3<>/dev/$(basename $(dirname $name))
@@ -252,7 +252,7 @@ say '{"__name__": "active-user", "name": "ann"}'
 say '{"__name__": "session-logon"}'
 say '{"__name__": "heartbeat", "free-ram": "64", "apiVersion": 3}'
 while read -r line <&3; do
-  echo "$line" >>/tmp/told
+  echo "$line" >>/tmp/received
   case "$line" in
   *lock-screen*) say '{"__name__": "session-lock"}' ;;
   *log-off*) say '{"__name__": "session-logoff"}' ;;
@@ -271,17 +271,17 @@ def test_ovirt_agent(site: Inhabited) -> None:
     until(lambda: site.shown["session"] == "UserLoggedOn", 40.0, every=0.2, detail=site.daemon.log)
     assert float(site.shown["lastLogin"]) > 0
 
-    def told() -> str:
-        return site.agent.shell("cat /tmp/told 2>/dev/null || true")
+    def received() -> str:
+        return site.agent.shell("cat /tmp/received 2>/dev/null || true")
 
-    until(lambda: '"apiVersion":3' in told(), 20.0, every=0.2, detail=told)
+    until(lambda: '"apiVersion":3' in received(), 20.0, every=0.2, detail=received)
     site.daemon.xmlrpc("desktopLock", site.vm_id)
-    until(lambda: site.shown["session"] == "Locked", 20.0, every=0.2, detail=told)
+    until(lambda: site.shown["session"] == "Locked", 20.0, every=0.2, detail=received)
     site.daemon.xmlrpc("desktopLogin", site.vm_id, "corp", "ann", "pass word")
     site.daemon.xmlrpc("sendHcCmdToDesktop", site.vm_id, "echo")
     site.daemon.xmlrpc("desktopLogoff", site.vm_id, "false")
-    until(lambda: site.shown["session"] == "LoggedOff", 20.0, every=0.2, detail=told)
-    lines = [json.loads(line) for line in told().splitlines()]
+    until(lambda: site.shown["session"] == "LoggedOff", 20.0, every=0.2, detail=received)
+    lines = [json.loads(line) for line in received().splitlines()]
     login = {"__name__": "login", "username": "ann@corp", "password": "pass word"}
     assert [line for line in lines if line["__name__"] in ("login", "echo")] == [login, {"__name__": "echo"}]
     assert "pass word" not in site.daemon.log()

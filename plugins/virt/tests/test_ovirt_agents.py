@@ -67,7 +67,7 @@ class Guests:
     def plan(self, _purpose: str, work: Any, **_how: Any) -> None:
         work()
 
-    def hear(self, *messages: dict[str, Any]) -> None:
+    def report(self, *messages: dict[str, Any]) -> None:
         self.opened[-1].received(b"".join(json.dumps(each).encode() + b"\n" for each in messages))
 
 
@@ -87,7 +87,7 @@ def test_what_an_agent_says(guests: Guests) -> None:
         [{"__name__": "refresh", "apiVersion": 3}],
     )
     memory = {"mem_total": "1000", "mem_free": 500, "mem_unused": 400, "swap_in": 1}
-    guests.hear(
+    guests.report(
         {"__name__": "heartbeat", "free-ram": "70", "memory-stat": memory, "apiVersion": 9},
         {"__name__": "host-name", "name": "guest\u0001"},
         {"__name__": "fqdn", "fqdn": "guest.example.org"},
@@ -175,7 +175,7 @@ def test_messages_in_pieces(guests: Guests) -> None:
 
 
 def test_a_guest_that_floods_is_cut_off(guests: Guests) -> None:
-    """What is not read yet has a bound: a guest beyond it is not heard for some time."""
+    """What is not read yet has a bound: a guest beyond it is cut off for some time."""
     guests.plan = lambda *_args, **_kwargs: None  # type: ignore[method-assign]  # nothing is read
     (channel,) = guests.opened
     for _ in range(5):
@@ -192,7 +192,7 @@ def test_an_agent_that_falls_silent(guests: Guests) -> None:
     """It is commanded only while it says something; the error says what is missing."""
     with pytest.raises(DesktopAgentSilent, match="has said nothing"):
         guests.agents.send(ID, "lock-screen")
-    guests.hear({"__name__": "session-startup"})
+    guests.report({"__name__": "session-startup"})
     guests.agents.send(ID, "login", username="ann@corp", password="secret")
     assert guests.opened[0].sent[-1] == {"__name__": "login", "username": "ann@corp", "password": "secret"}
     guests.opened[0].reads = False
@@ -212,7 +212,7 @@ def test_channels_are_opened_again(guests: Guests) -> None:
         guests.clock.move(pause)
         guests.agents.look()
         assert len(guests.opened) == count + 1
-    guests.hear({"__name__": "fqdn", "fqdn": "a"})
+    guests.report({"__name__": "fqdn", "fqdn": "a"})
     guests.agents.handle(DomainLifecycle(ID, "a", "stopped", "shutdown"))
     assert not guests.opened[-1].is_open
     assert guests.facts.ovirt(ID).guest_fqdn != "a"

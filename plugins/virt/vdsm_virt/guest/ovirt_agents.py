@@ -188,7 +188,7 @@ class OvirtAgents:
                 guest.paused_until = self._clock() + _PENALTY
                 guest.channel = None
         if flood:
-            log.warning("The guest of machine %s sends too much, and is not heard for %g s", vm_id, _PENALTY)
+            log.warning("The guest of machine %s sends too much, and is cut off for %g s", vm_id, _PENALTY)
             if channel is not None:
                 channel.close()
             return
