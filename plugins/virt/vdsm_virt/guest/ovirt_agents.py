@@ -58,7 +58,7 @@ class _Guest:
 
 
 class OvirtAgents:
-    """Hears and commands the agents of oVirt within the guests.
+    """Listens to and commands the agents of oVirt within the guests.
 
     A channel is open for as long as its machine runs: an agent says what it knows by itself.
 
