@@ -23,11 +23,12 @@ pytestmark = [pytest.mark.functional, pytest.mark.slow]
 DEADLINE = 3.0
 
 
-@pytest.fixture
-def site(lab: None, boot: BootFiles, tmp_path: Path) -> Iterator[Site]:
-    """A daemon on a libvirtd of this test's own: what hangs there would hold up others."""
+@pytest.fixture(scope="module")
+def site(lab: None, boot: BootFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A daemon on a libvirtd of this module's own: what hangs there would hold up others."""
     config = CONFIG.replace("sample_interval", f"call_deadline = {DEADLINE}\nsample_interval")
-    with LabHost.open() as host, Daemon(tmp_path, host.uri, config) as daemon:
+    folder = tmp_path_factory.mktemp("frozen")
+    with LabHost.open() as host, Daemon(folder, host.uri, config) as daemon:
         site = Site(host, boot, daemon)
         try:
             yield site
@@ -35,7 +36,7 @@ def site(lab: None, boot: BootFiles, tmp_path: Path) -> Iterator[Site]:
             site.clean()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def free(site: Site) -> str:
     """A machine that nothing is the matter with."""
     vm_id = site.create("free", launchPaused="true")

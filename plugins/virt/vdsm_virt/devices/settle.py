@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 
@@ -58,6 +59,16 @@ class Settler:
             self._looked = True
         for machine in self._inventory.all():
             self._look_soon(machine.id)
+
+    def release(self, vm_id: str) -> None:
+        """Release all images of a machine that has ended, before its definition is removed."""
+        machine = self._inventory.find(vm_id)
+        if machine is None:
+            return
+        with contextlib.suppress(VdsmError):
+            machine = self._mirror.fresh(machine)
+        if machine.details is not None and machine.details.metadata is not None:
+            self._release_all(vm_id, machine.details.metadata)
 
     def handle(self, event: HypervisorEvent) -> None:
         """Take an event of the hypervisor into account; called before the inventory has it."""

@@ -65,6 +65,8 @@ class Control:
     def __init__(
         self,
         machines: Machines,
+        power: Power,
+        release: Callable[[str], None],
         *,
         shutdown_timeout: float,
     ) -> None:
@@ -72,7 +74,8 @@ class Control:
         self._inventory = machines.inventory
         self._watcher = machines.watcher
         self._mirror = machines.mirror
-        self._power = Power(machines)
+        self._power = power
+        self._release = release
         self._late_ends = LateEnds(machines, self._remove)
         self._hooks = machines.machine_hooks
         self._shutdown_timeout = shutdown_timeout
@@ -159,8 +162,10 @@ class Control:
         self, vm_id: str, *, delay: int, message: str, reboot: bool, timeout: int, force: bool
     ) -> None:
         """Ask the guest to end or to reboot, now or later."""
-        request = ShutdownRequest(reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force)
-        self._power.request(vm_id, request, delay, message)
+        request = ShutdownRequest(
+            reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force, message=message
+        )
+        self._power.request(vm_id, request, delay)
 
     def set_destroy_on_reboot(self, vm_id: str) -> None:
         """Have the machine destroyed when its guest reboots."""
@@ -270,6 +275,8 @@ class Control:
         return machine is not None and bool(machine.ours)
 
     def _undefine(self, vm_id: str) -> None:
+        # Before: the definition has the notes by which a later daemon would release them.
+        self._release(vm_id)
         deadline = time.monotonic() + _RELEASE
         while True:
             try:
