@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from vdsm_bridge.call.context import Context
-from vdsm_bridge.work import Plan, Progress, Step, begin_task, exclusive
-from vdsm_core.errors import OperationFailed
+from vdsm_bridge.work import LongWork, Plan, Progress, Step, begin_task, exclusive
+from vdsm_core.errors import OperationFailed, VdsmError
 from vdsm_core.volumes import DiskId, PreparedDisk
 from vdsm_core.work.record import HostJob, TaskRecord
 from vdsm_virt.guestfs.guest_tools import GuestTools
@@ -79,6 +79,8 @@ class Seals:
         return Plan(
             steps=(Step(name="seal the disks", do=do, undo=lambda _progress: self._clean(order)),),
             locks=(exclusive(MachineReference(order.vm_id)),),
+            # It lasts minutes: no call waits for its end, and a repeated call is answered.
+            others=LongWork(beside=frozenset({VERB}), refuses=lambda verb: _refusal(order.vm_id, verb)),
             queue="long",
             listed=False,
             job=HostJob(id=order.job_id, type="virt", description="seal_vm"),
@@ -117,6 +119,13 @@ def _add(disk: PreparedDisk) -> tuple[str, ...]:
     if disk.kind == "network" or disk.format is None:
         raise OperationFailed(reason=f"the disk at {disk.path} cannot be sealed: it is on the network")
     return (f"--format={_FORMATS[disk.format]}", "-a", disk.path)
+
+
+def _refusal(vm_id: str, verb: str) -> VdsmError | None:
+    """Return the error of a verb of the machine that arrives meanwhile; None for the one that preempts it."""
+    if verb == "VM.destroy":
+        return None
+    return StorageBusy(vm_id=vm_id, action=verb.partition(".")[2], work="a sealing")
 
 
 def _log_end(record: TaskRecord) -> None:
