@@ -212,14 +212,13 @@ class Virt(Feature):
             VirtV2V(self._guest_tools),
             Path(runtime.config.daemon.run_dir, "v2v"),
         )
-        patience = runtime.config.daemon.call_deadline
         self._launcher = Launcher(self._machines, self._images, config.launch_timeout)
-        self._launches = KeptLaunches(self._machines, self._launcher, self._images, runtime.work, patience)
+        self._launches = KeptLaunches(self._machines, self._launcher, self._images)
         self._autostart = Autostart(
             self._machines,
             runtime.root,
             runtime.config.daemon.run_dir,
-            lambda vm_id: self._launches.start(vm_id, "VM.start"),
+            self._launches.start,
         )
         self._taken_back: list[Callable[[], None]] = []
 
@@ -279,7 +278,6 @@ class Virt(Feature):
                 ),
                 self._autostart,
                 control,
-                runtime.config.daemon.call_deadline,
             ),
             Imports(
                 runtime.hypervisor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -13,13 +14,15 @@ import msgspec
 
 from vdsm_core.errors import VdsmError
 from vdsm_core.volumes import DiskId
+from vdsm_core.work.references import exclusive
+from vdsm_virt.definitions.errors import AutostartRefused, CannotStartVM, NotAdopted
 from vdsm_virt.domain import metadata
 from vdsm_virt.domain.elements import parse
 from vdsm_virt.domain.metadata import Metadata
-from vdsm_virt.errors import AutostartRefused, CannotStartVM, NotAdopted
 from vdsm_virt.machine.machine import Machine
 from vdsm_virt.machine.machines import Machines
 from vdsm_virt.machine.references import ALL
+from vdsm_virt.machine.references import Machine as MachineReference
 from vdsm_virt.machine.refusals import as_machine
 from vdsm_virt.machine.runs import boot_id
 
@@ -30,6 +33,8 @@ _SHARED: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "ceph", "gfs2", "ocfs2", "lustre", "gpfs", "9p", "virtiofs", "afs"}
 )
 _SHARED_PREFIX: Final = "fuse."
+#: Seconds that a start waits for other work on the machine.
+_PATIENCE: Final = 30.0
 _MOUNTS: Final = "proc/mounts"
 #: The file that has the id of the boot in which machines were started.
 _DONE: Final = "autostart.boot"
@@ -90,7 +95,7 @@ class Autostart:
 
     :param root: where the host's files are
     :param run_dir: a folder that is empty after a boot
-    :param start: starts a machine that is down
+    :param start: starts a machine that is down, whose lock is held
     """
 
     def __init__(self, machines: Machines, root: Path, run_dir: str, start: Callable[[str], object]) -> None:
@@ -162,8 +167,11 @@ class Autostart:
                 if not _facts(self._machines.mirror.fresh(machine)).autostart:
                     continue
                 # Disks may have been plugged in since it was allowed.
-                self._check(machine.id)
-                self._start(machine.id)
+                locks = [exclusive(MachineReference(machine.id))]
+                deadline = time.monotonic() + _PATIENCE
+                with self._machines.work.locks.holding(locks, "VM.start", deadline=deadline):
+                    self._check(machine.id)
+                    self._start(machine.id)
             except VdsmError as error:
                 log.warning(
                     "Machine %s (%s) is not started with the host: %s", machine.id, machine.name, error

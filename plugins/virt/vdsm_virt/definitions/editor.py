@@ -19,6 +19,7 @@ from vdsm_core.volumes import DiskId
 from vdsm_virt.api.definition_changes import DefinitionChanges
 from vdsm_virt.api.kept import kept_custom
 from vdsm_virt.definitions.autostart import obstacle
+from vdsm_virt.definitions.errors import AutostartRefused, CannotAdoptVM, DefinitionRefused, NotAdopted
 from vdsm_virt.domain import metadata, run
 from vdsm_virt.domain.accelerator import AcceleratorProbe
 from vdsm_virt.domain.devices import device_key
@@ -26,15 +27,7 @@ from vdsm_virt.domain.elements import parse, to_text, under
 from vdsm_virt.domain.metadata import Metadata
 from vdsm_virt.domain.write import client_xml
 from vdsm_virt.domain.write.disks import UNPREPARED
-from vdsm_virt.errors import (
-    AutostartRefused,
-    CannotAdoptVM,
-    DefinitionRefused,
-    NoSuchVM,
-    NotAdopted,
-    VMExists,
-    VMNotDown,
-)
+from vdsm_virt.errors import NoSuchVM, VMExists, VMNotDown
 from vdsm_virt.machine.machine import Machine
 from vdsm_virt.machine.machines import Machines
 from vdsm_virt.machine.naming import check_document, check_machine_name
@@ -43,7 +36,7 @@ from vdsm_virt.machine.refusals import as_machine
 log = logging.getLogger(__name__)
 
 _XML: Final = "xml"
-#: Attributes of displays that libvirt shows to nobody who does not ask for secrets.
+#: Attributes of displays that libvirt shows only in documents with secrets.
 _SECRETS: Final = ("passwd", "passwdValidTo")
 #: Elements of a definition that this daemon writes; a client's are replaced by those that are there.
 _OURS: Final = (f"{{{metadata.URI}}}", f"{{{run.URI}}}")

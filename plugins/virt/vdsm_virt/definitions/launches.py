@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 from xml.etree.ElementTree import Element
 
 import msgspec
 
-from vdsm_core.errors import OperationFailed
+from vdsm_core.errors import VdsmError
 from vdsm_core.hypervisor import NoSuchDomain
 from vdsm_core.volumes import DiskId
-from vdsm_core.work.engine import Engine
 from vdsm_core.work.references import exclusive
 from vdsm_virt.create.launch import Launcher
 from vdsm_virt.create.launch_plan import LaunchPlan
+from vdsm_virt.definitions.errors import CannotStartVM
 from vdsm_virt.devices.disks import with_disk, without_disk, without_pending
 from vdsm_virt.devices.images import Images
 from vdsm_virt.domain import metadata
 from vdsm_virt.domain.elements import parse
 from vdsm_virt.domain.metadata import Metadata
-from vdsm_virt.errors import CannotStartVM, NoSuchVM, VMNotDown
+from vdsm_virt.errors import NoSuchVM, VMNotDown
 from vdsm_virt.machine.machine import Machine, Reason
 from vdsm_virt.machine.machines import Machines
 from vdsm_virt.machine.references import Machine as MachineReference
@@ -34,39 +33,31 @@ _ENDED_FOR_GOOD: Final[dict[int, str]] = {
 
 
 class KeptLaunches:
-    """Starts machines that are down.
+    """Starts machines that are down."""
 
-    :param patience: seconds that a call waits for others on the same machine
-    """
-
-    def __init__(
-        self, machines: Machines, launcher: Launcher, images: Images, work: Engine, patience: float
-    ) -> None:
+    def __init__(self, machines: Machines, launcher: Launcher, images: Images) -> None:
         self._machines = machines
         self._launcher = launcher
         self._images = images
-        self._work = work
-        self._patience = patience
+        self._work = machines.work
 
-    def start(self, vm_id: str, verb: str, *, paused: bool = False, patience: float | None = None) -> Machine:
-        """Start a machine in the background; return it as it waits for that.
+    def start(self, vm_id: str, *, paused: bool = False) -> Machine:
+        """Start a machine in the background; return it as it waits for that. The caller holds its lock.
 
-        :param verb: what other calls on the machine see as the holder of its lock
-        :param patience: seconds; None is that of the constructor
         :raises VMNotDown: it is not down
         :raises CannotStartVM: there is nothing to start, or it would run twice
         """
-        deadline = time.monotonic() + (self._patience if patience is None else patience)
-        with self._work.locks.holding([exclusive(MachineReference(vm_id))], verb, deadline=deadline) as hold:
-            plan = self._plan(self._startable(vm_id), paused=paused)
-            machine = self._launcher.launch_again(plan)
-            if machine is None or not machine.launching:
-                raise NoSuchVM(vm_id=vm_id)
-            try:
-                self._work.go_on(hold, f"{verb} (launch)", lambda: self._launcher.launch(plan))
-            except RuntimeError:
-                self._launcher.give_up(plan, "the daemon is about to stop")
-                raise OperationFailed(reason="the daemon is about to stop") from None
+        plan = self._plan(self._startable(vm_id), paused=paused)
+        machine = self._launcher.launch_again(plan)
+        if machine is None or not machine.launching:
+            raise NoSuchVM(vm_id=vm_id)
+        try:
+            locks = [exclusive(MachineReference(vm_id))]
+            # Begins when the caller returns; calls that wait already find a machine that is being started.
+            self._work.when_free(locks, "VM.start (launch)", lambda: self._launcher.launch(plan))
+        except VdsmError as error:
+            self._launcher.give_up(plan, str(error))
+            raise
         return machine
 
     def _startable(self, vm_id: str) -> Machine:

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vdsm_bridge.api.declare import Namespace, action, no_locks, query
-from vdsm_bridge.call.context import Context
+from vdsm_bridge.api.declare import Namespace, action, query
 from vdsm_core.types import UUID
 from vdsm_virt.api.definition import VmDefinition
 from vdsm_virt.api.definition_changes import DefinitionChanges
@@ -27,16 +26,15 @@ class Definitions(Namespace, group_of=VM):
     """Start a machine again, edit and rename it, adopt one of another client, forget one."""
 
     def __init__(
-        self, launches: KeptLaunches, editor: Editor, autostart: Autostart, control: Control, patience: float
+        self, launches: KeptLaunches, editor: Editor, autostart: Autostart, control: Control
     ) -> None:
         self._launches = launches
         self._editor = editor
         self._autostart = autostart
         self._control = control
-        self._patience = patience
 
-    @action(since="1.0", locks=no_locks, done="Machine started")
-    def start(self, vm_id: UUID, context: Context, *, launch_paused: bool = False) -> VmDefinition:
+    @action(since="1.0", done="Machine started")
+    def start(self, vm_id: UUID, *, launch_paused: bool = False) -> VmDefinition:
         """Start a machine that is down, from the definition that is kept of it.
 
         Returns at once; the machine is started in the background. Its status and events report the result.
@@ -48,10 +46,7 @@ class Definitions(Namespace, group_of=VM):
         :raises VMNotDown: it is not down
         :raises CannotStartVM: it has no definition here, was migrated away, or its state was saved
         """
-        machine = self._launches.start(
-            vm_id.lower(), "VM.start", paused=launch_paused, patience=context.remaining(self._patience)
-        )
-        return definition(machine)
+        return definition(self._launches.start(vm_id.lower(), paused=launch_paused))
 
     @action(since="1.0", name="setAutostart")
     def set_autostart(self, vm_id: UUID, enabled: bool) -> None:
