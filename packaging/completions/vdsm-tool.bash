@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_vdsm_tool_config_subparsers=(check show docs)
-_shtab_vdsm_tool_pki_subparsers=(init client)
+_shtab_vdsm_tool_pki_subparsers=(init client revoke)
 _shtab_vdsm_tool_plugin_subparsers=(list show enable disable new)
 _shtab_vdsm_tool_audit_subparsers=(verify show)
 _shtab_vdsm_tool_token_subparsers=(create list revoke)
@@ -20,6 +20,7 @@ _shtab_vdsm_tool_config_option_strings=(-h --help)
 _shtab_vdsm_tool_docs_option_strings=(-h --help --output --plugins)
 _shtab_vdsm_tool_pki_init_option_strings=(-h --help --host --dir --days)
 _shtab_vdsm_tool_pki_client_option_strings=(-h --help --role --dir --days)
+_shtab_vdsm_tool_pki_revoke_option_strings=(-h --help --dir)
 _shtab_vdsm_tool_pki_option_strings=(-h --help)
 _shtab_vdsm_tool_plugin_list_option_strings=(-h --help --config)
 _shtab_vdsm_tool_plugin_show_option_strings=(-h --help --config)
@@ -48,6 +49,7 @@ _shtab_vdsm_tool_config_docs___config_COMPGEN=_shtab_compgen_files
 _shtab_vdsm_tool_docs___output_COMPGEN=_shtab_compgen_dirs
 _shtab_vdsm_tool_pki_init___dir_COMPGEN=_shtab_compgen_dirs
 _shtab_vdsm_tool_pki_client___dir_COMPGEN=_shtab_compgen_dirs
+_shtab_vdsm_tool_pki_revoke___dir_COMPGEN=_shtab_compgen_dirs
 _shtab_vdsm_tool_plugin_list___config_COMPGEN=_shtab_compgen_files
 _shtab_vdsm_tool_plugin_show_pos_0_COMPGEN=_vdsm_tool_plugins
 _shtab_vdsm_tool_plugin_show___config_COMPGEN=_shtab_compgen_files
@@ -74,7 +76,7 @@ _shtab_vdsm_tool___config_COMPGEN=_shtab_compgen_files
 
 _shtab_vdsm_tool_config_pos_0_choices=(check show docs)
 _shtab_vdsm_tool_pki_client___role_choices=(monitor operator admin)
-_shtab_vdsm_tool_pki_pos_0_choices=(init client)
+_shtab_vdsm_tool_pki_pos_0_choices=(init client revoke)
 _shtab_vdsm_tool_plugin_pos_0_choices=(list show enable disable new)
 _shtab_vdsm_tool_audit_pos_0_choices=(verify show)
 _shtab_vdsm_tool_token_create_pos_1_choices=(monitor operator admin)
@@ -100,6 +102,8 @@ _shtab_vdsm_tool_pki_init___help_nargs=0
 _shtab_vdsm_tool_pki_init___host_nargs=+
 _shtab_vdsm_tool_pki_client__h_nargs=0
 _shtab_vdsm_tool_pki_client___help_nargs=0
+_shtab_vdsm_tool_pki_revoke__h_nargs=0
+_shtab_vdsm_tool_pki_revoke___help_nargs=0
 _shtab_vdsm_tool_pki_pos_0_nargs=A...
 _shtab_vdsm_tool_pki__h_nargs=0
 _shtab_vdsm_tool_pki___help_nargs=0

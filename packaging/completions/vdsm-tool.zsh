@@ -53,6 +53,7 @@ _shtab_vdsm_tool_pki_commands() {
   local _commands=(
     client:'make a certificate of a client'
     init:'make a CA, and a certificate of this host'
+    revoke:'revoke a certificate of the CA'
   )
   _describe 'vdsm-tool pki commands' _commands
 }
@@ -228,6 +229,15 @@ _shtab_vdsm_tool_pki_init_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_vdsm_tool_pki_init_defaults_added=0
+
+_shtab_vdsm_tool_pki_revoke_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--dir[folder of the CA\; default\: that of \[tls\]]:FOLDER:_files -/"
+  ":name of a client, or file with the certificate in PEM form:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_vdsm_tool_pki_revoke_defaults_added=0
 
 _shtab_vdsm_tool_plugin_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -466,6 +476,7 @@ _shtab_vdsm_tool_pki() {
       case $line[1] in
         client) _arguments -C -s $_shtab_vdsm_tool_pki_client_options ;;
         init) _arguments -C -s $_shtab_vdsm_tool_pki_init_options ;;
+        revoke) _arguments -C -s $_shtab_vdsm_tool_pki_revoke_options ;;
       esac
   esac
 }

@@ -13,6 +13,7 @@ _ALERTS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the host needs a client certificate; give --cert and --key",
     "TLSV1_ALERT_UNKNOWN_CA": "the host does not trust the CA of the client certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the client certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the client certificate is revoked",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the host refused the handshake; it may need --cert and --key",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "the host does not accept the client certificate for this purpose",
     "WRONG_VERSION_NUMBER": "the host does not use TLS there; a port without TLS needs http://",

@@ -35,6 +35,8 @@ class TestPki:
         self.ca = folder / "certs" / "cacert.pem"
         self.certificate = folder / "certs" / "vdsmcert.pem"
         self.key = folder / "keys" / "vdsmkey.pem"
+        #: Revocation lists; written by `revoke`, and not among the options of `tls_options` by itself.
+        self.crl = folder / "certs" / "crl.pem"
         for path in (self.ca, self.key):
             path.parent.mkdir(parents=True, exist_ok=True)
         self.ca.write_bytes(self.authority.files.certificate)
@@ -79,6 +81,13 @@ class TestPki:
         files.key.touch(0o600)
         files.key.write_bytes(issued.key)
         return files
+
+    def revoke(self, *clients: ClientFiles) -> None:
+        """Add the certificates of clients to the revocation list, in one step."""
+        lists = self.crl.read_bytes() if self.crl.exists() else None
+        for client in clients:
+            lists = self.authority.revoke(client.certificate.read_bytes(), lists) or lists
+        _replace(self.crl, lists or b"")
 
     @property
     def options(self) -> dict[str, str]:

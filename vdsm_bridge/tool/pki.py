@@ -1,4 +1,4 @@
-"""`vdsm-tool pki`: create a CA, a certificate for this host, and certificates for clients.
+"""`vdsm-tool pki`: create a CA and certificates for this host and for clients, and revoke them.
 
 For trials, and for a few hosts. A site that has a CA installs its own files at the same paths.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import fcntl
 import importlib
 import json
 import os
@@ -30,6 +31,7 @@ _CA: Final = "certs/cacert.pem"
 _CA_KEY: Final = "keys/cakey.pem"
 _CERTIFICATE: Final = "certs/vdsmcert.pem"
 _KEY: Final = "keys/vdsmkey.pem"
+_CRL: Final = "certs/crl.pem"
 #: Names that are valid as a folder, a common name and a key of TOML.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _HOST: Final = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.:_-]{0,251}[A-Za-z0-9])?|::1?")
@@ -59,13 +61,19 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help=f"role of the client: {', '.join(ROLES)}; default: operator",
     )
     client.set_defaults(run=_client)
-    for each in (init, client):
+    revoke = words.add_parser("revoke", help="revoke a certificate of the CA")
+    revoke.add_argument(
+        "certificate", metavar="NAME|FILE", help="name of a client, or file with the certificate in PEM form"
+    )
+    revoke.set_defaults(run=_revoke)
+    for each in (init, client, revoke):
         each.add_argument(
             "--dir",
             type=Path,
             metavar="FOLDER",
             help="folder of the CA; default: that of [tls]",
         )
+    for each in (init, client):
         each.add_argument(
             "--days",
             type=_days,
@@ -155,6 +163,42 @@ def _client(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _revoke(options: argparse.Namespace) -> int:
+    library = _library()
+    if library is None:
+        return FAILED
+    folder: Path = options.dir or default_pki_dir()
+    file = folder / "clients" / options.certificate / "cert.pem"
+    if not _NAME.fullmatch(options.certificate) or not file.exists():
+        file = Path(options.certificate)
+        if not file.exists():
+            where = folder / "clients"
+            print_error(f"{file}: there is neither such a file nor a client of this name in {where}")
+            return FAILED
+    target = folder / _CRL
+    with open(folder / _CA_KEY, "rb") as key:  # noqa: PTH123 - it is locked, too
+        # Of two at a time, the second one must see the list of the first.
+        fcntl.flock(key, fcntl.LOCK_EX)
+        certificate = file.read_bytes()
+        earlier = target.read_bytes() if target.exists() else None
+        try:
+            ca = library.Authority.load((folder / _CA).read_bytes(), key.read())
+            lists = ca.revoke(certificate, earlier)
+            name = library.common_name(certificate)
+        except ValueError as error:
+            print_error(f"Cannot revoke {file} with the CA in {folder}: {error}")
+            return FAILED
+        if lists is None:
+            print_line(f"The certificate of {name} is revoked already:\n  {target}")
+            return DONE
+        _replace(target, lists)
+    print_line(f"The certificate of {name} is revoked:\n  {target}")
+    if earlier is None:
+        print_line("\nFor the configuration, then `vdsm-tool reload`:")
+        print_line(f"  [tls]\n  crl = {json.dumps(str(target.absolute()))}")
+    return DONE
+
+
 def _library() -> Any:
     """Return the module that makes certificates; None if its library is not installed."""
     try:
@@ -199,6 +243,18 @@ def _write(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Write a new file. Folders of keys and of clients are closed to others."""
     private = mode == 0o600
     _make_folder(path.parent, 0o700 if private else 0o755)
+    _write_new(path, content, mode)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file for all to read, or write a new one, in one step."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    _write_new(fresh, content, 0o644)
+    fresh.replace(path)
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         # open() applies the umask to the mode.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -116,6 +117,62 @@ class Authority:
             names = x509.SubjectAlternativeName([_general_name(each) for each in alternative_names])
             builder = builder.add_extension(names, critical=False)
         return Issued(_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
+
+    def revoke(self, certificate: bytes, earlier: bytes | None = None) -> bytes | None:
+        """Return a revocation list with a certificate and those of an earlier list, in PEM form.
+
+        The list is valid as long as the CA: it is a file of the host, which no client fetches anew.
+
+        :returns: None if the earlier list has the certificate
+        :raises ValueError: the certificate or the list is not one of this CA
+        """
+        serial = self._own(certificate)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(self._now - _SKEW)
+            .next_update(_end(self._certificate))
+        )
+        number = 1
+        if earlier is not None:
+            before = x509.load_pem_x509_crl(earlier)
+            if not before.is_signature_valid(self._key.public_key()):
+                raise ValueError("the revocation list is of another CA")
+            for each in before:
+                builder = builder.add_revoked_certificate(each)
+            if before.get_revoked_certificate_by_serial_number(serial) is not None:
+                return None
+            number += before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(self._now)
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
+            builder.add_revoked_certificate(entry.build())
+            .add_extension(signer, critical=False)
+            .add_extension(x509.CRLNumber(number), critical=False)
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _own(self, pem: bytes) -> int:
+        """Return the serial number of a certificate of this CA.
+
+        :raises ValueError: it is not one
+        """
+        certificate = x509.load_pem_x509_certificate(pem)
+        try:
+            algorithm = ec.ECDSA(certificate.signature_hash_algorithm or hashes.SHA256())
+            self._key.public_key().verify(certificate.signature, certificate.tbs_certificate_bytes, algorithm)
+        except InvalidSignature:
+            raise ValueError("the certificate is of another CA") from None
+        if certificate.serial_number == self._certificate.serial_number:
+            raise ValueError("it is the certificate of the CA itself")
+        return certificate.serial_number
+
+
+def _end(certificate: x509.Certificate) -> dt.datetime:
+    # `not_valid_after` is deprecated, but cryptography 38 of Debian 12 has no other.
+    if hasattr(certificate, "not_valid_after_utc"):
+        return certificate.not_valid_after_utc
+    return certificate.not_valid_after.replace(tzinfo=dt.UTC)
 
 
 def common_name(certificate: bytes) -> str:

@@ -7,7 +7,7 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Served:
         pki: TestPki | None = None,
         mode: Mode = "required",
         tls: dict[str, Any] | None = None,
+        addresses: Sequence[tuple[str, int] | str] = (("127.0.0.1", 0),),
         **limits: Any,
     ) -> None:
         self.front = Front()
@@ -39,11 +40,11 @@ class Served:
         self.gate = threading.Event()
         self.site = Site("test", self.answer, Limits(**limits))
         self.tls = Tls("off" if pki is None else mode, lambda: self.options)
-        self.attachment: Attachment = self.front.attach(self.site, [("127.0.0.1", 0)], tls=self.tls)
+        self.attachment: Attachment = self.front.attach(self.site, addresses, tls=self.tls)
 
     @property
     def port(self) -> int:
-        return int(self.attachment.urls[0].rpartition(":")[2])
+        return int(self.attachment.urls[-1].rpartition(":")[2])
 
     def answer(self, request: Request) -> Response:
         if request.path == "/wait":

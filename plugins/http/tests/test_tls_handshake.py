@@ -187,13 +187,85 @@ def test_sites_of_one_address_agree(serve_tls: Serve) -> None:
     assert served.get("/ping") == b"/ping"
 
 
-def test_a_site_without_a_certificate(pki: TestPki, tmp_path: Path) -> None:
-    """Without its files a site does not listen at all."""
+def test_a_site_without_a_certificate(
+    serve_tls: Serve, pki: TestPki, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its address refuses connections until the certificate is mended; its unix socket serves meanwhile."""
+    caplog.set_level(logging.INFO, "vdsm_http")
+    key = pki.key.read_bytes()
     pki.key.unlink()
-    with pytest.raises(
-        OSError, match=r"Cannot use the certificate of this host: .*vdsmkey.pem: No such file"
-    ):
-        Served(pki=pki)
+    path = str(tmp_path / "s")
+    served = serve_tls(addresses=[path, ("127.0.0.1", 0)])
+    assert served.attachment.urls == (f"unix:{path}",)
+    for text in (served.attachment.trouble, caplog.text):
+        assert re.search("Cannot use the certificate of this host: .*vdsmkey.pem: No such file", text)
+    url = re.match(r"(https://127.0.0.1:(\d+)) is not served: ", served.attachment.trouble)
+    assert url is not None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(url[2])), timeout=10)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(path)
+        sock.sendall(PING)
+        assert b" 200 " in sock.recv(65_536)
+    pki.key.touch(0o600)
+    pki.key.write_bytes(key)
+    # Nobody asks for its state meanwhile: it looks for itself.
+    until(lambda: served.attachment.urls == (f"unix:{path}", url[1]))
+    assert served.get("/ping") == b"/ping"
+    assert served.attachment.trouble == ""
+    assert f"{url[1]} is served" in caplog.text
+
+
+def test_plain_connections_without_a_certificate(
+    serve_tls: Serve, pki: TestPki, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where both are accepted, plain connections are served without a certificate, TLS once it is there."""
+    certificate = pki.certificate.read_bytes()
+    pki.certificate.write_text("hello")
+    served = serve_tls(mode="optional")
+    (plain,) = served.attachment.urls
+    assert "there is no certificate" in served.attachment.trouble
+    with served.dial() as sock:
+        sock.sendall(PING)
+        assert b" 200 " in sock.recv(65_536)
+    with pytest.raises(OSError, match=r"(?i)eof|reset"):
+        served.connect()
+    until(lambda: "this host has no certificate that can be used" in caplog.text)
+    pki.certificate.write_bytes(certificate)
+    until(lambda: served.attachment.urls == (plain, plain.replace("http:", "https:")))
+    assert served.get("/ping") == b"/ping"
+
+
+def test_a_reload_mends_the_certificate(serve_tls: Serve, pki: TestPki, tmp_path: Path) -> None:
+    """Other options of `[tls]` are tried, too."""
+    served = serve_tls(tls={"key": str(tmp_path / "absent")})
+    assert served.attachment.urls == ()
+    served.options = pki.tls_options()
+    until(lambda: served.get("/ping") == b"/ping" if served.attachment.urls else False)
+
+
+def test_an_address_that_another_process_took(
+    serve_tls: Serve, pki: TestPki, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address on which another process listens by now is tried until it is free."""
+    served = serve_tls(tls={"key": str(tmp_path / "absent")})
+    port = int(served.attachment.trouble.split(" ")[0].rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        served.options = pki.tls_options()
+        until(lambda: "in use" in served.attachment.trouble)
+        assert served.attachment.urls == ()
+        assert f"Cannot listen on http://127.0.0.1:{port}: Address already in use" in caplog.text
+    until(lambda: served.attachment.urls == (f"https://127.0.0.1:{port}",))
+    assert served.get("/ping") == b"/ping"
+
+
+def test_a_site_stops_without_a_certificate(pki: TestPki, tmp_path: Path) -> None:
+    """An address that was never served is free again afterwards."""
+    served = Served(pki=pki, tls={"key": str(tmp_path / "absent")})
+    port = int(served.attachment.trouble.split(" ")[0].rpartition(":")[2])
+    served.attachment.close(1.0)
+    with socket.create_server(("127.0.0.1", port)):
+        pass
 
 
 def test_unix_sockets_are_plain(pki: TestPki, tmp_path: Path) -> None:

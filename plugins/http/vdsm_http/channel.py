@@ -79,7 +79,7 @@ class Channel:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    make_room = cut
+    make_room = end = cut
 
     def close(self) -> None:
         """Close the connection. Closing twice is harmless."""

@@ -15,7 +15,7 @@ from vdsm_http.capacity import Capacity
 from vdsm_http.listener import Guest, Listener
 from vdsm_http.loop import Loop
 from vdsm_http.site import Site
-from vdsm_http.sockets import cannot_listen, listen
+from vdsm_http.sockets import bind, cannot_listen, listen
 from vdsm_http.tls.certificates import Certificates
 from vdsm_http.tls.mode import Secured, Tls
 from vdsm_http.tls.turns import Turns
@@ -54,9 +54,9 @@ class Attachment:
 
     @property
     def trouble(self) -> str:
-        """The problem of the certificate of its addresses; empty if there is none, or no TLS."""
-        secured = [listener.tls for listener in self._listeners if listener.tls is not None]
-        return secured[0].certificates.trouble() if secured else ""
+        """The problem of the certificate of its addresses, and of those that are not served because of it."""
+        found = [each.lookout.trouble() for each in self._listeners if each.lookout is not None]
+        return "; ".join(dict.fromkeys(filter(None, found)))
 
     @property
     def waiting(self) -> int:
@@ -104,8 +104,9 @@ class Front:
         :param guests: protocols that share these addresses
         :param tls: whether TCP addresses use TLS; sites that share an address must agree
         :param limits: returns the table `[limits]` in force, which holds for the whole front
-        :raises OSError: cannot listen on an address, or cannot use the certificate; the message names it and
-            the reason. Nothing is left then
+        :raises OSError: cannot listen on an address; the message names it and the reason. Nothing is left
+            then. Without a certificate that can be used, addresses that require TLS are taken, but
+            connections to them are refused until there is one
         """
         with self._lock:
             self._secure(tls)
@@ -153,14 +154,19 @@ class Front:
                 self._rest()
 
     def _secure(self, tls: Tls) -> None:
-        """Load the certificate if the site needs it.
-
-        :raises OSError: it cannot be used
-        """
+        """Read the certificate if the site needs it."""
         if tls.mode != "off":
-            certificates = self._certificates or Certificates(tls.options)
-            certificates.load()
-            self._certificates = certificates
+            if self._certificates is None:
+                self._certificates = Certificates(tls.options, replaced=self._renew)
+            self._certificates.refresh()
+
+    def _renew(self) -> None:
+        """Let listeners use a certificate that was read. Any thread may call this, also one in `attach`."""
+        loop = self._loop
+        if loop is not None:
+            for listener in list(self._listeners.values()):
+                if listener.lookout is not None:
+                    loop.soon(listener.lookout.renew)
 
     def _listener(
         self, loop: Loop, where: Where, site: Site, guests: Sequence[Guest], *, mode: int, tls: Tls
@@ -178,9 +184,14 @@ class Front:
                 raise cannot_listen(where, reason) from OSError(errno.EADDRINUSE, reason)
             shared.add(site, guests)
             return shared
-        listener = Listener(loop, listen(where, mode), self._capacity)
-        if tls.mode != "off" and self._certificates is not None and not listener.bound.unix:
-            listener.tls = Secured(tls.mode, self._certificates, Turns(loop, self._capacity.handshakes))
+        secured = None
+        if tls.mode != "off" and self._certificates is not None and not isinstance(where, str):
+            secured = Secured(tls.mode, self._certificates, Turns(loop, self._capacity.handshakes))
+        if secured is not None and secured.lacking and not isinstance(where, str):
+            bound = bind(where)
+        else:
+            bound = listen(where, mode)
+        listener = Listener(loop, bound, self._capacity, secured)
         listener.add(site, guests)
         if not isinstance(where, tuple) or where[1]:
             self._listeners[where] = listener

@@ -20,6 +20,7 @@ from vdsm_http.session import Session
 from vdsm_http.site import Site
 from vdsm_http.sockets import Bound, has_input
 from vdsm_http.tls.handshake import Handshake
+from vdsm_http.tls.lookout import Lookout
 from vdsm_http.tls.mode import Mode, Secured
 
 #: Connections that are accepted at a time, before other events are handled.
@@ -47,11 +48,11 @@ class Guest(NamedTuple):
 class Listener:
     """A listening socket with its sites and protocols."""
 
-    def __init__(self, loop: Loop, bound: Bound, capacity: Capacity) -> None:
+    def __init__(self, loop: Loop, bound: Bound, capacity: Capacity, tls: Secured | None = None) -> None:
         self._loop = loop
         self.bound = bound
         #: None where connections are plain, as those of unix sockets always are.
-        self.tls: Secured | None = None
+        self.tls = tls
         self.sites: list[Site] = []
         #: Protocols beside HTTP, each with the site that brought it.
         self.guests: list[tuple[Site, Guest]] = []
@@ -60,11 +61,12 @@ class Listener:
         self.timers = loop.timers
         self.sessions: set[Session | Handshake] = set()
         self._shares = Shares(capacity.shares)
-        self._channels: dict[Channel, Site] = {}
+        self.channels: dict[Channel, Site] = {}
         #: Pieces received; a stop waits until no more arrive.
         self.received = 0
         self.closing = False
         self._resting = _Resting(self)
+        self.lookout = None if tls is None else Lookout(loop, self, tls)
         self._arrivals = Arrivals(loop.timers, capacity.arrivals, bound.hold_off)
         self._refused: set[Refused] = set()
         self._refusals = Pace(lambda: _REFUSED_PER_SECOND)
@@ -86,9 +88,9 @@ class Listener:
     @property
     def urls(self) -> tuple[str, ...]:
         """The URLs it serves: two where both plain connections and TLS are accepted."""
-        url = self.bound.url
-        secure = url.replace("http:", "https:", 1)
-        return {"off": (url,), "optional": (url, secure), "required": (secure,)}[self.mode]
+        plain = (self.bound.url,) if self.mode != "required" else ()
+        secure = (self.lookout.url,) if self.lookout is not None and self.lookout.served else ()
+        return plain + secure
 
     @property
     def mode(self) -> Mode:
@@ -114,11 +116,10 @@ class Listener:
 
     def ready(self, _events: int = 0) -> bool:
         """Take the connections that wait. Return whether there may be more. In the loop."""
-        if self.bound.closed:
-            return False  # it was closed after the poll that found connections
-        if self.tls is not None and self.tls.certificates.due():
-            # Reading files may be slow; connections use the earlier certificate meanwhile.
-            self._loop.crew.give(self.tls.certificates.refresh)
+        if self.bound.closed or not self.bound.listening:
+            return False  # it was closed after the poll that found connections, or lacks a certificate
+        if self.lookout is not None:
+            self.lookout.look()
         end = time.monotonic() + _SLICE
         for _ in range(_BURST):
             try:
@@ -160,17 +161,17 @@ class Listener:
     def handed_over(self, session: Session, channel: Channel, site: Site) -> None:
         """Count a connection that left HTTP for a site until it is closed."""
         self.discard(session)
-        self._channels[channel] = site
+        self.channels[channel] = site
         self._shares.add(channel)
 
     def release(self, channel: Channel) -> None:
         """Forget a connection that left HTTP and was closed."""
-        self._channels.pop(channel, None)
+        self.channels.pop(channel, None)
         self._shares.remove(channel)
 
     def cut_channels(self, site: Site) -> None:
         """Break the connections that left HTTP for a site."""
-        for channel, owner in list(self._channels.items()):
+        for channel, owner in list(self.channels.items()):
             if owner is site:
                 channel.cut()
 
@@ -186,12 +187,17 @@ class Listener:
             pass
         self._arrivals.end()
         self._resting.end()
+        if self.lookout is not None:
+            self.lookout.closed = True
         self._loop.forget(self.bound.socket.fileno())
         self.bound.close()
 
     def open(self) -> None:
-        """Begin to listen. In the loop."""
-        self._loop.watch(self.bound.socket.fileno(), self)
+        """Take connections, once there is a certificate if that is needed. In the loop."""
+        if self.lookout is not None:
+            self.lookout.begin()
+        if self.bound.listening:
+            self._loop.watch(self.bound.socket.fileno(), self)
 
     def rest(self) -> None:
         """Take no connections for a while."""

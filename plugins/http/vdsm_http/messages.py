@@ -21,7 +21,7 @@ class Peer(NamedTuple):
     a unix socket was connected, None on TCP. `local` is the address that the peer connected to.
     `owner` is the user id that owns the socket of a peer on loopback TCP, as the kernel
     reports it: it identifies the caller for the log, and grants nothing. `secure` is whether TLS encrypts
-    the connection; `certificate` is the verified certificate of the client.
+    the connection; `certificate` is the verified certificate of the client, `der` the same in DER form.
     """
 
     address: str = ""
@@ -31,6 +31,7 @@ class Peer(NamedTuple):
     owner: int | None = None
     secure: bool = False
     certificate: Certificate | None = None
+    der: bytes = b""
 
 
 class Request:

@@ -29,6 +29,8 @@ class Bound:
         self.socket = sock
         self.where = where
         self._inode = inode
+        #: Whether connections can be made.
+        self.listening = True
 
     @property
     def unix(self) -> bool:
@@ -42,6 +44,14 @@ class Bound:
             return f"unix:{self.where}"
         host, port = self.socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def listen(self) -> None:
+        """Let connections be made, after `bind`.
+
+        :raises OSError: another process has begun to listen on the address
+        """
+        self.socket.listen(_BACKLOG)
+        self.listening = True
 
     def accept(self) -> tuple[socket.socket, Peer] | None:
         """Return the next connection, or None.
@@ -130,7 +140,30 @@ def listen(where: tuple[str, int] | str, mode: int = 0o660) -> Bound:
         raise cannot_listen(where, error.strerror or str(error)) from error
 
 
+def bind(where: tuple[str, int]) -> Bound:
+    """Take an address and port, without listening yet: connections to it are refused.
+
+    :raises OSError: the address is in use or not local; the message names the address and the reason
+    """
+    try:
+        bound = Bound(_bind(*where), where)
+    except OSError as error:
+        raise cannot_listen(where, error.strerror or str(error)) from error
+    bound.listening = False
+    return bound
+
+
 def _listen_tcp(address: str, port: int) -> Bound:
+    bound = Bound(_bind(address, port), (address, port))
+    try:
+        bound.listen()
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _bind(address: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, place = found[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -140,12 +173,11 @@ def _listen_tcp(address: str, port: int) -> Bound:
             # The wildcard accepts callers of both families, independent of the system's default.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
         sock.bind(place)
-        sock.listen(_BACKLOG)
         sock.setblocking(False)
     except OSError:
         sock.close()
         raise
-    return Bound(sock, (address, port))
+    return sock
 
 
 def _listen_unix(path: str, mode: int) -> Bound:

@@ -156,10 +156,19 @@ def test_pages_over_tls(connect: Connect, pki: TestPki, host: TestHost) -> None:
         assert engine.request("GET", f"/api/lamps/{LAMP}", None, headers).status == status
 
 
-def test_a_host_without_a_certificate(pki: TestPki) -> None:
-    """The plugin says what is missing and what makes it, and the rest of the host runs."""
+def test_a_host_without_a_certificate(pki: TestPki, tmp_path: Path) -> None:
+    """The plugin says what is missing and what makes it, and serves on its unix socket; TLS begins later."""
     pki.certificate.unlink()
-    config = {"plugin": {"rest": {"port": 0, "tls": "required"}}, "tls": pki.options}
+    path = str(tmp_path / "s")
+    config = {"plugin": {"rest": {"port": 0, "tls": "required", "socket": path}}, "tls": pki.options}
     with TestHost(bindings={"rest": RestBinding}, config=config) as host:
-        assert info(host).state == "failed"
+        assert info(host).state == "running"
+        assert list(info(host).address) == [f"unix:{path}"]
         assert "vdsmcert.pem: No such file or directory; `vdsm-tool pki init` makes one" in info(host).error
+        with RestClient(f"unix:{path}") as client:
+            assert client.get("/api/openapi.json").status == 200
+        pki.renew()
+        until(lambda: len(info(host).address) == 2)
+        assert info(host).error == ""
+        with RestClient(info(host).address[1], context=pki.context()) as client:
+            assert client.get("/api/openapi.json").status == 200

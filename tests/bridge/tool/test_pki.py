@@ -7,6 +7,7 @@ import pwd
 import shlex
 import ssl
 import stat
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -207,15 +208,86 @@ def test_a_client_needs_a_ca(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert not (folder / "clients").exists()
 
 
+def test_revoked_certificates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A host with the list refuses those on it, and no others; the option is printed once."""
+    make(folder, "init")
+    for name in ("bob", "eve", "ann"):
+        make(folder, "client", name)
+    capsys.readouterr()
+    assert make(folder, "revoke", "bob") == 0
+    printed = capsys.readouterr().out
+    document = tomllib.loads(printed.partition("`vdsm-tool reload`:")[2])
+    lists = folder / "certs" / "crl.pem"
+    assert configuration.merge([("printed", document)]).tls.crl == str(lists)
+    assert stat.S_IMODE(lists.stat().st_mode) == 0o644
+    assert make(folder, "revoke", str(folder / "clients" / "eve" / "cert.pem")) == 0
+    assert make(folder, "revoke", "bob") == 0
+    printed = capsys.readouterr().out
+    assert "The certificate of bob is revoked already" in printed
+    assert "[tls]" not in printed
+    host = server(folder)
+    host.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    host.load_verify_locations(lists)
+    for name in ("bob", "eve"):
+        with pytest.raises(ssl.SSLError, match="certificate revoked"):
+            meet(host, client(folder, name), "localhost")
+    assert meet(host, client(folder, "ann"), "localhost").common_name == "ann"
+    assert list(lists.parent.glob("*.new")) == []
+
+
+def test_what_cannot_be_revoked(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not of this CA is refused by name, and the list stays as it is."""
+    assert make(folder, "revoke", "bob") == 1
+    other = tmp_path / "other"
+    for each in (folder, other):
+        make(each, "init")
+        make(each, "client", "bob")
+    assert make(folder, "revoke", "bob") == 0
+    lists = folder / "certs" / "crl.pem"
+    before = lists.read_bytes()
+    capsys.readouterr()
+    for words, reason in (
+        (other / "clients" / "bob" / "cert.pem", "the certificate is of another CA"),
+        (folder / "certs" / "cacert.pem", "it is the certificate of the CA itself"),
+        (folder / "clients" / "bob" / "key.pem", "Cannot revoke"),
+        ("ann", f"neither such a file nor a client of this name in {folder / 'clients'}"),
+    ):
+        assert make(folder, "revoke", str(words)) == 1
+        assert reason in capsys.readouterr().err
+    assert lists.read_bytes() == before
+    make(other, "revoke", "bob")
+    lists.write_bytes((other / "certs" / "crl.pem").read_bytes())
+    make(folder, "client", "ann")
+    assert make(folder, "revoke", "ann") == 1
+    assert "the revocation list is of another CA" in capsys.readouterr().err
+
+
+def test_revoking_side_by_side(folder: Path) -> None:
+    """Of several revocations at the same time, each ends up in the list."""
+    make(folder, "init")
+    names = [f"client{number}" for number in range(4)]
+    for name in names:
+        make(folder, "client", name)
+    command = [sys.executable, "-m", "vdsm_bridge.tool", "pki", "revoke", "--dir", str(folder)]
+    running = [subprocess.Popen([*command, name], stdout=subprocess.DEVNULL) for name in names]
+    assert [process.wait(60) for process in running] == [0] * len(names)
+    host = server(folder)
+    host.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    host.load_verify_locations(folder / "certs" / "crl.pem")
+    for name in names:
+        with pytest.raises(ssl.SSLError, match="certificate revoked"):
+            meet(host, client(folder, name), "localhost")
+
+
 def test_without_the_library(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command says what to install; the rest of vdsm does without it."""
     monkeypatch.setitem(sys.modules, "cryptography", None)
     monkeypatch.delitem(sys.modules, "vdsm_bridge.tool.pki_authority", raising=False)
-    for words in (["init"], ["client", "bob"]):
+    for words in (["init"], ["client", "bob"], ["revoke", "bob"]):
         assert make(folder, *words) == 1
-    assert capsys.readouterr().err.count("install python3-cryptography") == 2
+    assert capsys.readouterr().err.count("install python3-cryptography") == 3
     assert not folder.exists()
 
 

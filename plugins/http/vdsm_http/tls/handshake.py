@@ -35,6 +35,7 @@ _REASONS: Final = {
     "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the CA of this host's certificate",
     "SSLV3_ALERT_BAD_CERTIFICATE": "it rejects this host's certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it rejects this host's certificate as expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "it rejects this host's certificate as revoked",
     "UNSUPPORTED_PROTOCOL": "it offers only versions of TLS that are too old",
     "NO_SHARED_CIPHER": "it offers no cipher suite that is accepted here",
 }
@@ -139,13 +140,22 @@ class Handshake:
         if not first:
             self.close()
         elif first[0] == RECORD:
-            self._queue_up()
+            self._begin_tls()
         else:
             session = self._become(self._socket, self.peer)
             if self._listener.mode == "required":
                 session.refuse(Refusal(HTTPStatus.BAD_REQUEST, "This address requires TLS: use https://"))
             else:
                 session.ready(READ)
+
+    def _begin_tls(self) -> None:
+        assert self._listener.tls is not None
+        if self._listener.tls.certificates.usable:
+            self._queue_up()
+        else:
+            # Only where plain connections are accepted, too; else the socket does not listen.
+            self._report("this host has no certificate that can be used")
+            self.close()
 
     def _start(self) -> None:
         assert self._listener.tls is not None
@@ -184,18 +194,25 @@ class Handshake:
 
     def _finish(self, secured: ssl.SSLSocket) -> None:
         described = secured.getpeercert()
-        certificate = None
+        certificate, der = None, b""
         if described:
+            der = secured.getpeercert(binary_form=True) or b""
             if secured.session_reused and ssl.cert_time_to_seconds(str(described["notAfter"])) < time.time():
                 self._report("its certificate has expired")
                 self.close()
                 return
-            certificate = Certificate.of(described, secured.getpeercert(binary_form=True) or b"")
+            if self._listener.tls is not None and self._listener.tls.certificates.revoked(der):
+                # It was revoked between two steps of the handshake.
+                self._report("its certificate is revoked")
+                self.close()
+                return
+            certificate = Certificate.of(described, der)
         # Nothing is sent in reply to the end of a handshake. The kernel would confirm it 40 ms later, and
         # clients that collect small packets (RFC 896) would wait so long with their first request.
         secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         connection = TlsConnection(secured, partial(self._loop.change, self.fd))
-        session = self._become(connection, self.peer._replace(secure=True, certificate=certificate))
+        peer = self.peer._replace(secure=True, certificate=certificate, der=der)
+        session = self._become(connection, peer)
         # The first request arrives with the end of the handshake, most often.
         self._loop.again(session)
 

@@ -36,3 +36,8 @@ class Secured(NamedTuple):
     mode: Mode
     certificates: Certificates
     turns: Turns
+
+    @property
+    def lacking(self) -> bool:
+        """Whether no connection can be served, because there is no certificate."""
+        return self.mode == "required" and not self.certificates.usable
