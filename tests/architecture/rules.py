@@ -210,6 +210,7 @@ WALL_CLOCK = {
     "vdsm_core/work/table.py": "when a task began and ended, kept and shown",
     "plugins/hooks/vdsm_hooks/runner.py": "when a script was started, shown",
     "plugins/virt/vdsm_virt/stats/moments.py": "when a watchdog fired, shown",
+    "plugins/virt/vdsm_virt/guest/ovirt_agents.py": "when a user of a guest logged in or out, shown",
     "plugins/virt/vdsm_virt/domain/write/tickets.py": "when a password expires, sent to libvirt",
     "plugins/virt/vdsm_virt/jobs/snapshots/job.py": "time limits of a snapshot that outlive the daemon",
     "vdsm_bridge/base/job.py": "age of host jobs that outlives the daemon",

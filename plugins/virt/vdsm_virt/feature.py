@@ -34,6 +34,7 @@ from vdsm_virt.devices.settle import Settler
 from vdsm_virt.devices.sizes import Sizes as DiskSizes
 from vdsm_virt.domain.accelerator import AcceleratorProbe
 from vdsm_virt.guest.facts import GuestFacts
+from vdsm_virt.guest.ovirt_agents import OvirtAgents
 from vdsm_virt.guest.poller import AgentPoller
 from vdsm_virt.guestfs.guest_tools import GuestTools
 from vdsm_virt.hook_points.answers import AnswerHooks
@@ -71,7 +72,11 @@ from vdsm_virt.stats.statistics import Sources, Statistics
 from vdsm_virt.tuning.limits import Limits
 from vdsm_virt.tuning.mom import Mom
 from vdsm_virt.verbs.console import Consoles
+<<<<<<< HEAD
 from vdsm_virt.verbs.definitions import Definitions
+=======
+from vdsm_virt.verbs.desktop import Desktops
+>>>>>>> main
 from vdsm_virt.verbs.devices import Devices
 from vdsm_virt.verbs.disks import DiskRooms, Disks, Leases
 from vdsm_virt.verbs.displays import Displays
@@ -137,7 +142,9 @@ class Virt(Feature):
             machine_hooks=self._machine_hooks,
             events=runtime.events,
         )
-        self._power = Power(self._machines)
+        self._guests = GuestFacts()
+        self._ovirt_agents = OvirtAgents(hypervisor, self._inventory, self._jobs, self._guests, runtime.clock)
+        self._power = Power(self._machines, self._ovirt_agents)
         self._migrations = Migrations(
             self._machines,
             MigrationRules(
@@ -178,7 +185,6 @@ class Virt(Feature):
             self._host_access,
             lambda: emulator_user(tree),
         )
-        self._guests = GuestFacts()
         self._chronicle = Chronicle()
         self._poller = AgentPoller(self._machines, self._guests, runtime.clock)
         self._statistics = Statistics(
@@ -237,7 +243,7 @@ class Virt(Feature):
             answers=answers,
             guest_overhead=config.guest_overhead,
         )
-        control = Control(self._machines, shutdown_timeout=config.shutdown_timeout)
+        control = Control(self._machines, self._power, shutdown_timeout=config.shutdown_timeout)
         lifecycle = Lifecycle(
             launcher=self._launcher,
             control=control,
@@ -290,6 +296,7 @@ class Virt(Feature):
             MachineLimits(limits),
             HostLimits(limits, self._mom, runtime.privileged),
             Displays(control),
+            Desktops(self._inventory, self._ovirt_agents),
             Consoles(Console(self._machines)),
             *_disk_verbs(self._machines, self._images, self._host_access, config),
             Migration(self._migrations, incoming, self._host_access),
@@ -305,6 +312,7 @@ class Virt(Feature):
         self._sampler.start()
         self._migrations.start()
         self._poller.start()
+        self._ovirt_agents.start()
         self._conversions.start()
         self._drift.start()
         self._hibernations.start()
@@ -343,6 +351,7 @@ class Virt(Feature):
             take_back()
         self._taken_back = []
         self._listing.end()
+        self._ovirt_agents.stop()
         self._migrations.stop(grace)
         self._conversions.stop(grace)
         self._hibernations.stop(grace)
@@ -377,6 +386,7 @@ class Virt(Feature):
         self._watcher.handle(event)
         self._chronicle.handle(event)
         self._poller.handle(event)
+        self._ovirt_agents.handle(event)
         self._migrations.handle(event)
         self._live_storage.handle(event)
 

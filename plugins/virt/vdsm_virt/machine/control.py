@@ -63,6 +63,7 @@ class Control:
     def __init__(
         self,
         machines: Machines,
+        power: Power,
         *,
         shutdown_timeout: float,
     ) -> None:
@@ -70,7 +71,7 @@ class Control:
         self._inventory = machines.inventory
         self._watcher = machines.watcher
         self._mirror = machines.mirror
-        self._power = Power(machines)
+        self._power = power
         self._hooks = machines.machine_hooks
         self._shutdown_timeout = shutdown_timeout
 
@@ -156,8 +157,10 @@ class Control:
         self, vm_id: str, *, delay: int, message: str, reboot: bool, timeout: int, force: bool
     ) -> None:
         """Ask the guest to end or to reboot, now or later."""
-        request = ShutdownRequest(reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force)
-        self._power.request(vm_id, request, delay, message)
+        request = ShutdownRequest(
+            reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force, message=message
+        )
+        self._power.request(vm_id, request, delay)
 
     def set_destroy_on_reboot(self, vm_id: str) -> None:
         """Have the machine destroyed when its guest reboots."""
