@@ -72,11 +72,8 @@ from vdsm_virt.stats.statistics import Sources, Statistics
 from vdsm_virt.tuning.limits import Limits
 from vdsm_virt.tuning.mom import Mom
 from vdsm_virt.verbs.console import Consoles
-<<<<<<< HEAD
 from vdsm_virt.verbs.definitions import Definitions
-=======
 from vdsm_virt.verbs.desktop import Desktops
->>>>>>> main
 from vdsm_virt.verbs.devices import Devices
 from vdsm_virt.verbs.disks import DiskRooms, Disks, Leases
 from vdsm_virt.verbs.displays import Displays
