@@ -1,4 +1,8 @@
-"""Operations on a real guest amid which the daemon or libvirt is killed, and what is true afterwards."""
+"""Operations on a real guest amid which the daemon or libvirt is killed, and what is true afterwards.
+
+libvirt itself loses things when it is killed: it may not know a disk that QEMU has got, and QEMU then refuses
+the next one ("Duplicate nodes"). Such a guest is replaced, and counted.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,10 @@ Victim = Literal["vdsmd", "libvirtd"]
 #: Seconds for everything to be settled after both run again.
 SETTLED = 90.0
 SOURCES = ("file", "dev")
+
+
+class Forgotten(Exception):
+    """libvirt does not know any more what QEMU has."""
 
 
 class Call(threading.Thread):
@@ -86,7 +94,12 @@ class Subject:
         #: Machines of `create` and `destroy`, until they are gone.
         self.others: list[str] = []
 
-    # Operations: each prepares what it needs, and returns the call amid which somebody is killed.
+    @property
+    def kills(self) -> int:
+        """How often one of the two was killed, and everything was as it has to be."""
+        return self.counts["vdsmd killed"] + self.counts["libvirtd killed"]
+
+    # Operations: each prepares what it needs, and returns the call amid which one of them is killed.
 
     def operations(self) -> dict[str, Callable[[], tuple[Any, ...]]]:
         """All operations, by name."""
@@ -228,7 +241,8 @@ class Subject:
         """Call a method that has to succeed."""
         call = Call(self.site.daemon, method, *arguments)
         call.run()
-        assert call.code == 0, (method, call.code, call.message)
+        _check(call)
+        assert call.code == 0, (method, call.message)
 
     # What has to be true afterwards.
 
@@ -356,18 +370,37 @@ class Subject:
         return False
 
     def round(self) -> None:
-        """Carry out one operation, kill somebody at some moment, and look at everything."""
+        """Carry out one operation, kill one of the two at some moment, and look at everything."""
         operations = self.operations()
         name = self.chance.choice(sorted(operations))
         victim: Victim = self.chance.choice(("vdsmd", "libvirtd"))
         delay = self.chance.random() ** 2 * 0.8
         self.history.append(f"{name}, and {victim} is killed after {delay:.3f} s")
-        method, *arguments = operations[name]()
+        try:
+            self._carry_out(name, operations[name], victim, delay)
+            self.tidy()
+        except Forgotten as error:
+            self.history[-1] += f": {error}"
+            self._replace()
+
+    def _replace(self) -> None:
+        """Replace a guest that libvirt has lost something of."""
+        self.counts["guests replaced"] += 1
+        for vm_id in (self.id, *self.others):
+            if self.site.daemon.xmlrpc("list", True, [vm_id])["vmList"]:
+                self.now("destroy", vm_id)
+            assert self.site.storage.prepared(vm_id) == set(), "what is destroyed uses nothing"
+        self._begin()
+
+    def _carry_out(
+        self, name: str, prepare: Callable[[], tuple[Any, ...]], victim: Victim, delay: float
+    ) -> None:
+        method, *arguments = prepare()
         call = Call(self.site.daemon, method, *arguments)
         call.start()
         call.join(delay)
         answered = call.code is not None
-        assert call.code in (None, 0), (method, call.code, call.message)
+        _check(call)
         self.kill(victim)
         call.join(BOOT)
         assert not call.is_alive(), f"{method} does not end"
@@ -376,7 +409,16 @@ class Subject:
         self.counts[f"{victim} killed"] += 1
         self.counts[f"{'after' if answered else 'amid'} the call"] += 1
         self.counts[name] += 1
-        self.tidy()
+
+
+def _check(call: Call) -> None:
+    """Raise the error of a call that was refused.
+
+    :raises Forgotten: because of what libvirt has lost
+    """
+    if "Duplicate nodes" in call.message:
+        raise Forgotten(call.message)
+    assert call.code in (None, 0), (call.name, call.code, call.message)
 
 
 def _path(source: ET.Element) -> str:

@@ -19,7 +19,7 @@ from vdsm_bridge.testing.polling import until
 
 pytestmark = [pytest.mark.functional, pytest.mark.slow]
 
-#: Seconds of each call of libvirt's, so that one that hangs is not waited for long.
+#: Seconds of each call to libvirt, so that one that hangs is not waited for long.
 DEADLINE = 3.0
 
 
@@ -96,7 +96,7 @@ def test_a_frozen_qemu(site: Site, free: str, stream: RestStream) -> None:
 
 
 def test_reads_that_hang(site: Site, free: str, stream: RestStream) -> None:
-    """QEMU cannot be killed before its storage answers. The call says so; then the machine ends by itself."""
+    """QEMU cannot be killed before its storage answers. The call fails; later the machine ends by itself."""
     with site.host.hanging_disk("hangs") as disk:
         drive = {"type": "disk", "device": "disk", "iface": "virtio", "format": "raw", "path": str(disk.path)}
         stuck = site.create("stuck", devices=[drive])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ MAC = "52:54:00:0a:0b:0c"
 HOOKS = """\
 [plugin.hooks]
 folder = "{{folder}}/scripts"
-user = "nobody"
+user = "{account}"
 {properties}
 """
 
@@ -38,7 +39,7 @@ def daemon(lab_host: LabHost) -> Iterator[Daemon]:
         # Scripts run as another account, which has to get there.
         Path(folder).chmod(0o755)
         (Path(folder) / "scripts" / POINT).mkdir(parents=True)
-        config = CONFIG + HOOKS.format(properties=properties)
+        config = CONFIG + HOOKS.format(properties=properties, account=pwd.getpwuid(65_534).pw_name)
         with Daemon(Path(folder), lab_host.uri, config.replace("{{folder}}", folder)) as daemon:
             yield daemon
 

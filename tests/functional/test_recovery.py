@@ -27,9 +27,11 @@ def site(lab: None, boot: BootFiles, tmp_path: Path) -> Iterator[LiveSite]:
 
 
 def test_random_kills(site: LiveSite, capsys: pytest.CaptureFixture[str]) -> None:
-    """The guest runs on and is found with its metadata; work ends, and storage keeps nothing for nobody."""
+    """The guest runs on and is found with its metadata; work ends, and nothing is prepared that is not used."""
     subject = Subject(site, soak.chance("recovery"))
-    for number in range(ROUNDS):
+    for number in range(2 * ROUNDS):
+        if subject.kills == ROUNDS:
+            break
         try:
             subject.round()
         except BaseException:
@@ -40,4 +42,4 @@ def test_random_kills(site: LiveSite, capsys: pytest.CaptureFixture[str]) -> Non
     with capsys.disabled():
         counts = ", ".join(f"{name}: {count}" for name, count in sorted(subject.counts.items()))
         sys.stdout.write(f"\n{ROUNDS} kills, seed {soak.SEED}: {counts}\n")
-    assert subject.counts["vdsmd killed"] + subject.counts["libvirtd killed"] == ROUNDS
+    assert subject.kills == ROUNDS

@@ -27,7 +27,7 @@ _PATIENCE: Final = 5.0
 
 
 class VMNotEnded(DeadlineExceeded, VMDestroyFailed):
-    """QEMU was told to end, and has not: its storage does not answer, or libvirt does not.
+    """The signal to end is sent, and QEMU runs on: its storage does not answer, or libvirt does not.
 
     The daemon removes the machine once it has ended. Facts: `vm_id`, `reason`.
     """
