@@ -240,7 +240,9 @@ class Virt(Feature):
             answers=answers,
             guest_overhead=config.guest_overhead,
         )
-        control = Control(self._machines, self._power, shutdown_timeout=config.shutdown_timeout)
+        control = Control(
+            self._machines, self._power, self._settler.release, shutdown_timeout=config.shutdown_timeout
+        )
         lifecycle = Lifecycle(
             launcher=self._launcher,
             control=control,
