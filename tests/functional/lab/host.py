@@ -10,9 +10,12 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
+
+from tests.functional.lab.certificates import write_certificates
+from vdsm_bridge.tool.pki_authority import Authority
 
 KEEPER = Path(__file__).with_name("keeper.py")
 PROGRAMS = (
@@ -38,10 +41,16 @@ log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 #: For libvirt on other hosts of the same lab. Only their network leads here.
 LISTENING_CONF = """\
-listen_tls = 0
+listen_tls = 1
 listen_tcp = 1
-listen_addr = "{address}"
+listen_addr = "0.0.0.0"
 auth_tcp = "none"
+"""
+#: A lost host is noticed after this many seconds times one more than the count, instead of half a minute.
+LISTENING_QEMU_CONF = """\
+migrate_tls_x509_verify = 1
+keepalive_interval = 2
+keepalive_count = 4
 """
 # A container may refuse control groups and further namespaces; the guests need neither.
 QEMU_CONF = """\
@@ -105,11 +114,14 @@ class LabHost:
         return host
 
     @classmethod
-    def prepare(cls, name: str = "lab", address: str = "") -> Self:
+    def prepare(
+        cls, name: str = "lab", addresses: Sequence[str] = (), authority: Authority | None = None
+    ) -> Self:
         """Make the namespaces; nothing runs in them yet.
 
         :param name: what the host calls itself
-        :param address: where its libvirtd listens for others
+        :param addresses: its own in the lab, where its libvirtd listens for others
+        :param authority: makes its certificates, for these addresses
         :raises Unusable: this machine does not allow it
         """
         # Not below the checkout: the path of a unix socket may have 107 characters.
@@ -117,13 +129,15 @@ class LabHost:
         for folder in ("etc", "disks"):
             (root / folder).mkdir()
         conf = LIBVIRTD_CONF.format(host_uuid=uuid.uuid4())
-        conf += LISTENING_CONF.format(address=address) if address else ""
+        conf += LISTENING_CONF if addresses else ""
         (root / "etc/libvirtd.conf").write_text(conf)
-        (root / "etc/qemu.conf").write_text(QEMU_CONF)
+        (root / "etc/qemu.conf").write_text(QEMU_CONF + (LISTENING_QEMU_CONF if addresses else ""))
+        if authority is not None:
+            write_certificates(root / "pki", authority, name, addresses)
         with (root / "keeper.err").open("w") as errors:
             keeper = subprocess.Popen(
                 ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
-                 sys.executable, str(KEEPER), str(root), name, *(["--listen"] if address else [])],
+                 sys.executable, str(KEEPER), str(root), name, *(["--listen"] if addresses else [])],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                 start_new_session=True,
             )  # fmt: skip
@@ -231,17 +245,19 @@ class LabHost:
         return path
 
     def qemu_pid(self, domain_uuid: str) -> int:
-        """The process that runs a machine, by this process's count.
+        """The process of this host that runs a machine, by this process's count.
 
         :raises LookupError: none does
         """
+        own = Path(f"/proc/{self.namespaces}/ns/net").readlink()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                    network = (entry / "ns" / "net").readlink()
                 except OSError:
                     continue  # it has just ended
-                if b"-uuid" in arguments and domain_uuid.encode() in arguments:
+                if b"-uuid" in arguments and domain_uuid.encode() in arguments and network == own:
                     return int(entry.name)
         raise LookupError(domain_uuid)
 
