@@ -232,6 +232,7 @@ WALL_CLOCK = {
     "plugins/vdsmsh/vdsmsh/output/event_lines.py": "when an event happened, shown",
     "plugins/virt/vdsm_virt/stats/statistics.py": "age of timestamps that libvirt or the inventory has",
     "plugins/virt/vdsm_virt/create/launch_plan.py": "when a machine was created, kept with it",
+    "plugins/virt/vdsm_virt/definitions/editor.py": "when a machine was adopted, kept with it",
     "plugins/virt/vdsm_virt/machine/runs.py": "when a run begins, kept over restarts of daemon and host",
     "plugins/virt/vdsm_virt/machine/processes.py": "when a process was started, shown",
     "plugins/virt/vdsm_virt/machine/inventory.py": "since when a machine has its status, shown",

@@ -17,6 +17,9 @@ from vdsm_virt.api.events import VmGone, VmStatusChanged
 from vdsm_virt.create.incoming import Incoming
 from vdsm_virt.create.launch import Launcher
 from vdsm_virt.create.launch_plan import Planner
+from vdsm_virt.definitions.autostart import Autostart, read_mounts
+from vdsm_virt.definitions.editor import Editor
+from vdsm_virt.definitions.launches import KeptLaunches
 from vdsm_virt.devices.alignment import Alignment
 from vdsm_virt.devices.disks import Disks as DiskChanges
 from vdsm_virt.devices.hostdevs import PluggedHostDevices
@@ -70,6 +73,7 @@ from vdsm_virt.stats.statistics import Sources, Statistics
 from vdsm_virt.tuning.limits import Limits
 from vdsm_virt.tuning.mom import Mom
 from vdsm_virt.verbs.console import Consoles
+from vdsm_virt.verbs.definitions import Definitions
 from vdsm_virt.verbs.desktop import Desktops
 from vdsm_virt.verbs.devices import Devices
 from vdsm_virt.verbs.disks import DiskRooms, Disks, Leases
@@ -225,6 +229,14 @@ class Virt(Feature):
             VirtV2V(self._guest_tools),
             Path(runtime.config.daemon.run_dir, "v2v"),
         )
+        self._launcher = Launcher(self._machines, self._images, config.launch_timeout)
+        self._launches = KeptLaunches(self._machines, self._launcher, self._images)
+        self._autostart = Autostart(
+            self._machines,
+            runtime.root,
+            runtime.config.daemon.run_dir,
+            self._launches.start,
+        )
         self._taken_back: list[Callable[[], None]] = []
 
     def namespaces(self) -> Sequence[Namespace]:
@@ -249,7 +261,7 @@ class Virt(Feature):
             shutdown_timeout=config.shutdown_timeout,
         )
         lifecycle = Lifecycle(
-            launcher=Launcher(self._machines, self._images, config.launch_timeout),
+            launcher=self._launcher,
             control=control,
             planner=Planner(
                 self._accelerator,
@@ -276,6 +288,14 @@ class Virt(Feature):
             ),
             VM(self._inventory, self._mirror, self._statistics, answers),
             lifecycle,
+            Definitions(
+                self._launches,
+                Editor(
+                    self._machines, self._accelerator, config.kept_custom, lambda: read_mounts(runtime.root)
+                ),
+                self._autostart,
+                control,
+            ),
             Imports(
                 runtime.hypervisor,
                 ImportSources(config.import_schemes, config.import_folders),
@@ -372,6 +392,7 @@ class Virt(Feature):
         self._migrations.look()
         self._settler.look()
         self._live_storage.look()
+        self._autostart.look()
 
     def _handle(self, event: HypervisorEvent) -> None:
         if isinstance(event, ConnectionBack):

@@ -190,7 +190,13 @@ class Settler:
             if now is None or not (now.active or now.launching):
                 self._release_all(machine.id, known or Metadata())
 
-        self._jobs.plan("releasing disks", release, of=MachineReference(machine.id), second="replaces")
+        reference = MachineReference(machine.id)
+        self._jobs.plan(
+            "releasing disks",
+            lambda: self._work.when_free([exclusive(reference)], "releasing disks", release),
+            of=reference,
+            second="replaces",
+        )
 
     def _release_all(self, vm_id: str, known: Metadata) -> None:
         for ids in [*known.devices.values(), *(change.ids for change in known.pending.values())]:

@@ -56,6 +56,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     `device_ids` are the ids, `device_custom` the custom properties of devices by `domain.devices.device_key`.
     `pending` are the changes of disks that have begun, by target.
     `resume_behavior` is what becomes of a pause by an I/O error, in VDSM's words; empty is "auto_resume".
+    `autostart`: the daemon starts the machine once after each boot of the host.
     `exit` is in the domains of an earlier release alone; see `run.Run`.
     """
 
@@ -70,6 +71,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     pending: dict[str, PendingChange] = {}
     kept: dict[str, Any] = {}
     resume_behavior: str = ""
+    autostart: bool = False
     exit: Exit | None = None
 
 

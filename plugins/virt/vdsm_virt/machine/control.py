@@ -36,6 +36,7 @@ from vdsm_virt.errors import (
     SetTicketFailed,
     VMDestroyFailed,
     VMIsDown,
+    VMNotDown,
     reason_of,
 )
 from vdsm_virt.machine import transitions
@@ -200,6 +201,13 @@ class Control:
             self._inventory.forget(vm_id)
         self._hooks.run_about(vdsm_after_vm_destroy, known)
         self._hooks.run_for_devices(vdsm_after_device_destroy, known)
+
+    def forget(self, vm_id: str) -> None:
+        """Remove the definition of a machine that is down, and forget it."""
+        machine = self._inventory.get(vm_id)
+        if machine.active or machine.launching or machine.status != "Down":
+            raise VMNotDown(vm_id=vm_id, action="forget", status=machine.status)
+        self._remove(machine)
 
     def _running(self, vm_id: str, action: str) -> Machine:
         machine = self._inventory.get(vm_id)
