@@ -257,6 +257,7 @@ class Virt(Feature):
         control = Control(
             self._machines,
             self._power,
+            self._settler.release,
             dropped=self._incoming.drop,
             shutdown_timeout=config.shutdown_timeout,
         )
