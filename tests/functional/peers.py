@@ -154,10 +154,19 @@ class Peer:
             return None
         return found
 
-    def audited(self, verb: str) -> list[str]:
-        """Return the bindings that calls of a verb came over, from the audit log."""
+    def refusal(self, verb: str, vm_id: str, **arguments: Any) -> dict[str, Any]:
+        """Call an action that is refused; return the error."""
+        try:
+            self.call(verb, vm_id, **arguments)
+        except Refused as refused:
+            found: dict[str, Any] = refused.args[1]
+            return found
+        raise AssertionError(f"{verb} was not refused")
+
+    def audit(self, verb: str) -> list[dict[str, Any]]:
+        """Return the lines of the audit log about a verb."""
         lines = (self.daemon.folder / "state" / "audit.log").read_text().splitlines()
-        return [line["binding"] for line in map(json.loads, lines) if line["verb"] == verb]
+        return [line for line in map(json.loads, lines) if line["verb"] == verb]
 
     def failure(self, vm_id: str, within: float = MOVE) -> dict[str, Any]:
         """Wait until the migration has failed; return the error that the API reports."""

@@ -1,6 +1,7 @@
 """How a migration from host to host may end: `VM.migrate` on the source alone, over TLS.
 
-In every ending exactly one host runs the machine, and both APIs report the same.
+In every ending exactly one host runs the machine, and both APIs report the same. How the memory is sent is
+tested here, too: encrypted, over several connections, and after the guest. These tests share the hosts.
 """
 
 from __future__ import annotations
@@ -145,8 +146,12 @@ def test_the_cable_is_cut(hosts: Hosts, vm_id: str) -> None:
 def test_the_daemon_of_the_source_is_killed_and_the_next_one_cancels(hosts: Hosts, vm_id: str) -> None:
     """The next daemon cancels, and gives up the place that the one before it has reserved."""
     restart_half_way(hosts, vm_id)
+    assert hosts.here.refusal("pause", vm_id)["code"] == 51
+    assert hosts.here.daemon.rest("GET", "/api/host/all-tasks") == {}
     hosts.here.call("migrate-cancel", vm_id)
     assert hosts.here.failure(vm_id)["code"] == 47
+    ended = hosts.here.audit("VM.migrate")[-1]
+    assert (ended["outcome"], ended["object"]) == ("task-aborted", vm_id)
     hosts.runs_here_only(vm_id)
     until(lambda: hosts.there.status(vm_id) == "", detail=hosts.there.daemon.log)
 
@@ -154,11 +159,12 @@ def test_the_daemon_of_the_source_is_killed_and_the_next_one_cancels(hosts: Host
 def test_the_daemon_of_the_source_is_killed_and_the_machine_moves(hosts: Hosts, vm_id: str) -> None:
     """The next daemon lets it move; it returns over XML-RPC, called on the host that it is on."""
     restart_half_way(hosts, vm_id)
+    assert hosts.here.refusal("migrate", vm_id, params={"dst": XMLRPC})["code"] == 4
     hosts.hurry(vm_id)
     hosts.runs_there_only(vm_id)
     assert hosts.here.progress(vm_id)["status"] == "done"
     hosts.send_back(vm_id, XMLRPC_HERE)
-    assert "xmlrpc" in hosts.here.audited("VM.migrationCreate")
+    assert "xmlrpc" in [line["binding"] for line in hosts.here.audit("VM.migrationCreate")]
 
 
 def restart_half_way(hosts: Hosts, vm_id: str) -> None:
@@ -167,3 +173,45 @@ def restart_half_way(hosts: Hosts, vm_id: str) -> None:
     hosts.here.daemon.kill()
     hosts.here.daemon.start()
     hosts.wait_until_half_way(vm_id)
+
+
+def test_encrypted_over_several_connections(hosts: Hosts, vm_id: str) -> None:
+    """QEMU sends the memory over two connections with TLS, and checks the name in the certificate."""
+    hosts.send_half_way(vm_id, encrypted=True, parallel=2)
+    settings = hosts.here.host.virsh("qemu-monitor-command", vm_id, "--hmp", "info migrate_parameters")
+    parameters = dict(line.split(": ", 1) for line in settings.splitlines() if ": " in line)
+    assert parameters["tls-creds"].strip(" '") != ""
+    assert parameters["tls-hostname"].strip(" '") == hosts.there.address
+    assert parameters["multifd-channels"].strip() == "2"
+    hosts.hurry(vm_id)
+    hosts.runs_there_only(vm_id)
+    hosts.send_back(vm_id)
+
+
+#: MiB/s at which the first pass over the memory takes some seconds: the guest has written 16 MiB by its end,
+#: and the second pass takes longer than it takes to act on its begin.
+PASSES = {"maxBandwidth": 10}
+
+
+def schedule(action: str) -> dict[str, Any]:
+    """Return a schedule that acts when the first pass over the memory has not been enough."""
+    return {
+        "init": [{"name": "setDowntime", "params": [1]}],
+        "stalling": [{"limit": 0, "action": {"name": action, "params": []}}],
+    }
+
+
+def test_a_schedule_that_gives_up(hosts: Hosts, vm_id: str) -> None:
+    """The guest writes faster than its memory is sent: the schedule ends the migration."""
+    hosts.send(vm_id, convergenceSchedule=schedule("abort"), **PASSES)
+    assert "writes faster" in hosts.here.failure(vm_id)["detail"]
+    hosts.runs_here_only(vm_id)
+
+
+def test_post_copy(hosts: Hosts, vm_id: str) -> None:
+    """The guest continues there before its memory is; here it is down, and never runs again."""
+    hosts.send(vm_id, convergenceSchedule=schedule("postcopy"), **PASSES)
+    hosts.runs_there_only(vm_id)
+    until(lambda: (hosts.here.progress(vm_id) or {}).get("status") == "done", detail=hosts.here.daemon.log)
+    assert "continues on the destination, its memory follows" in hosts.here.daemon.log()
+    hosts.send_back(vm_id)

@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +20,7 @@ from tests.functional.lab.certificates import write_certificates
 from vdsm_bridge.tool.pki_authority import Authority
 
 KEEPER = Path(__file__).with_name("keeper.py")
+HANGING = Path(__file__).with_name("hanging.py")
 PROGRAMS = (
     "libvirtd",
     "virsh",
@@ -71,6 +74,14 @@ until [ -e {root}/go ]; do sleep 0.1; done
 export QEMU_MODULE_DIR={modules}
 exec {real} -L /usr/share/qemu "$@"
 """
+
+
+@dataclass(frozen=True)
+class HangingDisk:
+    """A disk image whose reads and writes hang while `hold` exists."""
+
+    path: Path
+    hold: Path
 
 
 class Unusable(RuntimeError):
@@ -209,6 +220,10 @@ class LabHost:
         answer.check_returncode()
         return answer.stdout
 
+    def answers(self, *arguments: str) -> bool:
+        """Whether virsh(1) succeeds."""
+        return self._virsh(*arguments).returncode == 0
+
     def statistics(self, domain: str) -> dict[str, int]:
         """The numbers among `virsh domstats`, by libvirt's names."""
         lines = (line.strip().partition("=") for line in self.virsh("domstats", domain).splitlines())
@@ -243,6 +258,28 @@ class LabHost:
         ):
             subprocess.run([*inside, *command], check=True)
         return path
+
+    @contextmanager
+    def hanging_disk(self, name: str, size: str = "16M") -> Iterator[HangingDisk]:
+        """A raw disk image on a file system whose reads and writes hang when the test wants it."""
+        folder, contents, hold = (self.root / f"{name}-{what}" for what in ("mount", "contents", "hold"))
+        folder.mkdir()
+        subprocess.run(["truncate", "--size", size, str(contents)], check=True)
+        server = subprocess.Popen(
+            ["nsenter", "--target", str(self._keeper.pid), "--mount", sys.executable, str(HANGING),
+             str(folder), str(contents), str(hold)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with server:
+            assert server.stdout is not None
+            assert server.stdin is not None
+            if server.stdout.readline().strip() != "mounted":
+                raise Unusable("there is no FUSE")
+            try:
+                yield HangingDisk(folder / "disk.raw", hold)
+            finally:
+                hold.unlink(missing_ok=True)
+                server.stdin.close()
 
     def qemu_pid(self, domain_uuid: str) -> int:
         """The process of this host that runs a machine, by this process's count.

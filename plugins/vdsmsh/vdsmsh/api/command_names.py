@@ -21,7 +21,11 @@ BUILTIN: Final[Mapping[str, str]] = {
 #: The commands on machines, which are not derived from a verb.
 PEOPLE: Final = frozenset(f"vm {name}" for name in NAMES)
 #: Second names of commands, where people look for them.
-_ALSO: Final[Mapping[str, str]] = {"plugin list": "Host.getPlugins", "verb list": "Host.getVerbs"}
+_ALSO: Final[Mapping[str, str]] = {
+    "hook runs": "Host.getHookRuns",
+    "plugin list": "Host.getPlugins",
+    "verb list": "Host.getVerbs",
+}
 #: Commands of one word that stand for a verb.
 _ONE_WORD: Final[Mapping[str, str]] = {"whoami": "host who-am-i"}
 

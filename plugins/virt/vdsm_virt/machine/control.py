@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
-from vdsm_core.errors import HypervisorError, InvalidArgument, NotResponding, VdsmError
+from vdsm_core.errors import HypervisorDeadline, HypervisorError, InvalidArgument, NotResponding, VdsmError
 from vdsm_core.hooks.specs.devices import vdsm_after_device_destroy, vdsm_before_device_destroy
 from vdsm_core.hooks.specs.vm import (
     vdsm_after_set_num_of_cpus,
@@ -40,6 +40,7 @@ from vdsm_virt.errors import (
     reason_of,
 )
 from vdsm_virt.machine import transitions
+from vdsm_virt.machine.late_ends import LateEnds, VMNotEnded
 from vdsm_virt.machine.machine import Machine
 from vdsm_virt.machine.machine_hooks import Subject
 from vdsm_virt.machine.machines import Machines
@@ -55,16 +56,23 @@ _RELEASE: Final = 5.0
 #: Seconds for which an end counts as that of a call that libvirt has not answered.
 _LATE: Final = 120.0
 _LOOK: Final = 0.05
+#: libvirt's number, VIR_ERR_SYSTEM_ERROR, of its error about a process that SIGKILL has not ended.
+_NOT_KILLED: Final = 38
 
 
 class Control:
-    """Carries out the verbs. A verb returns when the inventory shows what it did."""
+    """Carries out the verbs. A verb returns when the inventory shows what it did.
+
+    :param dropped: is called with the id of a machine that was expected, and is not any more
+    """
 
     def __init__(
         self,
         machines: Machines,
         power: Power,
+        release: Callable[[str], None],
         *,
+        dropped: Callable[[str], None] = lambda _vm_id: None,
         shutdown_timeout: float,
     ) -> None:
         self._hypervisor = machines.hypervisor
@@ -72,6 +80,9 @@ class Control:
         self._watcher = machines.watcher
         self._mirror = machines.mirror
         self._power = power
+        self._dropped = dropped
+        self._release = release
+        self._late_ends = LateEnds(machines, self._remove)
         self._hooks = machines.machine_hooks
         self._shutdown_timeout = shutdown_timeout
 
@@ -182,7 +193,13 @@ class Control:
                 # more; forgotten before, the machine would appear again as an unknown one.
                 self._inventory.wait(vm_id, _is_launched, _EVENT)
                 self._kill(vm_id, 0)
+        except (HypervisorDeadline, NotResponding) as error:
+            self._late_ends.expect(vm_id)
+            raise VMNotEnded(vm_id=vm_id, reason=reason_of(error)) from error
         except HypervisorError as error:
+            if error.facts.get("libvirt_code") == _NOT_KILLED:
+                self._late_ends.expect(vm_id)
+                raise VMNotEnded(vm_id=vm_id, reason=reason_of(error)) from error
             self._inventory.change(vm_id, asked="")
             raise VMDestroyFailed(vm_id=vm_id, reason=reason_of(error)) from error
         except VdsmError:
@@ -249,6 +266,8 @@ class Control:
         if not machine.missing:
             self._undefine(machine.id)
         self._inventory.forget(machine.id)
+        if machine.incoming:
+            self._dropped(machine.id)
         self._hooks.run_about(vdsm_after_vm_destroy, known)
         self._hooks.run_for_devices(vdsm_after_device_destroy, known)
 
@@ -271,6 +290,8 @@ class Control:
         return machine is not None and bool(machine.ours)
 
     def _undefine(self, vm_id: str) -> None:
+        # Before: the definition has the notes by which a later daemon would release them.
+        self._release(vm_id)
         deadline = time.monotonic() + _RELEASE
         while True:
             try:
