@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -239,3 +240,48 @@ def test_a_silent_agent(site: Inhabited, lab_host: LabHost, boot: BootFiles) -> 
     assert site.shown["guestName"] == "lab-guest.example"
     site.agent.wait()
     site.daemon.xmlrpc("destroy", other)
+
+
+#: oVirt's agent, as far as this test needs it: it greets, says what a user does, and keeps what it is sent.
+DESKTOP = r"""
+name=$(grep -l com.redhat.rhevm.vdsm /sys/class/virtio-ports/*/name)
+exec 3<>/dev/$(basename $(dirname $name))
+say() { echo "$1" >&3; }
+say '{"__name__": "heartbeat", "free-ram": "64", "apiVersion": 0}'
+say '{"__name__": "active-user", "name": "ann"}'
+say '{"__name__": "session-logon"}'
+say '{"__name__": "heartbeat", "free-ram": "64", "apiVersion": 3}'
+while read -r line <&3; do
+  echo "$line" >>/tmp/received
+  case "$line" in
+  *lock-screen*) say '{"__name__": "session-lock"}' ;;
+  *log-off*) say '{"__name__": "session-logoff"}' ;;
+  esac
+done
+"""
+
+
+def test_ovirt_agent(site: Inhabited) -> None:
+    """What oVirt's agent says is shown; the desktop is locked, logged in and off by the old names.
+
+    While none is there, each is refused with VDSM's code.
+    """
+    assert site.code("desktopLock") == 19
+    site.agent.ask("guest-exec", path="/bin/busybox", arg=["sh", "-c", f"export PATH=/bin\n{DESKTOP}"])
+    until(lambda: site.shown["session"] == "UserLoggedOn", 40.0, every=0.2, detail=site.daemon.log)
+    assert float(site.shown["lastLogin"]) > 0
+
+    def received() -> str:
+        return site.agent.shell("cat /tmp/received 2>/dev/null || true")
+
+    until(lambda: '"apiVersion":3' in received(), 20.0, every=0.2, detail=received)
+    site.daemon.xmlrpc("desktopLock", site.vm_id)
+    until(lambda: site.shown["session"] == "Locked", 20.0, every=0.2, detail=received)
+    site.daemon.xmlrpc("desktopLogin", site.vm_id, "corp", "ann", "pass word")
+    site.daemon.xmlrpc("sendHcCmdToDesktop", site.vm_id, "echo")
+    site.daemon.xmlrpc("desktopLogoff", site.vm_id, "false")
+    until(lambda: site.shown["session"] == "LoggedOff", 20.0, every=0.2, detail=received)
+    lines = [json.loads(line) for line in received().splitlines()]
+    login = {"__name__": "login", "username": "ann@corp", "password": "pass word"}
+    assert [line for line in lines if line["__name__"] in ("login", "echo")] == [login, {"__name__": "echo"}]
+    assert "pass word" not in site.daemon.log()

@@ -163,6 +163,17 @@ def test_volumes_are_merged(site: LiveSite, guest: Guest) -> None:
     assert gone is not None
     assert gone.legality == "ILLEGAL"
 
+    def ended() -> dict[str, str]:
+        (status,) = site.daemon.xmlrpc("mergeStatus", guest.id)["mergeStatus"]
+        return dict(status)
+
+    until(lambda: ended()["status"] == "Completed", every=0.05, detail=ended)
+    assert (ended()["disk"], ended()["baseVolumeID"], ended()["volumeID"]) == (
+        "vdb",
+        base.volume_id,
+        leaf.volume_id,
+    )
+
 
 def test_merges_that_are_refused(site: LiveSite, guest: Guest) -> None:
     """A disk that the machine does not have, volumes that are not in the chain, or in the wrong order."""

@@ -89,6 +89,7 @@ def walk(request: pytest.FixtureRequest, host: TestHost) -> Iterator[Walk]:
     client.close()
 
 
+@pytest.mark.timeout(400)
 def test_hostile_values(walk: Walk, host: TestHost) -> None:
     """A second walk takes no more memory, descriptors or objects than the first one has left."""
     assert walk(1) > 1_000

@@ -56,8 +56,8 @@ class Plugin:
 KINDS = {"Feature": "vdsm.verbs", "Binding": "vdsm.bindings"}
 #: What it does -> what is reported about its start, and about its stop.
 TROUBLE = {
-    "hang": ("did not finish within 1.0 s", "did not finish within 1.2 s"),
-    "loop": ("did not finish within 1.0 s", "did not finish within 1.2 s"),
+    "hang": ("did not finish within 5.0 s", "did not finish within 1.2 s"),
+    "loop": ("did not finish within 5.0 s", "did not finish within 1.2 s"),
     "fail": ("RuntimeError: broken on purpose",) * 2,
     "leave": ("RuntimeError: SystemExit: 1",) * 2,
 }

@@ -27,7 +27,7 @@ CONFIG = """
 [daemon]
 state_dir = "{folder}/state"
 run_dir = "{folder}/run"
-start_timeout = {grace}
+start_timeout = 5.0
 grace = {grace}
 log_level = "WARNING"
 [access]

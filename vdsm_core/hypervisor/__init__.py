@@ -5,6 +5,7 @@ from __future__ import annotations
 from vdsm_core.hypervisor.connection.reconnect import open_libvirt
 from vdsm_core.hypervisor.connection.workers import Pending
 from vdsm_core.hypervisor.domains.agent import AgentSubject
+from vdsm_core.hypervisor.domains.channel import Channel
 from vdsm_core.hypervisor.domains.lifecycle import ShutdownMode
 from vdsm_core.hypervisor.domains.tuning import IO_LIMITS
 from vdsm_core.hypervisor.errors import (
@@ -78,6 +79,7 @@ __all__ = [
     "AgentUnavailable",
     "BlockInfo",
     "BlockJob",
+    "Channel",
     "CheckpointInconsistent",
     "ConnectionBack",
     "ConnectionLost",

@@ -18,6 +18,7 @@ from vdsm_core.hypervisor.connection.workers import Workers
 from vdsm_core.hypervisor.domains.agent import GuestAgents
 from vdsm_core.hypervisor.domains.backup import Backups, Checkpoints
 from vdsm_core.hypervisor.domains.block_jobs import BlockJobs
+from vdsm_core.hypervisor.domains.channel import Channels
 from vdsm_core.hypervisor.domains.definition import Definitions
 from vdsm_core.hypervisor.domains.devices import Devices
 from vdsm_core.hypervisor.domains.disks import Disks
@@ -65,6 +66,7 @@ class Hypervisor:
         self.domains: Final = Domains(caller)
         self.definitions: Final = Definitions(caller)
         self.agents: Final = GuestAgents(caller, options.uri)
+        self.channels: Final = Channels(caller, self._connection.channels, options.uri)
         self.tuning: Final = Tuning(caller)
         self.screens: Final = Screens(caller)
         self.jobs: Final = Jobs(caller)

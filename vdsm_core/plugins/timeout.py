@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 #: Work that computes for more than this fraction of the time is a loop. A loop exceeds it on a busy machine,
 #: too; work that polls every 10 ms stays below it.
-_LOOPS: Final = 0.05
+_LOOPS: Final = 0.03
 R = TypeVar("R")
 
 

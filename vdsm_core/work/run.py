@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from vdsm_core.errors import StateUnavailable, TaskInterrupted, VdsmError
+from vdsm_core.errors import HypervisorUnavailable, StateUnavailable, TaskInterrupted, VdsmError
 from vdsm_core.incident import report_incident
 from vdsm_core.work.locks import Hold
 from vdsm_core.work.record import DONE, TaskAborted, TaskRecord
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: A request to stop that never comes: for steps that are undone.
 _NEVER: Final = threading.Event()
+#: Seconds until a step that has to be carried out is called again, after it met the hypervisor away.
+_AWAY: Final = 1.0
 EndsAs = Literal["failed", "recovered"]
 
 
@@ -119,6 +121,8 @@ class Run:
         try:
             result = step.do(progress)
         except Exception as error:  # noqa: BLE001 - logged as an incident
+            if step.defers_stop and isinstance(error, HypervisorUnavailable):
+                return self._wait_for_hypervisor(step, progress, error)
             self._remember(progress)
             return self._failed(record, error)
         if isinstance(result, Again):
@@ -141,6 +145,11 @@ class Run:
         self._remember(progress)
         self.after = again.after
         return Next.WAIT
+
+    def _wait_for_hypervisor(self, step: Step, progress: Progress, error: VdsmError) -> Next:
+        """Repeat a step without which something would be left, however long the hypervisor is away."""
+        log.debug("Task %s waits in '%s': %s", self.task_id, step.name, error)
+        return self._wait(progress, Again(after=_AWAY))
 
     def _remember(self, progress: Progress) -> None:
         """Keep what a step left in the memory of the task, although it is not over or has failed."""
@@ -184,7 +193,10 @@ class Run:
                 left = (*left, step.name)
             else:
                 progress = self._progress(record, _NEVER)
-                result = step.undo(progress)
+                try:
+                    result = step.undo(progress)
+                except HypervisorUnavailable as error:
+                    return self._wait_for_hypervisor(step, progress, error)
                 if isinstance(result, Again):
                     return self._wait(progress, result)
         except Exception as error:

@@ -81,12 +81,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     :ivar do: does it; what the last step of a task returns is the JSON text of the task's result. Returns
         `Again` to be called again: a step that waits, or that watches what others do
     :ivar undo: takes back what `do` did, or the part of it that was done before an error or a crash; it may
-        be called again if a crash meets it. None: what was done stays, and is named when the task ends. Use
+        be called again if a crash meets it, and is called again for as long as it raises
+        `HypervisorUnavailable`. None: what was done stays, and is named when the task ends. Use
         `nothing` where there is nothing to take back
     :ivar repeatable: after a crash within `do`, it may simply be done again
     :ivar defers_stop: a request to stop does not end the step. `do` is called as before, also after a crash,
         finds `Progress.stopping` set, and decides itself: it raises `TaskAborted`, or completes the step.
-        Such a step has to be repeatable
+        Such a step has to be repeatable. It is called again for as long as it raises `HypervisorUnavailable`
     """
 
     name: str

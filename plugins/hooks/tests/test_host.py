@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,10 +12,12 @@ from vdsm_bridge.testing.privileged import InProcess
 from vdsm_core.errors import ConfigError, InvalidArgument, OperationFailed
 from vdsm_core.hooks.specs.host import vdsm_after_get_caps
 from vdsm_core.hooks.specs.vm import vdsm_before_vm_destroy, vdsm_check_custom_properties
-from vdsm_hooks import privileged
+from vdsm_hooks import environment, privileged
 from vdsm_hooks.errors import BadCustomProperty, HookScriptFailed
+from vdsm_hooks.executors import ByHelper
 from vdsm_hooks.feature import HookScripts
 from vdsm_hooks.provider import ScriptHooks
+from vdsm_hooks.run.execution import Script
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the helper is root's")
 
@@ -131,8 +134,14 @@ def test_the_helper_runs_what_is_roots_own(open_folder):
     os.chown(script, 65_534, -1)
     with pytest.raises(OperationFailed, match="is not root's alone to change"):
         helper.run(privileged.run_script, _order(folder))
-    root = InProcess("hooks", privileged, table={"folder": folder, "user": "root"})
+    # What the daemon passes is what the helper takes.
+    given = {**environment.base(), "vmId": "v"}
+    ordered = Script(
+        path=script, environment=given, variable="_hook_domxml", document="<x/>", flags=None, seconds=20.0
+    )
     os.chown(script, 0, -1)
+    assert ByHelper(SimpleNamespace(privileged=helper), point.parent).run(ordered).document == b"<y/>"  # type: ignore[arg-type]
+    root = InProcess("hooks", privileged, table={"folder": folder, "user": "root"})
     assert root.run(privileged.run_script, _order(folder)).reason == "hook scripts are not run as root"
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vdsm_bridge.plugins.feature import Runtime
 from vdsm_core.errors import OperationFailed
-from vdsm_hooks import privileged
+from vdsm_hooks import environment, privileged
 from vdsm_hooks.options import HookScriptOptions
 from vdsm_hooks.run import execution
 from vdsm_hooks.run.execution import Limits, Outcome, Script
@@ -61,11 +61,13 @@ class ByHelper:
                 f"{len(document)} bytes compressed, at most {privileged.MAX_COMPRESSED}"
             )
         point, name = script.path.parts[-2:]
+        # The helper adds its own values of these, and takes none from its caller.
+        own = environment.base()
         order = privileged.Order(
             folder=str(self._folder),
             point=point,
             script=name,
-            environment=script.environment,
+            environment={each: value for each, value in script.environment.items() if each not in own},
             json="json" in script.variable,
             document=document,
             flags=script.flags,

@@ -121,6 +121,15 @@ class Terminal:
                 self.seen += self._read()
         return self._process.wait(1.0)
 
+    def type_until_it_ends(self, text: str, timeout: float = 20.0) -> int:
+        """Type the same again and again until the program ends; its exit code."""
+        deadline = time.monotonic() + timeout
+        while self._process.poll() is None and time.monotonic() < deadline:
+            self.type(text)
+            if select.select([self._master], [], [], 0.5)[0]:
+                self.seen += self._read()
+        return self.wait(1.0)
+
     def close(self) -> None:
         """End the program if it still runs."""
         if self._process.poll() is None:

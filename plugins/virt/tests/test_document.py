@@ -76,7 +76,7 @@ MACHINE = [
     ({"smartcardEnable": True}, "devices/smartcard", '<smartcard mode="passthrough" type="spicevmc"/>'),
     (
         {"agentChannelName": "org.example.0"},
-        "devices/channel",
+        "devices/channel[2]",
         '<channel type="unix"><target type="virtio" name="org.example.0"/></channel>',
     ),
     ({"display": "vnc", "keyboardLayout": "de"}, "devices/graphics[@keymap='de']", ...),
@@ -420,10 +420,12 @@ def test_libvirt_takes_every_document(vms):
         vms.call("VM.destroy", vmID=vm_id)
 
 
-def test_a_machine_has_a_balloon_and_a_channel_to_its_agent():
-    """They give statistics of the guest's memory, and an orderly shutdown."""
+def test_a_machine_has_a_balloon_and_channels_to_its_agents():
+    """They give statistics of the guest's memory, an orderly shutdown, and commands to the desktop."""
     parent = build({}).find("devices")
-    assert [child.tag for child in parent] == ["memballoon", "channel"]
+    assert [child.tag for child in parent] == ["memballoon", "channel", "channel"]
+    names = [target.get("name") for target in parent.findall("channel/target")]
+    assert names == ["org.qemu.guest_agent.0", "com.redhat.rhevm.vdsm"]
 
 
 def test_devices_that_order_the_boot_leave_no_place_for_letters():

@@ -43,6 +43,9 @@ def migrate(vms, vm_id, **params):
         ({"downtime": 0}, "params.downtime"),
         ({"outgoingLimit": 0}, "params.outgoingLimit"),
         ({"zerocopy": True}, "params.zerocopy"),
+        ({"zerocopy": True, "parallel": 2, "encrypted": True}, "params.zerocopy"),
+        ({"zerocopy": True, "parallel": 2, "compressed": True}, "params.zerocopy"),
+        ({"parallel": 2, "convergenceSchedule": POSTCOPY}, "params.convergenceSchedule"),
         ({"tunneled": True, "dstqemu": "there"}, "params.tunneled"),
         ({"tunneled": "true", "parallel": 2}, "params.tunneled"),
         (

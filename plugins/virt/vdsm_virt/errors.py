@@ -116,6 +116,13 @@ class VMIsDown(Conflict):
     template = "Cannot {action} machine '{vm_id}': it is down"
 
 
+class VMNotDown(Conflict):
+    """The machine is not down. Facts: `vm_id`, `action`, `status`."""
+
+    slug = "vm-not-down"
+    template = "Cannot {action} machine '{vm_id}': it is not down, but in status '{status}'"
+
+
 class ShutdownImpossible(Conflict):
     """Nothing can carry out a shutdown or a reboot of the machine. Facts: `vm_id`, `reason`."""
 

@@ -17,6 +17,9 @@ from vdsm_virt.api.events import VmGone, VmStatusChanged
 from vdsm_virt.create.incoming import Incoming
 from vdsm_virt.create.launch import Launcher
 from vdsm_virt.create.launch_plan import Planner
+from vdsm_virt.definitions.autostart import Autostart, read_mounts
+from vdsm_virt.definitions.editor import Editor
+from vdsm_virt.definitions.launches import KeptLaunches
 from vdsm_virt.devices.alignment import Alignment
 from vdsm_virt.devices.disks import Disks as DiskChanges
 from vdsm_virt.devices.hostdevs import PluggedHostDevices
@@ -31,6 +34,7 @@ from vdsm_virt.devices.settle import Settler
 from vdsm_virt.devices.sizes import Sizes as DiskSizes
 from vdsm_virt.domain.accelerator import AcceleratorProbe
 from vdsm_virt.guest.facts import GuestFacts
+from vdsm_virt.guest.ovirt_agents import OvirtAgents
 from vdsm_virt.guest.poller import AgentPoller
 from vdsm_virt.guestfs.guest_tools import GuestTools
 from vdsm_virt.hook_points.answers import AnswerHooks
@@ -68,6 +72,8 @@ from vdsm_virt.stats.statistics import Sources, Statistics
 from vdsm_virt.tuning.limits import Limits
 from vdsm_virt.tuning.mom import Mom
 from vdsm_virt.verbs.console import Consoles
+from vdsm_virt.verbs.definitions import Definitions
+from vdsm_virt.verbs.desktop import Desktops
 from vdsm_virt.verbs.devices import Devices
 from vdsm_virt.verbs.disks import DiskRooms, Disks, Leases
 from vdsm_virt.verbs.displays import Displays
@@ -133,7 +139,9 @@ class Virt(Feature):
             machine_hooks=self._machine_hooks,
             events=runtime.events,
         )
-        self._power = Power(self._machines)
+        self._guests = GuestFacts()
+        self._ovirt_agents = OvirtAgents(hypervisor, self._inventory, self._jobs, self._guests, runtime.clock)
+        self._power = Power(self._machines, self._ovirt_agents)
         self._migrations = Migrations(
             self._machines,
             MigrationRules(
@@ -174,7 +182,6 @@ class Virt(Feature):
             self._host_access,
             lambda: emulator_user(tree),
         )
-        self._guests = GuestFacts()
         self._chronicle = Chronicle()
         self._poller = AgentPoller(self._machines, self._guests, runtime.clock)
         self._statistics = Statistics(
@@ -208,6 +215,14 @@ class Virt(Feature):
             VirtV2V(self._guest_tools),
             Path(runtime.config.daemon.run_dir, "v2v"),
         )
+        self._launcher = Launcher(self._machines, self._images, config.launch_timeout)
+        self._launches = KeptLaunches(self._machines, self._launcher, self._images)
+        self._autostart = Autostart(
+            self._machines,
+            runtime.root,
+            runtime.config.daemon.run_dir,
+            self._launches.start,
+        )
         self._taken_back: list[Callable[[], None]] = []
 
     def namespaces(self) -> Sequence[Namespace]:
@@ -225,9 +240,11 @@ class Virt(Feature):
             answers=answers,
             guest_overhead=config.guest_overhead,
         )
-        control = Control(self._machines, shutdown_timeout=config.shutdown_timeout)
+        control = Control(
+            self._machines, self._power, self._settler.release, shutdown_timeout=config.shutdown_timeout
+        )
         lifecycle = Lifecycle(
-            launcher=Launcher(self._machines, self._images, config.launch_timeout),
+            launcher=self._launcher,
             control=control,
             planner=Planner(
                 self._accelerator,
@@ -259,6 +276,14 @@ class Virt(Feature):
             ),
             VM(self._inventory, self._mirror, self._statistics, answers),
             lifecycle,
+            Definitions(
+                self._launches,
+                Editor(
+                    self._machines, self._accelerator, config.kept_custom, lambda: read_mounts(runtime.root)
+                ),
+                self._autostart,
+                control,
+            ),
             Imports(
                 runtime.hypervisor,
                 ImportSources(config.import_schemes, config.import_folders),
@@ -270,6 +295,7 @@ class Virt(Feature):
             MachineLimits(limits),
             HostLimits(limits, self._mom, runtime.privileged),
             Displays(control),
+            Desktops(self._inventory, self._ovirt_agents),
             Consoles(Console(self._machines)),
             *_disk_verbs(self._machines, self._images, self._host_access, config),
             Migration(self._migrations, incoming, self._host_access),
@@ -285,6 +311,7 @@ class Virt(Feature):
         self._sampler.start()
         self._migrations.start()
         self._poller.start()
+        self._ovirt_agents.start()
         self._conversions.start()
         self._drift.start()
         self._hibernations.start()
@@ -323,6 +350,7 @@ class Virt(Feature):
             take_back()
         self._taken_back = []
         self._listing.end()
+        self._ovirt_agents.stop()
         self._migrations.stop(grace)
         self._conversions.stop(grace)
         self._hibernations.stop(grace)
@@ -344,6 +372,7 @@ class Virt(Feature):
         self._migrations.look()
         self._settler.look()
         self._live_storage.look()
+        self._autostart.look()
 
     def _handle(self, event: HypervisorEvent) -> None:
         if isinstance(event, ConnectionBack):
@@ -356,6 +385,7 @@ class Virt(Feature):
         self._watcher.handle(event)
         self._chronicle.handle(event)
         self._poller.handle(event)
+        self._ovirt_agents.handle(event)
         self._migrations.handle(event)
         self._live_storage.handle(event)
 

@@ -165,8 +165,8 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def test_a_start_is_bounded(make_vdsm_host: Callable[..., TestHost], release: threading.Event) -> None:
     """A plugin that hangs counts as failed until it has started; no other plugin waits for it."""
-    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 0.1}})
-    assert one(host, "slow", VERBS).error == "The start of slow did not finish within 0.1 s"
+    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 2.0}})
+    assert one(host, "slow", VERBS).error == "The start of slow did not finish within 2.0 s"
     assert host.call("Room.add", left=1) == 2
     assert "Snail.crawl" not in host.bridge.verbs
 
@@ -175,7 +175,7 @@ def test_a_late_start_does_not_undo_the_next_one(
     make_vdsm_host: Callable[..., TestHost], release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second attempt runs; when the first one ends after all, only that is stopped."""
-    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 0.5}})
+    host = make_vdsm_host(verbs={"slow": Slow}, config={"daemon": {"start_timeout": 2.0}})
     assert one(host, "slow", VERBS).state == "failed"
     with monkeypatch.context() as patch:
         patch.setattr(Slow, "start", lambda _: None)

@@ -215,10 +215,10 @@ def test_a_start_that_comes_late_counts(
 ) -> None:
     """It takes longer than it may, and so would the next one: what it has started is used when it comes."""
     script.acts = [lambda: gate.wait(30)]
-    host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 0.5}})
+    host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 1.0}})
     info = one(host)
     assert (info.state, info.retrying) == ("failed", True)
-    assert info.error == "The start of shop did not finish within 0.5 s"
+    assert info.error == "The start of shop did not finish within 1.0 s"
     # No more than so many hang at the same time, however often it is tried.
     until(lambda: script.starts == attempts.MAX_HANGING)
     gate.set()
@@ -233,7 +233,7 @@ def test_a_start_that_never_ends_does_not_prevent_the_next(
 ) -> None:
     """Another attempt serves; when the first one ends after all, it is undone."""
     script.acts = [lambda: gate.wait(30), succeed]
-    host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 0.5}})
+    host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 1.0}})
     until(lambda: one(host).state == "running")
     assert host.call("Counter.servedBy") == 2
     gate.set()
@@ -251,7 +251,7 @@ def test_a_late_failure_is_reported(
         raise ValueError("no shelves")
 
     script.acts = [hang]
-    host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 0.5}})
+    host = make_vdsm_host(verbs={"shop": Shop}, config={"daemon": {"start_timeout": 1.0}})
     gate.set()
     until(lambda: not one(host).retrying)
     assert one(host).error == "ValueError: no shelves"
@@ -293,7 +293,7 @@ def test_a_reload_undoes_what_comes_late(
 ) -> None:
     """It has started anew with the new options; a start with the old ones that hung till then is stopped."""
     script.acts = [lambda: gate.wait(30)]
-    config = {"daemon": {"start_timeout": 0.5}}
+    config = {"daemon": {"start_timeout": 1.0}}
     host = make_vdsm_host(verbs={"shop": Shop}, config=config)
     script.acts = [succeed]
     reload(host, shop={"shelves": 3})

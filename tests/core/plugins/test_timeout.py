@@ -89,7 +89,8 @@ def test_also_where_others_compute() -> None:
         other.start()
     try:
         with pytest.raises(StartStopTimeout):
-            run_with_timeout("spin", spin, 0.5)
+            # Long enough to have its part of the processor on a machine that does much else.
+            run_with_timeout("spin", spin, 3.0)
         until(lambda: gone("spin"))
     finally:
         over.set()
@@ -104,13 +105,13 @@ def test_what_has_computed_and_waits_now_is_left_alone(
     results: Future[str] = Future()
 
     def work() -> str:
-        end = time.thread_time() + 0.3
+        end = time.thread_time() + 0.1
         while time.thread_time() < end:
             pass
         return str(release.wait(20))
 
     with pytest.raises(StartStopTimeout) as caught:
-        # Long enough for a third of a second of work on a busy machine.
+        # Half of it is long enough for a tenth of a second of work on a busy machine.
         run_with_timeout("work", work, 4.0, on_late_result=results.set_result)
     assert not caught.value.interrupted
     release.set()

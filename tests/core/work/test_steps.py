@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from vdsm_bridge.testing.polling import until
-from vdsm_core.errors import Conflict, NoSuchTask
+from vdsm_core.errors import Conflict, HypervisorUnavailable, NoSuchTask
 from vdsm_core.events import EventBus
 from vdsm_core.state import StateStore
 from vdsm_core.work.engine import Engine
@@ -326,6 +326,38 @@ def test_undoing_may_take_several_looks(engine: Engine) -> None:
         engine, engine.tasks.submit("v", "o", "{}", Plan(steps=(Step(name="a", do=fail, undo=undo),)))
     )
     assert (record.state, record.left, seen) == ("failed", (), [0, 1, 2])
+
+
+@pytest.mark.parametrize("where", ["undo", "settle", "do"])
+def test_the_hypervisor_is_away(engine: Engine, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """What has to be done is done once it is back; a step that nothing depends on yet fails at once."""
+    monkeypatch.setattr("vdsm_core.work.run._AWAY", 0.001)
+    seen: list[str] = []
+
+    def away(name: str) -> object:
+        def call(_: Progress) -> None:
+            seen.append(name)
+            if name == where and len(seen) < 4:
+                raise HypervisorUnavailable(uri="x", reason="it restarts")
+
+        return call
+
+    def end(_: Progress) -> None:
+        if where == "undo":
+            raise Conflict(reason="no")
+
+    steps = (
+        Step(name="a", do=away("do"), undo=away("undo")),  # type: ignore[arg-type]
+        Step(name="b", do=away("settle"), undo=nothing, repeatable=True, defers_stop=True),  # type: ignore[arg-type]
+        Step(name="c", do=end, undo=nothing),
+    )
+    record = ended(engine, engine.tasks.submit("v", "o", "{}", Plan(steps=steps)))
+    assert record.left == ()
+    assert (record.state, seen) == {
+        "undo": ("failed", ["do", "settle", "undo", "undo"]),
+        "settle": ("finished", ["do", "settle", "settle", "settle"]),
+        "do": ("failed", ["do", "undo"]),
+    }[where]
 
 
 def test_a_task_with_another_face_is_not_listed(engine: Engine, bus: EventBus) -> None:

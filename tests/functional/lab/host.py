@@ -10,11 +10,17 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.functional.lab.certificates import write_certificates
+from vdsm_bridge.tool.pki_authority import Authority
+
 KEEPER = Path(__file__).with_name("keeper.py")
+HANGING = Path(__file__).with_name("hanging.py")
 PROGRAMS = (
     "libvirtd",
     "virsh",
@@ -38,10 +44,16 @@ log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 #: For libvirt on other hosts of the same lab. Only their network leads here.
 LISTENING_CONF = """\
-listen_tls = 0
+listen_tls = 1
 listen_tcp = 1
-listen_addr = "{address}"
+listen_addr = "0.0.0.0"
 auth_tcp = "none"
+"""
+#: A lost host is noticed after this many seconds times one more than the count, instead of half a minute.
+LISTENING_QEMU_CONF = """\
+migrate_tls_x509_verify = 1
+keepalive_interval = 2
+keepalive_count = 4
 """
 # A container may refuse control groups and further namespaces; the guests need neither.
 QEMU_CONF = """\
@@ -62,6 +74,14 @@ until [ -e {root}/go ]; do sleep 0.1; done
 export QEMU_MODULE_DIR={modules}
 exec {real} -L /usr/share/qemu "$@"
 """
+
+
+@dataclass(frozen=True)
+class HangingDisk:
+    """A disk image whose reads and writes hang while `hold` exists."""
+
+    path: Path
+    hold: Path
 
 
 class Unusable(RuntimeError):
@@ -105,11 +125,14 @@ class LabHost:
         return host
 
     @classmethod
-    def prepare(cls, name: str = "lab", address: str = "") -> Self:
+    def prepare(
+        cls, name: str = "lab", addresses: Sequence[str] = (), authority: Authority | None = None
+    ) -> Self:
         """Make the namespaces; nothing runs in them yet.
 
         :param name: what the host calls itself
-        :param address: where its libvirtd listens for others
+        :param addresses: its own in the lab, where its libvirtd listens for others
+        :param authority: makes its certificates, for these addresses
         :raises Unusable: this machine does not allow it
         """
         # Not below the checkout: the path of a unix socket may have 107 characters.
@@ -117,13 +140,15 @@ class LabHost:
         for folder in ("etc", "disks"):
             (root / folder).mkdir()
         conf = LIBVIRTD_CONF.format(host_uuid=uuid.uuid4())
-        conf += LISTENING_CONF.format(address=address) if address else ""
+        conf += LISTENING_CONF if addresses else ""
         (root / "etc/libvirtd.conf").write_text(conf)
-        (root / "etc/qemu.conf").write_text(QEMU_CONF)
+        (root / "etc/qemu.conf").write_text(QEMU_CONF + (LISTENING_QEMU_CONF if addresses else ""))
+        if authority is not None:
+            write_certificates(root / "pki", authority, name, addresses)
         with (root / "keeper.err").open("w") as errors:
             keeper = subprocess.Popen(
                 ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
-                 sys.executable, str(KEEPER), str(root), name, *(["--listen"] if address else [])],
+                 sys.executable, str(KEEPER), str(root), name, *(["--listen"] if addresses else [])],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                 start_new_session=True,
             )  # fmt: skip
@@ -195,6 +220,10 @@ class LabHost:
         answer.check_returncode()
         return answer.stdout
 
+    def answers(self, *arguments: str) -> bool:
+        """Whether virsh(1) succeeds."""
+        return self._virsh(*arguments).returncode == 0
+
     def statistics(self, domain: str) -> dict[str, int]:
         """The numbers among `virsh domstats`, by libvirt's names."""
         lines = (line.strip().partition("=") for line in self.virsh("domstats", domain).splitlines())
@@ -230,18 +259,42 @@ class LabHost:
             subprocess.run([*inside, *command], check=True)
         return path
 
+    @contextmanager
+    def hanging_disk(self, name: str, size: str = "16M") -> Iterator[HangingDisk]:
+        """A raw disk image on a file system whose reads and writes hang when the test wants it."""
+        folder, contents, hold = (self.root / f"{name}-{what}" for what in ("mount", "contents", "hold"))
+        folder.mkdir()
+        subprocess.run(["truncate", "--size", size, str(contents)], check=True)
+        server = subprocess.Popen(
+            ["nsenter", "--target", str(self._keeper.pid), "--mount", sys.executable, str(HANGING),
+             str(folder), str(contents), str(hold)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with server:
+            assert server.stdout is not None
+            assert server.stdin is not None
+            if server.stdout.readline().strip() != "mounted":
+                raise Unusable("there is no FUSE")
+            try:
+                yield HangingDisk(folder / "disk.raw", hold)
+            finally:
+                hold.unlink(missing_ok=True)
+                server.stdin.close()
+
     def qemu_pid(self, domain_uuid: str) -> int:
-        """The process that runs a machine, by this process's count.
+        """The process of this host that runs a machine, by this process's count.
 
         :raises LookupError: none does
         """
+        own = Path(f"/proc/{self.namespaces}/ns/net").readlink()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                    network = (entry / "ns" / "net").readlink()
                 except OSError:
                     continue  # it has just ended
-                if b"-uuid" in arguments and domain_uuid.encode() in arguments:
+                if b"-uuid" in arguments and domain_uuid.encode() in arguments and network == own:
                     return int(entry.name)
         raise LookupError(domain_uuid)
 

@@ -78,6 +78,19 @@ echo "LAB GUEST UP"
 case " $(cat /proc/cmdline) " in
 *" lab.play "*) play & ;;
 esac
+# Memory that is written again and again, faster than a migration with a limit of its bandwidth sends it.
+dirty() {
+  tr '\0' '\377' </dev/zero | dd of=/tmp/page bs=1M count=4 iflag=fullblock 2>/dev/null
+  while true; do
+    for place in 0 4 8 12; do
+      dd if=/tmp/page of=/tmp/dirty bs=1M seek="$place" conv=notrunc 2>/dev/null
+    done
+    usleep 100000
+  done
+}
+case " $(cat /proc/cmdline) " in
+*" lab.dirty "*) dirty & ;;
+esac
 count=0
 while true; do
   count=$((count + 1))

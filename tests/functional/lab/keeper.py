@@ -24,6 +24,8 @@ FOLDERS = {
     "cache": "/var/cache/libvirt",
     "log": "/var/log/libvirt",
 }
+#: Where libvirt and QEMU look for certificates; only of a host that others reach.
+CERTIFICATES = ("pki", "/etc/pki")
 #: The host's side of the guests' network; the guests ask for this address (init.sh).
 BRIDGE = "lab0"
 BRIDGE_ADDRESS = "169.254.255.254/16"
@@ -31,7 +33,8 @@ BRIDGE_ADDRESS = "169.254.255.254/16"
 
 def prepare(root: Path) -> None:
     """Mount the lab's folders over libvirt's, and make the bridge."""
-    for name, target in FOLDERS.items():
+    folders = [*FOLDERS.items(), *([CERTIFICATES] if (root / CERTIFICATES[0]).exists() else [])]
+    for name, target in folders:
         source = root / name
         source.mkdir(exist_ok=True)
         Path(target).mkdir(parents=True, exist_ok=True)

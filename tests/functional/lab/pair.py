@@ -7,9 +7,12 @@ import subprocess
 from typing import Self
 
 from tests.functional.lab.host import LabHost, Unusable
+from vdsm_bridge.tool.pki_authority import Authority
 
 #: Addresses kept for examples (RFC 5737), on a cable between two namespaces.
 ADDRESSES = ("192.0.2.1", "192.0.2.2")
+#: Further addresses of each host, for other ways to reach it.
+MORE = (("192.0.2.11",), ("192.0.2.12", "192.0.2.22", "192.0.2.32"))
 CABLE = "cable0"
 
 
@@ -30,15 +33,24 @@ class LabPair:
         :raises Unusable: this machine does not allow it
         """
         with contextlib.ExitStack() as opened:
+            authority = Authority.create("lab", days=2)
             hosts = [
-                opened.enter_context(LabHost.prepare(f"lab-{number}", address))
-                for number, address in enumerate(ADDRESSES, 1)
+                opened.enter_context(LabHost.prepare(f"lab-{number}", (address, *more), authority))
+                for number, (address, more) in enumerate(zip(ADDRESSES, MORE, strict=True), 1)
             ]
             _connect(*hosts)
             for host in hosts:
                 host.start()
             opened.pop_all()
         return cls(*hosts)
+
+    def cut(self) -> None:
+        """Cut the cable between the hosts."""
+        _ip(f"link set {CABLE} down", self.second.namespaces)
+
+    def mend(self) -> None:
+        """Mend the cable."""
+        _ip(f"link set {CABLE} up", self.second.namespaces)
 
     def __enter__(self) -> Self:
         return self
@@ -53,8 +65,9 @@ class LabPair:
 def _connect(first: LabHost, second: LabHost) -> None:
     one, other = first.namespaces, second.namespaces
     _ip(f"link add {CABLE} netns {one} type veth peer name {CABLE} netns {other}")
-    for process, address in zip((one, other), ADDRESSES, strict=True):
-        _ip(f"address add {address}/24 dev {CABLE}", process)
+    for process, address, more in zip((one, other), ADDRESSES, MORE, strict=True):
+        for each in (address, *more):
+            _ip(f"address add {each}/24 dev {CABLE}", process)
         _ip(f"link set {CABLE} up", process)
 
 

@@ -19,6 +19,7 @@ TARGETS: Final[Mapping[str, tuple[str, str]]] = {
     "rest-json": ("rest", "json_body"),
     "rest-query": ("rest", "query"),
     "vm-params": ("virt", "vm_params"),
+    "desktop-agent": ("virt", "desktop_agent"),
     "domain-xml": ("virt", "domain_xml"),
     "saved-parameters": ("virt", "saved_parameters"),
     "xmlrpc": ("xmlrpc", "request"),

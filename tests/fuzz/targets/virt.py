@@ -13,6 +13,8 @@ from vdsm_virt.domain.elements import check_shape, parse, to_text
 from vdsm_virt.domain.metadata import read as read_metadata
 from vdsm_virt.domain.read.devices import read_macs
 from vdsm_virt.domain.write import client_xml
+from vdsm_virt.guest.facts import GuestFacts
+from vdsm_virt.guest.ovirt_messages import BadMessage, decode, merged
 from vdsm_virt.saved import pickled
 
 
@@ -47,3 +49,15 @@ def saved_parameters(data: bytes) -> None:
     except pickled.UnsafePickle:
         return
     pickled.decode(pickled.encode({"value": found}))
+
+
+def desktop_agent(data: bytes) -> None:
+    """What a guest sends as oVirt's agent is refused, or becomes facts that can be shown."""
+    facts = GuestFacts()
+    for line in data.split(b"\n"):
+        try:
+            known = merged(facts.ovirt("a"), decode(line), 1.0, 2.0)
+        except BadMessage:
+            continue
+        facts.change_ovirt("a", lambda _before, known=known: known)  # type: ignore[misc]
+    msgspec.json.encode(facts.members("a"))

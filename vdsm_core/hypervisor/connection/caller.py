@@ -77,13 +77,21 @@ class Caller:
         leased = self._leased(lambda connection: work(lookup(connection, uuid)), operation, target, pool)
         return self._run(leased, operation, target, timeout, preempts=urgent)
 
-    def begin(self, work: Callable[[Any], None], operation: str, target: str) -> Pending:
+    def begin(
+        self,
+        work: Callable[[Any], None],
+        operation: str,
+        target: str,
+        *,
+        pool: ConnectionPool | None = None,
+    ) -> Pending:
         """Start a call that takes its time by nature, on a connection of its own.
 
+        :param pool: where its connection is leased, by default `Connection.ordinary`
         :raises HypervisorUnavailable: libvirt is not reached
         :raises ResourceExhausted: too many calls are under way
         """
-        leased = self._leased(work, operation, target, self._connection.ordinary)
+        leased = self._leased(work, operation, target, pool or self._connection.ordinary)
         return self._workers.begin(leased, operation=operation, target=target)
 
     def _run(

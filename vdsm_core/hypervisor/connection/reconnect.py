@@ -87,10 +87,15 @@ class Connection:
         self._attempted = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        #: For ordinary calls, for calls that preempt others, for bulk statistics.
+        #: For ordinary calls, for calls that preempt others, for bulk statistics, for channels to guests.
         self.ordinary = ConnectionPool(self._open)
         self.urgent = ConnectionPool(self._open)
         self.statistics = ConnectionPool(self._open)
+        self.channels = ConnectionPool(self._open)
+
+    @property
+    def _pools(self) -> tuple[ConnectionPool, ...]:
+        return self.ordinary, self.urgent, self.statistics, self.channels
 
     @property
     def status(self) -> ConnectionStatus:
@@ -224,7 +229,7 @@ class Connection:
         while not self._stopping:
             self._wake.wait(self._options.keepalive)
             self._wake.clear()
-            for pool in (self.ordinary, self.urgent, self.statistics):
+            for pool in self._pools:
                 pool.prune(IDLE_SECONDS)
             listening = self._listening
             if self._stopping or listening is None:
@@ -245,7 +250,7 @@ class Connection:
             listening, self._listening = self._listening, None
 
         def close_all() -> None:
-            for pool in (self.ordinary, self.urgent, self.statistics):
+            for pool in self._pools:
                 pool.retire()
             if listening is not None:
                 listening.close()

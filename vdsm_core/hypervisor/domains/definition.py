@@ -65,6 +65,31 @@ class Definitions:
 
         self._caller.call_domain(uuid, undefined, "undefine", timeout=timeout)
 
+    def rename(self, uuid: str, name: str, *, timeout: float | None = None) -> None:
+        """Give a domain that is not active another name.
+
+        :raises DomainExists: the name is another domain's
+        :raises OperationInvalid: the domain is active, or has a saved state
+        """
+        self._caller.call_domain(
+            uuid, lambda domain: domain.rename(name, 0), error_mapping.DEFINE, timeout=timeout
+        )
+
+    def autostart(self, uuid: str, *, timeout: float | None = None) -> bool:
+        """Return whether libvirt starts the domain when libvirt itself starts."""
+        return self._caller.call_domain(
+            uuid, lambda domain: bool(domain.autostart()), "autostart", timeout=timeout
+        )
+
+    def set_autostart(self, uuid: str, enabled: bool, *, timeout: float | None = None) -> None:
+        """Let libvirt start the domain when libvirt itself starts, or not.
+
+        :raises OperationInvalid: the domain is not persistent
+        """
+        self._caller.call_domain(
+            uuid, lambda domain: domain.setAutostart(int(enabled)), "set_autostart", timeout=timeout
+        )
+
     def xml(
         self,
         uuid: str,

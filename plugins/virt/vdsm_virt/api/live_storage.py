@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -45,6 +45,21 @@ class DriveSpec(Request, frozen=True):
             guid=given(self.guid, ""),
             uuid=given(self.uuid, ""),
         )
+
+
+#: How far a merge is, in VDSM's words.
+MergeStatusCode = Literal["Not Started", "In Progress", "Failed", "Completed"]
+
+
+class MergeStatus(Record, frozen=True):
+    """How far the newest merge of a disk is: `disk` is its target, the volumes are the base and the top."""
+
+    domain_id: str = msgspec.field(name="domainID")
+    image_id: str = msgspec.field(name="imageID")
+    base_volume_id: str = msgspec.field(name="baseVolumeID")
+    volume_id: str = msgspec.field(name="volumeID")
+    disk: str
+    status: MergeStatusCode
 
 
 class SealedVolume(Request, frozen=True, rename=None):

@@ -14,6 +14,7 @@ from vdsm_core.volumes import DiskId
 from vdsm_virt.api.definition import VmDefinition
 from vdsm_virt.api.migration import IncomingParams
 from vdsm_virt.api.scalars import given
+from vdsm_virt.create.arrival import call_hooks, check_identity, documents
 from vdsm_virt.domain.metadata import Exit
 from vdsm_virt.errors import AlreadyExpected, CannotCreateVM, MigrationLimitExceeded, VMExists
 from vdsm_virt.machine import transitions
@@ -47,6 +48,7 @@ class Incoming:
         self._inventory = machines.inventory
         self._jobs = machines.jobs
         self._hooks = machines.hooks
+        self._machine_hooks = machines.machine_hooks
         self._limit = limit
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -63,12 +65,14 @@ class Incoming:
         # VDSM called a machine without a name after its id.
         name = given(known.vm_name, f"n{vm_id}")
         check_machine_name(name, "params.vmName")
+        check_identity(documents(params), vm_id, given(known.vm_name, ""))
         self._inventory.insist()
         self._refuse_known(vm_id)
         machine = transitions.expected(vm_id, name, reserved_by)
         self._reserve(machine, limit or self._limit)
         try:
             self._see_to_disks(vm_id, known.devices)
+            call_hooks(self._machine_hooks, vm_id, name, params)
         except BaseException:
             self._inventory.forget(vm_id)
             raise

@@ -30,6 +30,7 @@ from vdsm_virt.create.restore import Restorer
 from vdsm_virt.devices.disk_hooks import DiskHooks
 from vdsm_virt.devices.images import Images, fill_source
 from vdsm_virt.devices.leases import lease_element
+from vdsm_virt.domain.devices import name_device
 from vdsm_virt.domain.elements import check_shape, parse, to_text, under
 from vdsm_virt.domain.metadata import Exit
 from vdsm_virt.domain.write.disks import UNPREPARED
@@ -98,7 +99,8 @@ class Launcher:
                 self._release(plan)
                 return
             if plan.saved is None:
-                self._runs.begin(plan.id)
+                if plan.ours:
+                    self._runs.begin(plan.id)
                 self._hypervisor.domains.start(plan.id, paused=plan.paused, timeout=self._timeout)
             else:
                 self._restorer.restore(plan, plan.saved, self._is_doomed)
@@ -118,6 +120,14 @@ class Launcher:
         finally:
             # A concurrent destroy waits until nothing starts it any more.
             self._inventory.update(plan.id, transitions.launch_given_up)
+
+    def launch_again(self, plan: LaunchPlan) -> Machine | None:
+        """Show a machine that is down as one that waits for its launch."""
+        return self._inventory.update(plan.id, transitions.starting_again)
+
+    def give_up(self, plan: LaunchPlan, reason: str) -> None:
+        """Take back `launch_again`."""
+        self._fail(plan, reason)
 
     def abandon(self, plan: LaunchPlan) -> None:
         """Take back `define`."""
@@ -145,18 +155,26 @@ class Launcher:
     def _prepare(self, plan: LaunchPlan) -> LaunchPlan:
         """Return the plan with the document that libvirt runs, as the hooks have left it."""
         before = to_text(plan.domain)
+        again = plan.again or plan.saved is not None
         for target, ids in plan.disks.items():
             prepared = self._images.prepare(plan.id, DiskId.read(ids))
             edited = self._disk_hooks.after_prepare(
                 plan.id, prepared, ids, plan.custom, plan.device_custom.get(f"target:{target}", {})
             )
-            _fill(plan.domain, target, edited, again=plan.saved is not None)
+            _fill(plan.domain, target, edited, again=again)
             if target in plan.exclusive:
                 _take_lease(plan.domain, target, prepared)
         for target, medium in plan.payloads.items():
             made = self._images.prepare_payload(plan.id, medium.payload, medium.kind)
-            _fill(plan.domain, target, made, again=plan.saved is not None)
+            _fill(plan.domain, target, made, again=again)
         self._networks.prepare(plan.domain)
+        if self._hooks.implemented(vdsm_before_vm_start) or self._hooks.implemented(
+            vdsm_before_device_create
+        ):
+            # Both documents, that with the changes of the hooks and that without, have the same addresses.
+            for nic in plan.domain.iterfind("devices/interface"):
+                name_device(nic)
+        unedited = to_text(plan.domain)
         domain = self._machine_hooks.edit_devices(vdsm_before_device_create, _subject(plan, plan.domain))
         domain = self._hooks.run(vdsm_before_vm_start, domain, vm_id=plan.id, custom=dict(plan.custom))
         if plan.saved is not None:
@@ -167,7 +185,8 @@ class Launcher:
         under(domain, "name").text = plan.name
         _check_changed(domain)
         paused = plan.paused or self._hooks.run(vdsm_get_launch_flags, plan.id) == _START_PAUSED
-        ready = msgspec.structs.replace(plan, domain=domain, paused=paused)
+        stored = unedited if plan.saved is None and to_text(domain) != unedited else ""
+        ready = msgspec.structs.replace(plan, domain=domain, paused=paused, stored=stored)
         if to_text(domain) != before and not self._is_doomed(plan.id):
             self._define(ready)
         return ready
@@ -186,6 +205,7 @@ class Launcher:
             if self._is_doomed(plan.id):
                 return
             raise
+        self._store_unedited(plan)
         elapsed = plan.saved.elapsed if plan.saved is not None else 0.0
         after = self._inventory.update(
             plan.id, lambda machine: transitions.launched(machine, domain, details, elapsed)
@@ -202,6 +222,22 @@ class Launcher:
 
         if plan.saved is not None:
             self._restorer.restored(plan, plan.saved)
+
+    def _store_unedited(self, plan: LaunchPlan) -> None:
+        """Keep the definition as it was before the hooks: those of the next start edit it again."""
+        if not plan.stored or self._is_doomed(plan.id):
+            return
+        try:
+            now = parse(self._hypervisor.definitions.xml(plan.id, inactive=True, secure=True))
+            kept, facts = parse(plan.stored), now.find("metadata")
+            # Since then, the run has been marked in them.
+            for old in kept.findall("metadata"):
+                kept.remove(old)
+            if facts is not None:
+                kept.append(facts)
+            self._hypervisor.definitions.define(to_text(kept))
+        except (VdsmError, ValueError) as error:
+            log.warning("The definition of machine %s keeps what hooks changed for a run: %s", plan.id, error)
 
     def _running_document(self, plan: LaunchPlan) -> Element:
         try:
@@ -232,6 +268,7 @@ class Launcher:
         self._release(plan)
         if self._is_doomed(plan.id):
             return
+        self._store_unedited(plan)
         log.warning("Cannot start machine %s (%s): %s", plan.id, plan.name, reason)
         ended = Exit(1, Reason.LIBVIRT_START_FAILED, reason)
         if plan.saved is not None:

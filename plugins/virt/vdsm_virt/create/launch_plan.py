@@ -35,6 +35,9 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A machine that is to be. `disks`: VDSM's ids of those that a plugin has to prepare, by target.
 
     `saved`: the saved state that it is launched from, in place of a boot.
+    `again`: its definition was launched before, so that its disks refer to the images of that run.
+    `stored`: the document as it was before hooks changed it; empty if they have not.
+    `ours`: this daemon defined it, or has adopted it.
     `origins`: the members of the request that the devices of the document are from, by their elements.
     `custom`: every custom property, for the hooks of the launch; those that are kept are in the metadata.
     `device_custom`: those of devices, by `domain.devices.device_key`.
@@ -51,6 +54,9 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     exclusive: frozenset[str] = frozenset()
     origins: dict[Element, str] = {}
     saved: SavedMachine | None = None
+    again: bool = False
+    stored: str = ""
+    ours: bool = True
     custom: dict[str, str] = {}
     device_custom: dict[str, dict[str, str]] = {}
 

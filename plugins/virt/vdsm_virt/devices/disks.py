@@ -121,10 +121,13 @@ class Disks:
         return self._mirror.refresh(vm_id) or machine
 
     def unplugged(self, vm_id: str, disk: RunningDisk) -> None:
-        """Forget a disk that the machine does not have any more, and release its image."""
-        self._mirror.change_metadata(vm_id, lambda kept: without_disk(kept, disk.target))
+        """Release the image of a disk that the machine does not have any more, and forget the disk.
+
+        In this order: a later daemon releases what is noted, and nothing else.
+        """
         if disk.disk:
             self._images.release(vm_id, disk.disk)
+        self._mirror.change_metadata(vm_id, lambda kept: without_disk(kept, disk.target))
 
     def _detach(self, vm_id: str, disk: RunningDisk) -> None:
         change = PendingChange(kind="unplugging", ids=disk.ids, path=disk.path)

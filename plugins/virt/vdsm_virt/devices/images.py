@@ -61,6 +61,12 @@ class Images:
             for kind in _PAYLOADS:
                 self._payload(vm_id, kind).unlink(missing_ok=True)
 
+    def payload_paths(self, vm_id: str) -> frozenset[str]:
+        """Return the paths of the images that payloads of a machine are made as."""
+        if not self._payload_dir:
+            return frozenset()
+        return frozenset(str(self._payload(vm_id, kind)) for kind in _PAYLOADS)
+
     def _payload(self, vm_id: str, kind: PayloadKind) -> Path:
         return Path(self._payload_dir, vm_id + _PAYLOADS[kind])
 

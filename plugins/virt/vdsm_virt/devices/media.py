@@ -30,6 +30,8 @@ from vdsm_virt.machine.machines import Machines
 log = logging.getLogger(__name__)
 
 _ACTION: Final = "change the medium of"
+#: The noted path of a medium that storage has not prepared yet: no drive has it.
+_NOT_PREPARED: Final = "(not prepared)"
 #: The names of the drives that a request means which names none, in VDSM's order of preference.
 _PLACES: Final[dict[MediumKind, tuple[str, ...]]] = {"cdrom": ("hdc", "sda"), "floppy": ("fda",)}
 _NAMES: Final[dict[MediumKind, str]] = {"cdrom": "CD-ROM", "floppy": "floppy"}
@@ -97,19 +99,21 @@ class Media:
         machine = running(self._inventory, vm_id, _ACTION)
         with as_machine(vm_id, _ACTION):
             drive = _drive(vm_id, read_running(self._hypervisor, vm_id), kind, medium)
-            prepared = self._prepare(vm_id, medium, kind)
+            if medium.disk:
+                # Before storage prepares it: a later daemon releases what is noted, and nothing else.
+                self._note(
+                    vm_id,
+                    drive,
+                    PendingChange(kind="loading", ids=medium.disk.members(), path=_NOT_PREPARED),
+                )
+            prepared = self._prepare(vm_id, drive, medium, kind)
             change = PendingChange(
                 kind="loading",
                 ids=medium.disk.members(),
                 path=prepared.path if prepared is not None else "",
             )
             try:
-                self._mirror.change_metadata(
-                    vm_id,
-                    lambda kept: msgspec.structs.replace(
-                        kept, pending={**kept.pending, drive.target: change}
-                    ),
-                )
+                self._note(vm_id, drive, change)
                 self._eject(vm_id, drive.element)
                 if prepared is not None:
                     self._load(vm_id, drive.element, prepared)
@@ -118,19 +122,27 @@ class Media:
                     self._take_back(vm_id, drive, medium)
                 raise ChangeDiskFailed(vm_id=vm_id, reason=reason_of(error)) from error
             kept_ids = PendingChange(kind="loading", ids={**_foreign_ids(drive), **change.ids})
-            self._mirror.change_metadata(vm_id, lambda kept: with_disk(kept, drive.target, kept_ids))
             if drive.disk and drive.disk != medium.disk:
                 self._images.release(vm_id, drive.disk)
+            self._mirror.change_metadata(vm_id, lambda kept: with_disk(kept, drive.target, kept_ids))
         return self._mirror.refresh(vm_id) or machine
 
-    def _prepare(self, vm_id: str, medium: Medium, kind: MediumKind) -> PreparedDisk | None:
+    def _note(self, vm_id: str, drive: RunningDisk, change: PendingChange) -> None:
+        self._mirror.change_metadata(
+            vm_id,
+            lambda kept: msgspec.structs.replace(kept, pending={**kept.pending, drive.target: change}),
+        )
+
+    def _prepare(
+        self, vm_id: str, drive: RunningDisk, medium: Medium, kind: MediumKind
+    ) -> PreparedDisk | None:
         if medium.is_empty:
             return None
         if medium.disk:
             try:
                 return self._images.prepare(vm_id, medium.disk)
             except Exception as error:  # a plugin of a third party may raise anything
-                self._images.release(vm_id, medium.disk)
+                self._take_back(vm_id, drive, medium)
                 if isinstance(error, VdsmError):
                     raise CannotPrepareImage(vm_id=vm_id, reason=reason_of(error)) from error
                 raise

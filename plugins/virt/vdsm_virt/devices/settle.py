@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 
@@ -58,6 +59,16 @@ class Settler:
             self._looked = True
         for machine in self._inventory.all():
             self._look_soon(machine.id)
+
+    def release(self, vm_id: str) -> None:
+        """Release all images of a machine that has ended, before its definition is removed."""
+        machine = self._inventory.find(vm_id)
+        if machine is None:
+            return
+        with contextlib.suppress(VdsmError):
+            machine = self._mirror.fresh(machine)
+        if machine.details is not None and machine.details.metadata is not None:
+            self._release_all(vm_id, machine.details.metadata)
 
     def handle(self, event: HypervisorEvent) -> None:
         """Take an event of the hypervisor into account; called before the inventory has it."""
@@ -141,8 +152,8 @@ class Settler:
                 self._hypervisor.devices.forget(vm_id, to_text(element))
 
     def _drop(self, vm_id: str, target: str, ids: dict[str, str]) -> None:
-        self._mirror.change_metadata(vm_id, lambda kept: without_disk(kept, target))
         self._release(vm_id, ids)
+        self._mirror.change_metadata(vm_id, lambda kept: without_disk(kept, target))
 
     def _end(self, vm_id: str, now: RunningDisks, target: str, change: PendingChange) -> None:
         disk = now.at(target)
@@ -158,8 +169,8 @@ class Settler:
                 self._mirror.change_metadata(vm_id, lambda kept: with_disk(kept, target, change))
             else:
                 log.info("Machine %s has not got disk %s: it is taken back", vm_id, target)
-                self._mirror.change_metadata(vm_id, lambda kept: without_pending(kept, target))
                 self._release(vm_id, change.ids)
+                self._mirror.change_metadata(vm_id, lambda kept: without_pending(kept, target))
         else:
             self._end_loading(vm_id, now, target, change)
 
@@ -178,9 +189,9 @@ class Settler:
             self._release(vm_id, change.ids)
         log.info("Drive %s of machine %s has %s", target, vm_id, loaded or "no medium")
         settled = PendingChange(kind="loading", ids=after)
-        self._mirror.change_metadata(vm_id, lambda kept: with_disk(kept, target, settled))
         if DiskId.read(unused) != DiskId.read(after):
             self._release(vm_id, unused)
+        self._mirror.change_metadata(vm_id, lambda kept: with_disk(kept, target, settled))
 
     def _release_soon(self, machine: Machine) -> None:
         known = machine.details.metadata if machine.details is not None else None
@@ -190,7 +201,13 @@ class Settler:
             if now is None or not (now.active or now.launching):
                 self._release_all(machine.id, known or Metadata())
 
-        self._jobs.plan("releasing disks", release, of=MachineReference(machine.id), second="replaces")
+        reference = MachineReference(machine.id)
+        self._jobs.plan(
+            "releasing disks",
+            lambda: self._work.when_free([exclusive(reference)], "releasing disks", release),
+            of=reference,
+            second="replaces",
+        )
 
     def _release_all(self, vm_id: str, known: Metadata) -> None:
         for ids in [*known.devices.values(), *(change.ids for change in known.pending.values())]:

@@ -55,6 +55,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     `devices` are VDSM's ids of disks by libvirt's target, `kept` the parameters without a meaning here.
     `device_ids` are the ids, `device_custom` the custom properties of devices by `domain.devices.device_key`.
     `pending` are the changes of disks that have begun, by target.
+    `autostart`: the daemon starts the machine once after each boot of the host.
     `exit` is in the domains of an earlier release alone; see `run.Run`.
     """
 
@@ -68,6 +69,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     device_custom: dict[str, dict[str, str]] = {}
     pending: dict[str, PendingChange] = {}
     kept: dict[str, Any] = {}
+    autostart: bool = False
     exit: Exit | None = None
 
 

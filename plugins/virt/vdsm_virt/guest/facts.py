@@ -17,6 +17,7 @@ from vdsm_virt.api.stats import (
     GuestOsInfo,
     GuestPciDevice,
     GuestTimezone,
+    MemoryStats,
 )
 
 
@@ -58,11 +59,14 @@ class OvirtAgentFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar received: when its last message arrived, in seconds of the monotonic clock; 0: never
     :ivar api_version: the version of its protocol; 0 until it has reported one
+    :ivar heartbeat: it has reported that it is alive, in this run of the guest
     :ivar mem_usage: its free memory in MiB, as VDSM passes it on
     """
 
     received: float = 0.0
     api_version: int = 0
+    heartbeat: bool = False
+    memory_stats: MemoryStats | UnsetType = UNSET
     mem_usage: int | UnsetType = UNSET
     guest_name: str | UnsetType = UNSET
     guest_fqdn: str | UnsetType = UNSET
@@ -96,7 +100,18 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 #: Members of the facts that are no statistics.
 _INTERNAL: Final = frozenset(
-    {"version", "commands", "answered", "failed", "received", "api_version", "mem_usage", "apps_list"}
+    {
+        "version",
+        "commands",
+        "answered",
+        "failed",
+        "received",
+        "api_version",
+        "heartbeat",
+        "memory_stats",
+        "mem_usage",
+        "apps_list",
+    }
 )
 
 

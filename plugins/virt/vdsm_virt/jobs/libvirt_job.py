@@ -58,8 +58,11 @@ class LibvirtJob(ABC):
         self._pending: Pending | None = None
 
     @abstractmethod
-    def begin(self) -> Pending | None:
-        """Give the work to libvirt. Return the call that lasts as long as the work, if there is one."""
+    def begin(self) -> Pending | Again | None:
+        """Give the work to libvirt. Return the call that lasts as long as the work, if there is one.
+
+        :returns: `Again` if it is not known whether libvirt has begun: it is read first, then called again
+        """
 
     @abstractmethod
     def read(self) -> DomainJob | None:
@@ -158,7 +161,10 @@ class LibvirtJob(ABC):
             except VdsmError as error:
                 log.debug("%s waits for libvirt: %s", self._label, error)
                 return Again(after=self.interval)
-        self._pending = self.begin()
+        begun = self.begin()
+        if isinstance(begun, Again):
+            return begun
+        self._pending = begun
         return None
 
     def _watch(self, progress: Progress) -> Again | None:
@@ -191,6 +197,9 @@ class LibvirtJob(ABC):
             return Again(after=self.interval)
         try:
             return self.conclude(self._unexplained)
+        except HypervisorUnavailable as error:
+            log.debug("%s cannot be concluded: %s", self._label, error)
+            return Again(after=self.interval)
         except VdsmError as error:
             raise self._failed(str(error.facts.get("reason") or error), progress) from error
 

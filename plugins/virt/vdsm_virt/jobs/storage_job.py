@@ -15,8 +15,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from vdsm_bridge.call.context import Context
-from vdsm_bridge.work import EveryVerbExcept, LongWork, Plan, Progress, Step, begin_task, exclusive
-from vdsm_core.errors import HypervisorError, NoSuchTask, TaskStateError, VdsmError
+from vdsm_bridge.work import Again, EveryVerbExcept, LongWork, Plan, Progress, Step, begin_task, exclusive
+from vdsm_core.errors import (
+    HypervisorError,
+    HypervisorLost,
+    HypervisorUnavailable,
+    NoSuchTask,
+    TaskStateError,
+    VdsmError,
+)
 from vdsm_core.hypervisor import (
     BlockJob,
     DomainBlockJob,
@@ -92,6 +99,7 @@ class StorageJob(LibvirtJob):
         self.error: VdsmError | None = None
         self.memory: dict[str, Any] = {}
         self.parts = parts
+        self._not_begun = _NOT_BEGUN
 
     def start(self) -> Pending | None:
         """Give the work to libvirt; see `begin`."""
@@ -131,18 +139,27 @@ class StorageJob(LibvirtJob):
             preempts=True,
         )
 
-    def begin(self) -> Pending | None:
+    def begin(self) -> Pending | Again | None:
         """Give the work to libvirt.
 
         A later daemon does not begin what the first one had not: its caller has got no reply, and may have
         called again.
         """
         if self.resumed:
-            if not self.is_done():
-                raise self.failure(_NOT_BEGUN)
+            try:
+                done = self.is_done()
+            except HypervisorUnavailable as error:
+                log.debug("%s waits for libvirt: %s", self._label, error)
+                return Again(after=self.interval)
+            if not done:
+                raise self.failure(self._not_begun)
             return None
         try:
             pending = self.start()
+        except HypervisorLost as error:
+            # It may have begun: found out as after a crash of the daemon.
+            self.resumed, self._not_begun = True, str(error)
+            return Again(after=self.interval)
         except HypervisorError as error:
             # A refusal: what libvirt does on the disk is the work of others, and is not taken back.
             self.memory["over"] = True
@@ -157,10 +174,13 @@ class StorageJob(LibvirtJob):
         def noted(progress: Progress) -> Any:
             self.memory = progress.memory
             try:
-                return run(progress)
+                result = run(progress)
             except VdsmError as error:
                 self.error = self.error or error
                 raise
+            # A step that met libvirt away is carried out again.
+            self.error = None
+            return result
 
         return noted
 

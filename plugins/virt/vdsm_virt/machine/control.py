@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
-from vdsm_core.errors import HypervisorError, InvalidArgument, NotResponding, VdsmError
+from vdsm_core.errors import HypervisorDeadline, HypervisorError, InvalidArgument, NotResponding, VdsmError
 from vdsm_core.hooks.specs.devices import vdsm_after_device_destroy, vdsm_before_device_destroy
 from vdsm_core.hooks.specs.vm import (
     vdsm_after_set_num_of_cpus,
@@ -36,9 +36,11 @@ from vdsm_virt.errors import (
     SetTicketFailed,
     VMDestroyFailed,
     VMIsDown,
+    VMNotDown,
     reason_of,
 )
 from vdsm_virt.machine import transitions
+from vdsm_virt.machine.late_ends import LateEnds, VMNotEnded
 from vdsm_virt.machine.machine import Machine
 from vdsm_virt.machine.machine_hooks import Subject
 from vdsm_virt.machine.machines import Machines
@@ -54,6 +56,8 @@ _RELEASE: Final = 5.0
 #: Seconds for which an end counts as that of a call that libvirt has not answered.
 _LATE: Final = 120.0
 _LOOK: Final = 0.05
+#: libvirt's number, VIR_ERR_SYSTEM_ERROR, of its error about a process that SIGKILL has not ended.
+_NOT_KILLED: Final = 38
 
 
 class Control:
@@ -62,6 +66,8 @@ class Control:
     def __init__(
         self,
         machines: Machines,
+        power: Power,
+        release: Callable[[str], None],
         *,
         shutdown_timeout: float,
     ) -> None:
@@ -69,7 +75,9 @@ class Control:
         self._inventory = machines.inventory
         self._watcher = machines.watcher
         self._mirror = machines.mirror
-        self._power = Power(machines)
+        self._power = power
+        self._release = release
+        self._late_ends = LateEnds(machines, self._remove)
         self._hooks = machines.machine_hooks
         self._shutdown_timeout = shutdown_timeout
 
@@ -155,8 +163,10 @@ class Control:
         self, vm_id: str, *, delay: int, message: str, reboot: bool, timeout: int, force: bool
     ) -> None:
         """Ask the guest to end or to reboot, now or later."""
-        request = ShutdownRequest(reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force)
-        self._power.request(vm_id, request, delay, message)
+        request = ShutdownRequest(
+            reboot=reboot, timeout=timeout or self._shutdown_timeout, force=force, message=message
+        )
+        self._power.request(vm_id, request, delay)
 
     def set_destroy_on_reboot(self, vm_id: str) -> None:
         """Have the machine destroyed when its guest reboots."""
@@ -178,7 +188,13 @@ class Control:
                 # more; forgotten before, the machine would appear again as an unknown one.
                 self._inventory.wait(vm_id, _is_launched, _EVENT)
                 self._kill(vm_id, 0)
+        except (HypervisorDeadline, NotResponding) as error:
+            self._late_ends.expect(vm_id)
+            raise VMNotEnded(vm_id=vm_id, reason=reason_of(error)) from error
         except HypervisorError as error:
+            if error.facts.get("libvirt_code") == _NOT_KILLED:
+                self._late_ends.expect(vm_id)
+                raise VMNotEnded(vm_id=vm_id, reason=reason_of(error)) from error
             self._inventory.change(vm_id, asked="")
             raise VMDestroyFailed(vm_id=vm_id, reason=reason_of(error)) from error
         except VdsmError:
@@ -192,6 +208,13 @@ class Control:
             self._inventory.forget(vm_id)
         self._hooks.run_about(vdsm_after_vm_destroy, known)
         self._hooks.run_for_devices(vdsm_after_device_destroy, known)
+
+    def forget(self, vm_id: str) -> None:
+        """Remove the definition of a machine that is down, and forget it."""
+        machine = self._inventory.get(vm_id)
+        if machine.active or machine.launching or machine.status != "Down":
+            raise VMNotDown(vm_id=vm_id, action="forget", status=machine.status)
+        self._remove(machine)
 
     def _running(self, vm_id: str, action: str) -> Machine:
         machine = self._inventory.get(vm_id)
@@ -260,6 +283,8 @@ class Control:
         return machine is not None and bool(machine.ours)
 
     def _undefine(self, vm_id: str) -> None:
+        # Before: the definition has the notes by which a later daemon would release them.
+        self._release(vm_id)
         deadline = time.monotonic() + _RELEASE
         while True:
             try:

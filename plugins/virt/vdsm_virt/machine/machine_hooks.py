@@ -16,10 +16,16 @@ from vdsm_core.errors import OperationFailed, VdsmError
 from vdsm_core.hooks import copies
 from vdsm_core.hooks.declare import Hook
 from vdsm_core.hooks.manager import Hooks
-from vdsm_core.hooks.specs.vm import vdsm_after_vm_cont, vdsm_after_vm_pause
+from vdsm_core.hooks.specs.devices import vdsm_after_device_migrate_destination
+from vdsm_core.hooks.specs.vm import (
+    vdsm_after_vm_cont,
+    vdsm_after_vm_migrate_destination,
+    vdsm_after_vm_pause,
+)
 from vdsm_core.hypervisor import DomainLifecycle, Hypervisor, HypervisorEvent
 from vdsm_core.work.scheduler import Jobs
 from vdsm_virt.domain import devices as device_keys
+from vdsm_virt.domain import metadata
 from vdsm_virt.domain.elements import parse
 from vdsm_virt.machine.inventory import Inventory
 from vdsm_virt.machine.references import Machine as MachineReference
@@ -40,6 +46,8 @@ _FOLLOWS: Final[dict[tuple[str, str], MachineHook]] = {
     ("suspended", "paused"): vdsm_after_vm_pause,
     ("resumed", "unpaused"): vdsm_after_vm_cont,
 }
+#: How libvirt reports that a machine runs that has arrived from another host.
+_ARRIVED: Final = (("resumed", "migrated"), ("resumed", "postcopy"))
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +74,10 @@ class MachineHooks:
         #: Hooks that a verb calls itself once libvirt has reported what the verb does.
         self._expected: Counter[tuple[str, str]] = Counter()
 
+    def has(self, *hooks: Hook[..., Any]) -> bool:
+        """Return whether a plugin implements one of these hooks."""
+        return any(self._hooks.implemented(hook) for hook in hooks)
+
     def custom(self, vm_id: str) -> dict[str, str]:
         """Return the custom properties that are kept with a machine; none of an unknown one."""
         machine = self._inventory.find(vm_id)
@@ -88,14 +100,14 @@ class MachineHooks:
             raise OperationFailed(
                 reason=f"libvirt's document of machine {vm_id} cannot be read: {error}"
             ) from None
-        return Subject(vm_id=vm_id, domain=domain, custom=self.custom(vm_id), devices=self._kept(vm_id))
+        return described(vm_id, domain, self.custom(vm_id), self._kept(vm_id))
 
     def last_known(self, vm_id: str, *hooks: Hook[..., Any]) -> Subject:
         """Return what hooks get of a machine that is about to end; reads it if one of them is implemented."""
         empty = Subject(
             vm_id=vm_id, domain=Element("domain"), custom=self.custom(vm_id), devices=self._kept(vm_id)
         )
-        if not any(self._hooks.implemented(hook) for hook in hooks):
+        if not self.has(*hooks):
             return empty
         try:
             return self.subject(vm_id)
@@ -192,6 +204,9 @@ class MachineHooks:
         """
         if not isinstance(event, DomainLifecycle):
             return
+        if (event.event, event.detail) in _ARRIVED:
+            self._arrived(event.uuid)
+            return
         hook = _FOLLOWS.get((event.event, event.detail))
         if hook is None or not self._hooks.implemented(hook):
             return
@@ -208,7 +223,36 @@ class MachineHooks:
             second="not needed",
         )
 
+    def _arrived(self, vm_id: str) -> None:
+        """Call the hooks about a machine that has arrived from another host."""
+        machine = self._inventory.find(vm_id)
+        hooks = (vdsm_after_vm_migrate_destination, vdsm_after_device_migrate_destination)
+        if machine is None or not machine.incoming or not self.has(*hooks):
+            return
+
+        def notify() -> None:
+            subject = self.last_known(vm_id, *hooks)
+            self.run_about(vdsm_after_vm_migrate_destination, subject)
+            self.run_for_devices(vdsm_after_device_migrate_destination, subject)
+
+        self._jobs.plan(
+            vdsm_after_vm_migrate_destination.name, notify, of=MachineReference(vm_id), second="not needed"
+        )
+
     def _kept(self, vm_id: str) -> dict[str, dict[str, str]]:
         machine = self._inventory.find(vm_id)
         known = machine.details.metadata if machine is not None and machine.details is not None else None
         return known.device_custom if known is not None else {}
+
+
+def described(
+    vm_id: str, domain: Element, custom: dict[str, str], devices: dict[str, dict[str, str]]
+) -> Subject:
+    """Return what hooks get of a machine, with the custom properties that its document keeps.
+
+    :param custom: those that are known, instead of them
+    """
+    known = metadata.read(domain) if not custom and not devices else None
+    if known is not None:
+        custom, devices = dict(known.custom), known.device_custom
+    return Subject(vm_id=vm_id, domain=domain, custom=custom, devices=devices)

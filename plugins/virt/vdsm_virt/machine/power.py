@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -42,8 +42,10 @@ class ShutdownRequest(msgspec.Struct, frozen=True, kw_only=True):
     :ivar reboot: to reboot, not to power off
     :ivar timeout: seconds that the guest has for each way in which it is asked
     :ivar force: end or reset the machine if its guest does not comply
+    :ivar message: for the log, and for users of the guest whom its agent shows it to
     """
 
+    message: str = ""
     reboot: bool
     timeout: float
     force: bool
@@ -54,26 +56,44 @@ class ShutdownRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "reboot" if self.reboot else "shutdown"
 
 
+class DesktopAgents(Protocol):
+    """oVirt's agents within the guests."""
+
+    def responsive(self, vm_id: str) -> bool:
+        """Return whether an agent has said something recently."""
+
+    def send(self, vm_id: str, name: str, **members: Any) -> None:
+        """Send an agent a message.
+
+        :raises VdsmError: it is not there
+        """
+
+
+#: How a guest is asked: in a way of libvirt, or through oVirt's agent.
+_Way = ShutdownMode | Literal["ovirt"]
+
+
 class Power:
     """Asks guests to power off or to reboot, and ends those that do not."""
 
-    def __init__(self, machines: Machines) -> None:
+    def __init__(self, machines: Machines, agents: DesktopAgents) -> None:
+        self._agents = agents
         self._hypervisor = machines.hypervisor
         self._inventory = machines.inventory
         self._mirror = machines.mirror
         self._jobs = machines.jobs
         self._work = machines.work
 
-    def request(self, vm_id: str, request: ShutdownRequest, delay: float, message: str) -> None:
+    def request(self, vm_id: str, request: ShutdownRequest, delay: float) -> None:
         """Ask a guest, now or later.
 
         :param delay: seconds
-        :param message: for the log
         :raises ShutdownImpossible: there is no way to ask the guest, and it must not be forced
         """
         machine = self._running(vm_id)
         self._ways(machine, request)
-        log.info("Machine %s is asked to %s%s", vm_id, request.what, f": {message}" * bool(message))
+        note = f": {request.message}" if request.message else ""
+        log.info("Machine %s is asked to %s%s", vm_id, request.what, note)
         if delay:
             self._later(vm_id, DELAYED, delay, lambda: self._begin(vm_id, request))
         else:
@@ -106,19 +126,24 @@ class Power:
             raise MigrationInProgress(vm_id=vm_id, action="shut down")
         return machine
 
-    def _ways(self, machine: Machine, request: ShutdownRequest) -> tuple[ShutdownMode, ...]:
+    def _ways(self, machine: Machine, request: ShutdownRequest) -> tuple[_Way, ...]:
         """Return how the guest can be asked, the best way first.
 
         :raises ShutdownImpossible: in none, and it must not be forced
         """
         details = self._mirror.fresh(machine).details
-        agent: tuple[ShutdownMode, ...] = ("agent",) if details is None or details.agent else ()
-        acpi: tuple[ShutdownMode, ...] = ("acpi",) if details is None or details.acpi else ()
-        if not (agent or acpi or request.force):
+        ways: list[_Way] = []
+        if details is None or details.agent:
+            ways.append("agent")
+        if self._agents.responsive(machine.id):
+            ways.append("ovirt")
+        if details is None or details.acpi:
+            ways.append("acpi")
+        if not (ways or request.force):
             raise ShutdownImpossible(
                 vm_id=machine.id, reason="its guest has no agent that is connected, and no ACPI"
             )
-        return agent + acpi
+        return tuple(ways)
 
     def _begin(self, vm_id: str, request: ShutdownRequest) -> None:
         before = self._running(vm_id)
@@ -140,7 +165,7 @@ class Power:
             log.info("Machine %s cannot be asked, it is forced: %s", vm_id, error)
             self._later(vm_id, FORCED, 0.0, lambda: self._force(vm_id, request))
 
-    def _ask(self, vm_id: str, request: ShutdownRequest, ways: tuple[ShutdownMode, ...]) -> None:
+    def _ask(self, vm_id: str, request: ShutdownRequest, ways: tuple[_Way, ...]) -> None:
         """Ask the guest in the first way that is carried out; have the next one tried when it is overdue.
 
         :raises VdsmError: the last way fails
@@ -163,7 +188,12 @@ class Power:
                 )
                 return
 
-    def _ask_by(self, vm_id: str, request: ShutdownRequest, way: ShutdownMode) -> None:
+    def _ask_by(self, vm_id: str, request: ShutdownRequest, way: _Way) -> None:
+        if way == "ovirt":
+            # Text, as VDSM sends it: the agent reads no other form of a truth value.
+            reboot = "true" if request.reboot else "false"
+            self._agents.send(vm_id, "shutdown", timeout=0, message=request.message, reboot=reboot)
+            return
         domains = self._hypervisor.domains
         call = domains.reboot if request.reboot else domains.shutdown
         with as_machine(self._hypervisor, vm_id, "shut down"):
@@ -175,7 +205,7 @@ class Power:
                     raise
                 call(vm_id, mode="default")
 
-    def _overdue(self, vm_id: str, request: ShutdownRequest, ways: tuple[ShutdownMode, ...]) -> None:
+    def _overdue(self, vm_id: str, request: ShutdownRequest, ways: tuple[_Way, ...]) -> None:
         """Ask a guest in another way that has not complied; after the last one it counts as up again."""
         if not self._is_due(vm_id, request):
             return

@@ -41,6 +41,7 @@ Report = Literal[
     "found off",
     "vanished",
     # What this daemon does.
+    "starting again",
     "launched running",
     "launched paused",
     "launched shutting down",
@@ -131,6 +132,7 @@ TABLE: Final[dict[Report, dict[Situation, Verdict]]] = {
     "found shutting down": _row("Powering down", _LAUNCH | _MOVING),
     "found off": _row("Down", _LAUNCH),
     "vanished": _row("Down", _LAUNCH),
+    "starting again": _row(_IMPOSSIBLE, {"Down": "WaitForLaunch"}),
     "launched running": _row(_IMPOSSIBLE, {"launching": "Up"}),
     "launched paused": _row(_IMPOSSIBLE, {"launching": "Paused"}),
     "launched shutting down": _row(_IMPOSSIBLE, {"launching": "Powering down"}),

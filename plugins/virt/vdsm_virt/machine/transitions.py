@@ -323,6 +323,11 @@ def stopped(machine: Machine, detail: str) -> Machine:
 # What this daemon does.
 
 
+def starting_again(machine: Machine) -> Machine:
+    """Mark a machine that was down, and kept its definition, as one that is being started."""
+    return apply(machine, "starting again", launching=True, exit=None, exit_guessed=False, **_NEW_RUN)
+
+
 def launched(machine: Machine, domain: DomainState, details: Details, elapsed: float = 0.0) -> Machine:
     """End the launch of a machine, as its domain was found.
 

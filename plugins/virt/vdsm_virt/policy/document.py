@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 import msgspec
 
-from vdsm_virt.domain import metadata
+from vdsm_virt.domain.metadata import URI as OWN
 from vdsm_virt.domain.write.disks import UNPREPARED
 from vdsm_virt.domain.write.peripherals import console_socket
 from vdsm_virt.policy.image_folders import ImageFolders
@@ -23,6 +23,24 @@ class Need(msgspec.Struct, frozen=True):
 
     argument: str
     reason: str
+
+
+class Additions(msgspec.Struct, frozen=True, kw_only=True):
+    """What else is harmless in a document of another origin; see `HARMLESS`.
+
+    :ivar elements: further elements, and further attributes of those that are known
+    :ivar values: the harmless values of attributes
+    :ivar texts: the harmless texts of elements
+    :ivar metadata: whether metadata of other programs are
+    """
+
+    elements: Mapping[str, frozenset[str]] = {}
+    values: Mapping[tuple[str, str], frozenset[str]] = {}
+    texts: Mapping[str, frozenset[str]] = {}
+    metadata: bool = True
+
+
+_NOTHING: Final = Additions(metadata=False)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -171,37 +189,47 @@ _NAMES: Final[Mapping[tuple[str, str], str]] = {
 
 
 def needs(
-    domain: Element, folders: ImageFolders, *, origins: Mapping[Element, str], prepared: frozenset[str]
+    domain: Element,
+    folders: ImageFolders,
+    *,
+    origins: Mapping[Element, str],
+    prepared: frozenset[str],
+    also: Additions = _NOTHING,
+    argument: str = "vmParams",
 ) -> Iterator[Need]:
     """Yield what in a document needs `admin`.
 
     :param origins: the members of the request, by the elements that were made of them
     :param prepared: targets of the disks whose paths a storage plugin will fill in
+    :param also: what is harmless, too
+    :param argument: the member of the request that elements without an origin are from
     """
-    for element, path, argument in _walk(domain, origins):
-        harmless = HARMLESS.get(path, HARMLESS.get(_any_device(path)))
+    texts = {**_TEXTS, **also.texts}
+    for element, path, member in _walk(domain, origins, argument, metadata=also.metadata):
+        harmless = _harmless(path, also)
         if harmless is None:
-            yield Need(argument, _NAMES.get((path, ""), f"the element <{path or element.tag}>"))
+            yield Need(member, _NAMES.get((path, ""), f"the element <{path or element.tag}>"))
             continue
         for name, value in element.attrib.items():
-            known = name in harmless and value in _VALUES.get((path, name), (value,))
+            values = also.values.get((path, name)) or _VALUES.get((path, name))
+            known = name in harmless and (values is None or value in values)
             if (path, name) == ("devices/console/source", "path"):
                 known = value == console_socket(domain.findtext("uuid") or "")
             if not known:
                 words = _NAMES.get((path, name), f"'{name}' of <{path or 'domain'}>")
-                yield Need(argument, f"{words} ({name}='{value}')")
-        if path in _TEXTS and (element.text or "") not in _TEXTS[path]:
-            yield Need(argument, f"<{path}> '{element.text}'")
+                yield Need(member, f"{words} ({name}='{value}')")
+        if path in texts and (element.text or "") not in texts[path]:
+            yield Need(member, f"<{path}> '{element.text}'")
     for disk in domain.findall("devices/disk"):
         for fault in _faults(disk, folders, prepared):
-            yield Need(_argument(disk, "devices/disk", origins, "vmParams"), fault)
+            yield Need(_argument(disk, "devices/disk", origins, argument), fault)
 
 
 def _faults(disk: Element, folders: ImageFolders, prepared: frozenset[str]) -> Iterator[str]:
     target, driver = disk.find("target"), disk.find("driver")
     for source in disk.findall("source"):
         for name, path in source.attrib.items():
-            if name == "startupPolicy":
+            if name in ("startupPolicy", "index"):
                 continue
             if target is not None and target.get("dev") in prepared and _is_placeholder(path):
                 continue
@@ -215,21 +243,35 @@ def _is_placeholder(path: str) -> bool:
     return path.startswith(UNPREPARED) and "/" not in name and name not in ("", ".", "..")
 
 
-def _walk(domain: Element, origins: Mapping[Element, str]) -> Iterator[tuple[Element, str, str]]:
-    """Yield each element with its path and the member of the request, except our own metadata."""
-    waiting = [(domain, "", "vmParams")]
+def _harmless(path: str, also: Additions) -> frozenset[str] | None:
+    """Return the attributes that an element may have; None of one that is not harmless."""
+    listed = HARMLESS.get(path, HARMLESS.get(_any_device(path)))
+    added = also.elements.get(path)
+    if listed is None or added is None:
+        return listed if added is None else added
+    return listed | added
+
+
+def _walk(
+    domain: Element, origins: Mapping[Element, str], whole: str, *, metadata: bool
+) -> Iterator[tuple[Element, str, str]]:
+    """Yield each element with its path and the member of the request, except our own metadata.
+
+    :param metadata: except those of other programs, too
+    """
+    waiting = [(domain, "", whole)]
     while waiting:
         element, path, argument = waiting.pop()
         yield element, path, argument
         for child in element:
             below = f"{path}/{child.tag}".lstrip("/")
-            if path == "metadata" and child.tag.startswith(f"{{{metadata.URI}}}"):
+            if path == "metadata" and (metadata or child.tag.startswith(f"{{{OWN}}}")):
                 continue
             waiting.append((child, below, _argument(child, below, origins, argument)))
 
 
 def _argument(element: Element, path: str, origins: Mapping[Element, str], otherwise: str) -> str:
-    if path in ("os/kernel", "os/initrd"):
+    if path in ("os/kernel", "os/initrd") and otherwise == "vmParams":
         return f"vmParams.{element.tag}"
     return origins.get(element, otherwise)
 

@@ -16,11 +16,14 @@ from vdsm_bridge.call.context import ROLES, Context
 from vdsm_core.volumes import DiskId
 from vdsm_virt.api.migration import IncomingParams
 from vdsm_virt.api.params import VmParams
+from vdsm_virt.create.arrival import documents
 from vdsm_virt.create.launch_plan import LaunchPlan
 from vdsm_virt.devices.drive_plan import DrivePlan
 from vdsm_virt.devices.media import Medium
+from vdsm_virt.domain import metadata
 from vdsm_virt.errors import NeedsAdmin
 from vdsm_virt.policy import document
+from vdsm_virt.policy.arriving import ARRIVING
 from vdsm_virt.policy.document import Need
 from vdsm_virt.policy.image_folders import ImageFolders
 
@@ -71,12 +74,14 @@ class HostAccess:
     def check_arrival(self, params: IncomingParams, context: Context) -> None:
         """Check the description of a machine that is to arrive.
 
-        Its disks are prepared by storage plugins and looked for on this host. The document that the machine
-        arrives with is the one that the source's libvirt sends; it is not part of the request.
+        Its disks are prepared by storage plugins and looked for on this host. The document of the source is
+        checked as that of a new machine is; what libvirt adds to every document is harmless.
 
+        :raises InvalidArgument: a document of the request cannot be read
         :raises NeedsAdmin: the caller's role does not suffice
         """
-        self._check(self._arrival(params), "VM.migrationCreate", context)
+        found = documents(params)
+        self._check(self._arrival(params, found), "VM.migrationCreate", context)
 
     def check_image(
         self, path: str, argument: str, verb: str, context: Context, *, raw: bool = False
@@ -185,7 +190,17 @@ class HostAccess:
                     "a custom property that [plugin.virt] operator_custom does not name",
                 )
 
-    def _arrival(self, params: IncomingParams) -> Iterator[Need]:
+    def _arrival(self, params: IncomingParams, found: Mapping[str, Element]) -> Iterator[Need]:
+        for member, domain in found.items():
+            argument = f"params.{member}"
+            known = metadata.read(domain)
+            if known is not None:
+                yield from self._custom(argument, known.custom)
+                for custom in known.device_custom.values():
+                    yield from self._custom(argument, custom)
+            yield from document.needs(
+                domain, self._folders, origins={}, prepared=frozenset(), also=ARRIVING, argument=argument
+            )
         for index, device in enumerate(params.known.devices):
             if "disk" not in (device.get("deviceType"), device.get("type")):
                 continue

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vdsm_bridge.api.declare import Namespace, action
+from vdsm_bridge.api.declare import Namespace, action, query
 from vdsm_bridge.api.legacy import LegacyMethod
 from vdsm_bridge.call.context import Context
 from vdsm_core.types import UUID
-from vdsm_virt.api.live_storage import Bandwidth, DriveSpec
+from vdsm_virt.api.live_storage import Bandwidth, DriveSpec, MergeStatus
 from vdsm_virt.jobs.merges.merges import Merges
 from vdsm_virt.jobs.replication.replications import Replications
 from vdsm_virt.policy.host_access import HostAccess
@@ -66,6 +66,16 @@ class BlockJobs(Namespace, group_of=VM):
             job_id=(job_uuid or "").lower(),
             context=context,
         )
+
+    @query(since="1.0", legacy=LegacyMethod("mergeStatus", reply="mergeStatus"))
+    def merge_status(self, vm_id: UUID) -> list[MergeStatus]:
+        """Return how far the newest merge of each disk is, in VDSM's words of release 3.1.
+
+        A merge that has ended is listed for as long as the daemon keeps its task.
+
+        :raises NoSuchVM: no machine of this id is on the host
+        """
+        return self._merges.statuses(vm_id.lower())
 
     @action(
         since="1.0",

@@ -122,13 +122,14 @@ class Lifecycle(Namespace, group_of=VM):
     ) -> None:
         """Request the guest to power off or to reboot.
 
-        Returns once the request is sent or scheduled. A guest agent that is connected is asked first. If that
-        fails, or the guest has not complied after `timeout`, ACPI follows if the machine has it. If the guest
-        has not complied after the last one, its status returns to "Up"; with `force`, the machine is
-        destroyed, or reset for a reboot. A request without `force` does not revoke an earlier one with it.
+        Returns once the request is sent or scheduled. A qemu-guest-agent that is connected is asked first. If
+        that fails, or the guest has not complied after `timeout`, oVirt's agent follows if it answers, and
+        then ACPI if the machine has it. If the guest has not complied after the last one, its status returns
+        to "Up"; with `force`, the machine is destroyed, or reset for a reboot. A request without `force` does
+        not revoke an earlier one with it.
 
         :param delay: seconds to wait before the request
-        :param message: text for the log; guest agents do not show it to users
+        :param message: text for the log, and for users of the guest whom oVirt's agent shows it to
         :param reboot: reboot instead of powering off
         :param timeout: seconds that the guest has for each way it is asked; 0: as configured
         :param force: destroy or reset the machine if the guest does not comply

@@ -25,7 +25,10 @@ from vdsm_virt.domain.read.tuning import TuningFacts, read_tuning
 from vdsm_virt.domain.run import Run
 
 #: The channel of the QEMU guest agent, while a guest has it open.
-_AGENT: Final = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
+_AGENT_PORT: Final = "devices/channel/target[@name='org.qemu.guest_agent.0']"
+_AGENT: Final = f"{_AGENT_PORT}[@state='connected']"
+#: The channels of oVirt's guest agent: that of VDSM's own documents, and that of newer engines.
+_OVIRT_PORTS: Final = ("ovirt-guest-agent.0", "com.redhat.rhevm.vdsm")
 _BOOT: Final = {"fd": "a", "hd": "c", "cdrom": "d", "network": "n"}
 
 
@@ -34,8 +37,9 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 
     `macs` are the MACs of the NICs by their interface on the host, `images` the image ids of disks by target.
     `memory` is in MiB. `run` is the mark of the newest run in the document. `agent`: the guest has a QEMU
-    guest agent, which is connected. `host_addresses` are those of `read_host_addresses`, `hash` is that of
-    `devices_hash`.
+    guest agent, which is connected. `agent_port`: the machine has a channel for it; `ovirt_port`: the name of
+    that for oVirt's agent, empty without one. `host_addresses` are those of `read_host_addresses`, `hash` is
+    that of `devices_hash`.
     """
 
     definition: VmDefinition
@@ -53,6 +57,8 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     host_addresses: frozenset[tuple[str, ...]] = frozenset()
     hash: str = ""
     agent: bool = False
+    agent_port: bool = False
+    ovirt_port: str = ""
 
 
 def read(domain: Element, vm_id: str, kept_names: Sequence[str] = ()) -> Details:
@@ -125,7 +131,17 @@ def read(domain: Element, vm_id: str, kept_names: Sequence[str] = ()) -> Details
         host_addresses=read_host_addresses(domain),
         hash=devices_hash(domain, facts),
         agent=domain.find(_AGENT) is not None,
+        agent_port=domain.find(_AGENT_PORT) is not None,
+        ovirt_port=_ovirt_port(domain),
     )
+
+
+def _ovirt_port(domain: Element) -> str:
+    ports = {
+        target.get("name")
+        for target in domain.findall("devices/channel[@type='unix']/target[@type='virtio']")
+    }
+    return next((name for name in _OVIRT_PORTS if name in ports), "")
 
 
 def _displays(domain: Element) -> list[DisplayInfo]:

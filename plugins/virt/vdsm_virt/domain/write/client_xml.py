@@ -24,20 +24,21 @@ _OVIRT: Final = "{http://ovirt.org/vm/1.0}"
 #: Members of a disk in oVirt's metadata that are its ids here.
 _IDS: Final = ("poolID", "domainID", "imageID", "volumeID", "GUID", "UUID", "deviceId")
 #: What engines give as the path of a medium that the host has to make.
-_PAYLOAD: Final = "PAYLOAD:"
+PAYLOAD: Final = "PAYLOAD:"
 
 
-def read(text: str) -> Element:
+def read(text: str, argument: str = ARGUMENT) -> Element:
     """Return the document.
 
+    :param argument: the member of the request that it is
     :raises InvalidArgument: it is none
     """
     try:
         domain = parse(text)
     except ValueError as error:
-        raise InvalidArgument(argument=ARGUMENT, reason=str(error)) from None
+        raise InvalidArgument(argument=argument, reason=str(error)) from None
     if domain.tag != "domain":
-        raise InvalidArgument(argument=ARGUMENT, reason=f"its root is <{domain.tag[:40]}>, not <domain>")
+        raise InvalidArgument(argument=argument, reason=f"its root is <{domain.tag[:40]}>, not <domain>")
     return domain
 
 
@@ -93,7 +94,7 @@ def take_payloads(domain: Element) -> dict[str, FilePayload]:
             entry.remove(payload)
     for disk in domain.iterfind("devices/disk"):
         source = disk.find("source")
-        if source is None or not source.get("file", "").startswith(_PAYLOAD):
+        if source is None or not source.get("file", "").startswith(PAYLOAD):
             continue
         if _target(disk) not in found:
             raise InvalidArgument(
@@ -135,9 +136,15 @@ def settle_type(domain: Element, params: KnownVmParams, kind: DomainKind) -> Non
     libvirt's test driver has no type but its own; `kvmEnable` false asks for emulation in any case.
     """
     if kind.is_test:
+        settle_test_type(domain, kind)
+    elif domain.get("type") is None or not isinstance(params.kvm_enable, UnsetType):
+        domain.set("type", kind.domain_type(accelerate=truth(params.kvm_enable, True)))
+
+
+def settle_test_type(domain: Element, kind: DomainKind) -> None:
+    """Give the document the type of libvirt's test driver, if that is what runs here."""
+    if kind.is_test:
         domain.set("type", kind.emulated)
         for element in domain.findall("os/type"):
             element.attrib.pop("arch", None)
             element.attrib.pop("machine", None)
-    elif domain.get("type") is None or not isinstance(params.kvm_enable, UnsetType):
-        domain.set("type", kind.domain_type(accelerate=truth(params.kvm_enable, True)))

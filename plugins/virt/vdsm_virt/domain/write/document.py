@@ -166,11 +166,13 @@ def _identify(built: Built, parent: Element, found: list[legacy_devices.Placed])
 
 
 def _agents(parent: Element, params: KnownVmParams, found: list[legacy_devices.Placed]) -> None:
-    """Add the channel of the guest agent, and that of SPICE's agent beside a display of SPICE."""
+    """Add the channels of the guest agents, and that of SPICE's agent beside a display of SPICE."""
     listed = [device for _, device in found if isinstance(device, Channel)]
-    name = given(params.agent_channel_name, peripherals.GUEST_AGENT)
-    if name not in {given(each.name, peripherals.GUEST_AGENT) for each in listed if each.device == "unix"}:
-        peripherals.channel(parent, Channel(name=name))
+    there = {given(each.name, peripherals.GUEST_AGENT) for each in listed if each.device == "unix"}
+    ovirt = given(params.agent_channel_name, peripherals.OVIRT_AGENT)
+    for name in dict.fromkeys((peripherals.GUEST_AGENT, ovirt)):
+        if name not in there:
+            peripherals.channel(parent, Channel(name=name))
     displays_spice = any(isinstance(device, Graphics) and device.device == "spice" for _, device in found)
     if displays_spice and not any(each.device == "spicevmc" for each in listed):
         peripherals.channel(parent, Channel(device="spicevmc"))

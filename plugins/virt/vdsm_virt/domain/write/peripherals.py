@@ -25,6 +25,8 @@ from vdsm_virt.domain.elements import add
 
 #: The channel on which QEMU's guest agent answers.
 GUEST_AGENT: Final = "org.qemu.guest_agent.0"
+#: The channel on which oVirt's guest agent answers, unless `agentChannelName` names another one.
+OVIRT_AGENT: Final = "com.redhat.rhevm.vdsm"
 #: The channel on which a guest's spice agent answers.
 _SPICE_AGENT: Final = "com.redhat.spice.0"
 #: Seconds between the guest's reports of its memory.

@@ -10,6 +10,8 @@ import msgspec
 from vdsm_bridge.call.context import Context
 from vdsm_core.errors import InvalidArgument
 from vdsm_core.volumes import DiskId, VolumeInfo
+from vdsm_core.work.record import State
+from vdsm_virt.api.live_storage import MergeStatus, MergeStatusCode
 from vdsm_virt.api.stats import BlockJob
 from vdsm_virt.jobs.drives import Drive
 from vdsm_virt.jobs.errors import MergeFailed
@@ -19,6 +21,14 @@ from vdsm_virt.jobs.thin.sizes import Sizes
 
 #: Bytes in a MiB.
 _MIB: Final = 2**20
+
+
+_STATUSES: Final[dict[State, MergeStatusCode]] = {
+    "queued": "Not Started",
+    "finished": "Completed",
+    "failed": "Failed",
+    "recovered": "Failed",
+}
 
 
 class Merges:
@@ -56,6 +66,24 @@ class Merges:
     def in_progress(self, vm_id: str) -> dict[str, BlockJob]:
         """Return the merges of a machine by their ids."""
         return {job.order.job_id: _info(job) for job in self._jobs.running(Merge, vm_id)}
+
+    def statuses(self, vm_id: str) -> list[MergeStatus]:
+        """Return how far the newest merge of each disk is, as long as its task is kept."""
+        self._parts.machines.inventory.get(vm_id)
+        found: dict[str, MergeStatus] = {}
+        records = [each for each in self._parts.machines.work.tasks.all() if each.verb == VERB]
+        for record in sorted(records, key=lambda each: each.started):
+            order = msgspec.json.decode(record.arguments, type=MergeOrder)
+            if order.vm_id == vm_id:
+                found[order.target] = MergeStatus(
+                    domain_id=order.disk.domain_id,
+                    image_id=order.disk.image_id,
+                    base_volume_id=order.base,
+                    volume_id=order.top,
+                    disk=order.target,
+                    status=_STATUSES.get(record.state, "In Progress"),
+                )
+        return list(found.values())
 
     def _check(self, vm_id: str, drive: Drive, base: str, top: str) -> VolumeInfo:
         """Return storage's view of the chain.

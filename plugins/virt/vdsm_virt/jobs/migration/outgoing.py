@@ -33,6 +33,7 @@ from vdsm_virt.jobs.migration.peers import Peers
 from vdsm_virt.jobs.migration.place import Place
 from vdsm_virt.jobs.migration.placement import Placement
 from vdsm_virt.jobs.migration.slots import Slots
+from vdsm_virt.jobs.migration.source_hooks import SourceHooks
 from vdsm_virt.machine import transitions
 from vdsm_virt.machine.machine import MIGRATED, Machine
 from vdsm_virt.machine.machines import Machines
@@ -111,6 +112,7 @@ class Outgoing(LibvirtJob):
         self.error: VdsmError | None = None
         self._slots = parts.slots
         self._place = Place(parts.peers, self._machines, order.vm_id, order.peer) if order.peer else None
+        self._hooks = SourceHooks(self._machines.machine_hooks, order.vm_id)
         self._convergence = Convergence(order.schedule, order.patience)
         self._started: float | None = None
         self._reported = threading.Event()
@@ -159,6 +161,7 @@ class Outgoing(LibvirtJob):
         if not self._slots.take(self.vm_id, limit, wake):
             return Again(after=LOOK)
         self._mark()
+        self._hooks.before(progress.memory, begun=self.order.how is None)
         if self._place is not None:
             again = self._reserve(self._place, progress, wake)
             if again is not None:
@@ -179,6 +182,7 @@ class Outgoing(LibvirtJob):
         if not held:
             # As many machines as the destination allows are on their way to it: let another one try its own.
             self._slots.release(self.vm_id)
+            self._hooks.again()
             return Again(after=place.pause)
         return None
 
@@ -277,6 +281,7 @@ class Outgoing(LibvirtJob):
         log.info(
             "Machine %s (%s) has moved to %s", self.vm_id, order.vm_name, self.destination or "another host"
         )
+        self._hooks.after(progress.memory)
         return msgspec.json.encode({"downtime": self.downtime}).decode()
 
     def _stay(self, progress: Progress) -> None:

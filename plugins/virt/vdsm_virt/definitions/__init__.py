@@ -1,0 +1,1 @@
+"""What is done to the definitions of machines that exist: start, edit, rename, adopt."""
