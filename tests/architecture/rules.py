@@ -212,6 +212,7 @@ WALL_CLOCK = {
     "plugins/virt/vdsm_virt/stats/moments.py": "when a watchdog fired, shown",
     "plugins/virt/vdsm_virt/guest/ovirt_agents.py": "when a user of a guest logged in or out, shown",
     "plugins/virt/vdsm_virt/domain/write/tickets.py": "when a password expires, sent to libvirt",
+    "plugins/virt/vdsm_virt/machine/paused.py": "length of a pause, which outlives the daemon",
     "plugins/virt/vdsm_virt/jobs/snapshots/job.py": "time limits of a snapshot that outlive the daemon",
     "vdsm_bridge/base/job.py": "age of host jobs that outlives the daemon",
     "vdsm_core/database.py": "the name of a file that is set aside",

@@ -51,7 +51,7 @@ class Daemon:
         self._environment = {**os.environ, **({"PYTHONPATH": str(plugins)} if plugins else {})}
         self._log = folder / "vdsmd.log"
         self._config = folder / "vdsm.toml"
-        self._config.write_text(config.format(folder=folder, uri=uri))
+        self._config.write_text(_impatient(config.format(folder=folder, uri=uri)))
         self._process: subprocess.Popen[bytes] | None = None
         self._xmlrpc_url = ""
         #: How it is started, without its arguments.
@@ -168,6 +168,14 @@ class Daemon:
             self._process.kill()
             self._process.wait()
             raise AssertionError(f"vdsmd did not stop in 5 s:\n{self.log()}") from None
+
+
+def _impatient(config: str) -> str:
+    """Return a configuration in which a guest without an agent is up at once, unless it says otherwise."""
+    if "agent_patience" in config or "virt" not in config:
+        return config
+    table, option = "[plugin.virt]\n", "agent_patience = 0\n"
+    return config.replace(table, table + option, 1) if table in config else f"{config}\n{table}{option}"
 
 
 class _UnixConnection(HTTPConnection):

@@ -13,6 +13,10 @@ from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
+from vdsm_core.errors import VdsmError
+
+#: The index in the path of an argument: "devices[3].path".
+_INDEX: Final = re.compile(r"\[[0-9]+\]")
 #: A full name of a verb has a dot, so no old name is ever taken for one.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -27,6 +31,8 @@ class LegacyMethod(msgspec.Struct, frozen=True):
     :ivar shape: "array": the result stands in an array of one
     :ivar fixed: members of the reply that never change
     :ivar message: sentence of the status on success; by default the verb's own
+    :ivar codes: VDSM's code for an argument that is not acceptable, by its name or the beginning of its path,
+        such as "vmParams.devices[].device"; the longest counts. Others have the code of the error
     :ivar id_inside: the only argument is a struct, and its member of this name is the id of the object
     """
 
@@ -41,6 +47,18 @@ class LegacyMethod(msgspec.Struct, frozen=True):
     fixed: Mapping[str, Any] = {}
     message: str = ""
     id_inside: str = ""
+    codes: Mapping[str, int] = {}
+
+    def code_of(self, error: VdsmError) -> int:
+        """Return the code of an error of this method."""
+        argument = error.facts.get("argument")
+        if not self.codes or not isinstance(argument, str):
+            return error.code
+        path = _INDEX.sub("[]", argument)
+        found = [
+            begin for begin in self.codes if path == begin or path.startswith((f"{begin}.", f"{begin}["))
+        ]
+        return self.codes[max(found, key=len)] if found else error.code
 
 
 class LegacyForm(msgspec.Struct, frozen=True, kw_only=True):

@@ -188,7 +188,7 @@ def test_members_of_a_list_are_kept(vms):
     """VDSM's clients send unknown members; those on the list are kept, in their shape, and nothing else."""
     listed = {"tdf": "true", "nice": "5", "displayNetwork": "ovirtmgmt", "guestIPs": "192.0.2.1 ::1"}
     misshapen = {"serial": {"apiKey": "x-secret"}, "clientIp": "x-secret", "spiceMonitors": ["x-secret"]}
-    others = {"apiKey": "x-secret", "auth": {"passwd": "x-secret"}, "_X_tpmdata": "x-secret"}
+    others = {"apiKey": "x-secret", "auth": {"passwd": "x-secret"}, "_X_notes": "x-secret"}
     vm_id = vms.create(custom={"password": "x-secret"}, **listed, **misshapen, **others)
     info = vms.call("VM.getInfo", vmID=vm_id)
     assert info.kept == listed

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from vdsm_bridge.testing.polling import until
 from vdsm_core.errors import Conflict, InvalidArgument, InvalidRequest, Unavailable
 from vdsm_core.hooks import hookimpl
 from vdsm_core.hypervisor import DomainLifecycle, EventsLost
@@ -157,6 +158,46 @@ def test_disks_of_a_storage_plugin_are_prepared(vms, tmp_path):
     assert requested == [DiskId(domain_id="d", volume_id="v")]
     with pytest.raises(CannotCreateVM, match="disk /elsewhere would be at"):
         announce(vms, name="other", devices=[disk("/elsewhere", volumeID="v")])
+
+
+@pytest.mark.parametrize("how", ["late", "given up", "failed", "refused", "arrived"])
+def test_prepared_disks_of_one_that_does_not_come(make_machines, tmp_path, how):
+    """Are released: the place is overdue, given up by its caller, or refused, or the migration fails."""
+    timeout = 0.2 if how == "late" else 60.0
+    vms = make_machines(config={"plugin": {"virt": {"incoming_timeout": timeout}}})
+    here = tmp_path / "volume"
+    here.touch()
+    released = []
+
+    class Storage:
+        @hookimpl
+        def vdsm_prepare_disk(self, vm_id, disk):
+            return PreparedDisk(path=str(here))
+
+        @hookimpl
+        def vdsm_release_disk(self, vm_id, disk):
+            released.append((vm_id, disk.volume_id))
+
+    vms.host.host.runtime.hooks.register("storage", Storage())
+    vm_id, devices = str(uuid.uuid4()), [disk(str(here), volumeID="v")]
+    if how == "refused":
+        with pytest.raises(CannotCreateVM):
+            announce(vms, vm_id, devices=[*devices, disk("/elsewhere", volumeID="w")])
+        assert released == [(vm_id, "v"), (vm_id, "w")]
+        return
+    announce(vms, vm_id, devices=devices)
+    assert released == []
+    if how == "given up":
+        vms.call("VM.destroy", vmID=vm_id)
+    elif how == "failed":
+        happens(vms, vm_id, ("started", "migrated"), ("stopped", "failed"))
+    elif how == "arrived":
+        happens(vms, vm_id, ("started", "migrated"), ("resumed", "migrated"))
+        vms.wait(vm_id, lambda stats: stats.status == "Up")
+        assert released == []
+        return
+    until(lambda: released, detail=lambda: vms.call("Host.getVMList"))
+    assert set(released) == {(vm_id, "v")}
 
 
 def test_nobody_comes(make_machines):

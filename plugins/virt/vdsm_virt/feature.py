@@ -59,6 +59,7 @@ from vdsm_virt.machine.listing import Listing
 from vdsm_virt.machine.machine_hooks import MachineHooks
 from vdsm_virt.machine.machines import Machines
 from vdsm_virt.machine.mirror import Mirror
+from vdsm_virt.machine.paused import PausedMachines
 from vdsm_virt.machine.power import Power
 from vdsm_virt.machine.references import ALL
 from vdsm_virt.machine.runs import Runs
@@ -93,6 +94,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the start waits for the list of machines, which a libvirt that is well gives in milliseconds.
 _FIRST_LOOK: Final = 1.0
+#: The name of what this plugin does when others call hooks.
+_HOOKS: Final = "virt"
 #: Seconds that the stop waits for a comparison that runs.
 _LAST_LOOK: Final = 1.0
 
@@ -142,6 +145,12 @@ class Virt(Feature):
         self._guests = GuestFacts()
         self._ovirt_agents = OvirtAgents(hypervisor, self._inventory, self._jobs, self._guests, runtime.clock)
         self._power = Power(self._machines, self._ovirt_agents)
+        self._incoming = Incoming(
+            self._machines,
+            limit=config.max_incoming_migrations,
+            timeout=config.incoming_timeout,
+        )
+        self._paused = PausedMachines(self._machines, self._power, config.paused_timeout)
         self._migrations = Migrations(
             self._machines,
             MigrationRules(
@@ -187,7 +196,12 @@ class Virt(Feature):
         self._statistics = Statistics(
             hypervisor,
             self._inventory,
-            Sources(chronicle=self._chronicle, guests=self._guests, jobs=self._live_storage.merges_of),
+            Sources(
+                chronicle=self._chronicle,
+                guests=self._guests,
+                jobs=self._live_storage.merges_of,
+                patience=self._agent_patience,
+            ),
         )
         self._mom = Mom(runtime.root / config.mom_socket.lstrip("/"), self._jobs, runtime.clock)
         self._accelerator = AcceleratorProbe(hypervisor, config.accelerator, lambda: kvm.usable(tree))
@@ -241,7 +255,11 @@ class Virt(Feature):
             guest_overhead=config.guest_overhead,
         )
         control = Control(
-            self._machines, self._power, self._settler.release, shutdown_timeout=config.shutdown_timeout
+            self._machines,
+            self._power,
+            self._settler.release,
+            dropped=self._incoming.drop,
+            shutdown_timeout=config.shutdown_timeout,
         )
         lifecycle = Lifecycle(
             launcher=self._launcher,
@@ -255,11 +273,6 @@ class Virt(Feature):
             patience=runtime.config.daemon.call_deadline,
             saved=SavedVolumes(runtime.hooks),
             host_access=self._host_access,
-        )
-        incoming = Incoming(
-            self._machines,
-            limit=config.max_incoming_migrations,
-            timeout=config.incoming_timeout,
         )
         limits = Limits(self._machines)
         host_devices = HostDevices(self._machines, runtime.privileged)
@@ -298,7 +311,7 @@ class Virt(Feature):
             Desktops(self._inventory, self._ovirt_agents),
             Consoles(Console(self._machines)),
             *_disk_verbs(self._machines, self._images, self._host_access, config),
-            Migration(self._migrations, incoming, self._host_access),
+            Migration(self._migrations, self._incoming, self._host_access),
             *self._live_storage.namespaces(),
             Seal(self._seals),
         ]
@@ -311,6 +324,8 @@ class Virt(Feature):
         self._sampler.start()
         self._migrations.start()
         self._poller.start()
+        self._paused.start()
+        self.runtime.hooks.register(_HOOKS, self._paused)
         self._ovirt_agents.start()
         self._conversions.start()
         self._drift.start()
@@ -349,6 +364,7 @@ class Virt(Feature):
         for take_back in self._taken_back:
             take_back()
         self._taken_back = []
+        self.runtime.hooks.unregister(_HOOKS)
         self._listing.end()
         self._ovirt_agents.stop()
         self._migrations.stop(grace)
@@ -368,6 +384,11 @@ class Virt(Feature):
             return Health(state="degraded", reason=f"not all machines are known: {self._listing.awaited()}")
         return Health()
 
+    def _agent_patience(self) -> float:
+        """Return for how long guests may be without an agent. Only QEMU's have any."""
+        driver = self.runtime.hypervisor.status().driver
+        return float(self.config.agent_patience) if driver == "QEMU" else 0.0
+
     def _compared(self) -> None:
         self._migrations.look()
         self._settler.look()
@@ -385,6 +406,7 @@ class Virt(Feature):
         self._watcher.handle(event)
         self._chronicle.handle(event)
         self._poller.handle(event)
+        self._incoming.handle(event)
         self._ovirt_agents.handle(event)
         self._migrations.handle(event)
         self._live_storage.handle(event)

@@ -45,6 +45,12 @@ class VirtOptions(Options, frozen=True):
     launch_timeout: Positive = 300.0
     #: Seconds that a guest has to power off or reboot on request; then its status is "Up" again.
     shutdown_timeout: Positive = 300.0
+    #: Seconds for which a machine with a channel for a guest agent is shown as "Powering up" after its start,
+    #: until an agent answers; 0: it is "Up" at once.
+    agent_patience: Annotated[float, Meta(ge=0, le=86_400, extra_json_schema={"x-unit": "s"})] = 60.0
+    #: Seconds after which a machine that an I/O error has paused is destroyed, if its `resumeBehavior` is
+    #: "kill".
+    paused_timeout: Positive = 80.0
     #: Seconds that a guest has to release a device that is to be unplugged.
     release_timeout: Positive = 30.0
     #: Folder for the images of payloads; empty: `payload` in `[daemon] run_dir`. The emulators' user must be

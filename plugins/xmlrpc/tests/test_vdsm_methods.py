@@ -152,3 +152,35 @@ def test_unknown_method(client: Any) -> None:
     with pytest.raises(xmlrpc.client.Fault) as caught:
         client.getNothing()
     assert caught.value.faultCode == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"memSize": None}, 11),
+        ({"memSize": "0"}, 11),
+        ({"memSize": "much"}, 11),
+        ({"vmId": "no uuid"}, 11),
+        ({"smp": "many"}, 11),
+        ({"boot": "z"}, 11),
+        ({"drives": ["disk"]}, 11),
+        ({"hiberVolHandle": "a,b"}, 11),
+        ({"restoreState": "/a"}, 11),
+        ({"_X_tpmdata": "a"}, 11),
+        ({"resumeBehavior": "explode"}, 11),
+        ({"display": "rdp"}, 9),
+        ({"devices": [{"type": "graphics", "device": "rdp"}]}, 9),
+    ],
+    ids=str,
+)
+def test_codes_of_definitions(client: Any, params: dict[str, Any], code: int) -> None:
+    """What is missing or wrong in a definition has VDSM's code, as has a display that VDSM does not know."""
+    wanted = {**NEW, "vmId": str(uuid.uuid4()), **params}
+    status = client.create({name: value for name, value in wanted.items() if value is not None})["status"]
+    assert status["code"] == code, status
+
+
+def test_codes_of_limits(client: Any) -> None:
+    """A number that is none has the code of its verb."""
+    for name, code in (("setBalloonTarget", 53), ("vmSetCpuTuneQuota", 62), ("vmSetCpuTunePeriod", 62)):
+        assert getattr(client, name)(MACHINE, "much")["status"]["code"] == code

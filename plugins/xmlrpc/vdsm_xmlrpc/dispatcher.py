@@ -68,7 +68,7 @@ class Dispatcher:
             # Its plugin was switched off in the meantime.
             raise Fault(UNKNOWN_METHOD, str(error)) from None
         except VdsmError as error:
-            return refusal(error)
+            return refusal(error, method.code_of(error))
 
     def _carry_out(self, method: Method, arguments: dict[str, Any], context: Context) -> list[bytes]:
         verb = method.verb
@@ -140,9 +140,12 @@ class Dispatcher:
             return [fault(error.code, error.message)]
 
 
-def refusal(error: VdsmError) -> list[bytes]:
-    """Return the envelope of a failed call: VDSM's code, the slug, the message, and no result."""
-    return envelope(status(error.code, str(error), error.slug), {})
+def refusal(error: VdsmError, code: int | None = None) -> list[bytes]:
+    """Return the envelope of a failed call: VDSM's code, the slug, the message, and no result.
+
+    :param code: by default that of the error
+    """
+    return envelope(status(error.code if code is None else code, str(error), error.slug), {})
 
 
 def _expect(name: str, params: list[Any], *kinds: type) -> list[Any]:

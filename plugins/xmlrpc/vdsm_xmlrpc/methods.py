@@ -10,7 +10,7 @@ from typing import Any, Final, get_origin
 import msgspec
 
 from vdsm_bridge import Bridge, Kind, LegacyMethod, Verb
-from vdsm_bridge.errors import InvalidArgument, MissingArgument
+from vdsm_bridge.errors import InvalidArgument, MissingArgument, VdsmError
 from vdsm_xmlrpc.kinds import kind_of
 from vdsm_xmlrpc.marshal import Marshaller
 from vdsm_xmlrpc.source import ARRAY, ARRAY_END
@@ -40,6 +40,10 @@ class Method(ABC):
     @abstractmethod
     def reply(self, result: Any) -> dict[str, list[bytes]]:
         """Return the encoded members beside `status`."""
+
+    def code_of(self, error: VdsmError) -> int:
+        """Return the code of the status of a call that has failed."""
+        return error.code
 
     @property
     @abstractmethod
@@ -106,6 +110,9 @@ class Legacy(Method):
         (name,) = self._args
         id_ = self._id_inside(name, arguments)
         return {self.verb.keys[-1]: id_, **arguments} if self.verb.on_object else arguments
+
+    def code_of(self, error: VdsmError) -> int:
+        return self._legacy.code_of(error)
 
     def reply(self, result: Any) -> dict[str, list[bytes]]:
         legacy, verb = self._legacy, self.verb

@@ -47,6 +47,16 @@ def vdsm_release_disk(vm_id: str, disk: DiskId) -> None:
     """
 
 
+@notify
+def vdsm_storage_domain_valid(domain_id: str) -> None:
+    """A storage domain can be used again that could not be.
+
+    Storage calls it; features whose objects wait for the domain implement it.
+
+    :param domain_id: the storage domain
+    """
+
+
 @first_result
 def vdsm_find_lease(lease: LeaseId) -> Lease | None:
     """Return where a lease is.

@@ -94,8 +94,9 @@ class VmDevice(Record, frozen=True):
 
 
 class VmDefinition(Record, frozen=True):
-    """A machine. The short form has only id, name and status.
+    """A machine. The short form has only id, name, status and `statusTime`.
 
+    `statusTime` is the Unix time in milliseconds at which the machine got its status or its pause code.
     Memory is in MiB, `timeOffset` in seconds. `smp` is the number of online processors, `maxVCpus` its
     maximum. `createTime` is the Unix time in seconds at which this daemon created it. `kept` are the unknown
     creation parameters. `arch` is libvirt's name. `exit*` are present for a machine that is down.
@@ -104,6 +105,7 @@ class VmDefinition(Record, frozen=True):
     vm_id: UUID
     vm_name: str
     status: VmStatus
+    status_time: TextUint | UnsetType = UNSET
     pause_code: str | UnsetType = UNSET
     exit_code: int | UnsetType = UNSET
     exit_reason: int | UnsetType = UNSET

@@ -43,6 +43,9 @@ MachineType = Annotated[
 BootOrder = Annotated[str, patterned(r"^[acdn]{0,4}$", "at most four of the letters a, c, d and n")]
 CpuSet = Annotated[str, patterned(r"^[0-9,^-]+$", "a set of processors, such as 0-3,8", maximum=1024)]
 
+#: VDSM's words.
+ResumeBehavior = Literal["auto_resume", "leave_paused", "kill"]
+
 #: A volume by VDSM's ids; other members are ignored.
 VolumeSpec = Annotated[dict[str, Any], Meta(max_length=32)]
 
@@ -79,6 +82,9 @@ class KnownVmParams(Request, frozen=True):
     vm_type: VmType = "kvm"
     xml: Annotated[str, Meta(min_length=1, max_length=1_000_000)] | UnsetType = UNSET
     launch_paused: LooseBool = False
+    #: What becomes of the machine once an I/O error has paused it: it goes on when its storage is back, stays
+    #: paused, or is destroyed after a while.
+    resume_behavior: ResumeBehavior | UnsetType = UNSET
     #: The volumes of a hibernated machine: six ids, joined by commas; its own definition replaces the rest.
     hiber_vol_handle: Word | UnsetType = UNSET
     #: The same by `poolID`, `domainID`, `imageID` and `volumeID`, also for the memory of a snapshot.

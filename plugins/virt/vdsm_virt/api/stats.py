@@ -142,7 +142,9 @@ class VmStats(Record, frozen=True, gc=False):
     `cpuUser` and `cpuSys` (of the emulator) are percent of one processor of the host between the last two
     samples, `cpuIdle` is the remainder, `cpuUsage` the total processor time in nanoseconds. `memUsage` is
     percent of the guest's memory, as the guest reports it. `elapsedTime` is in seconds since the start,
-    `statusTime` the Unix time in milliseconds at which the values were read, `statsAge` their age in seconds.
+    `statusTime` the Unix time in milliseconds at which the values were read, or the status began if that was
+    later, `statsAge` the age of the values in seconds. "Powering up" is the status of a guest with a channel
+    for an agent until it answers; see `agent_patience` in `[plugin.virt]`.
     If `monitorResponse` is -1, the values are outdated, and `notResponding` is the reason. A port is -1
     until it is assigned, or for none. `migrationProgress` (percent) is present during an outgoing migration,
     `migrationError` after a failed one, until the next. `hash` changes when a device does: clients read the

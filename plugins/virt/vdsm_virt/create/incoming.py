@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from vdsm_core.errors import InvalidArgument
-from vdsm_core.hooks.specs.storage import vdsm_prepare_disk
-from vdsm_core.hypervisor import NoSuchDomain
+from vdsm_core.errors import InvalidArgument, VdsmError
+from vdsm_core.hooks.specs.storage import vdsm_prepare_disk, vdsm_release_disk
+from vdsm_core.hypervisor import DomainLifecycle, HypervisorEvent, NoSuchDomain
 from vdsm_core.volumes import DiskId
 from vdsm_virt.api.definition import VmDefinition
 from vdsm_virt.api.migration import IncomingParams
@@ -52,6 +52,8 @@ class Incoming:
         self._limit = limit
         self._timeout = timeout
         self._lock = threading.Lock()
+        #: The disks that were prepared for machines which have not arrived.
+        self._prepared: dict[str, list[DiskId]] = {}
 
     def create(self, vm_id: str, params: IncomingParams, limit: int, reserved_by: str) -> VmDefinition:
         """Check that a machine can arrive, and keep a place for it.
@@ -70,12 +72,15 @@ class Incoming:
         self._refuse_known(vm_id)
         machine = transitions.expected(vm_id, name, reserved_by)
         self._reserve(machine, limit or self._limit)
+        prepared: list[DiskId] = []
         try:
-            self._see_to_disks(vm_id, known.devices)
+            self._see_to_disks(vm_id, known.devices, prepared)
             call_hooks(self._machine_hooks, vm_id, name, params)
         except BaseException:
             self._inventory.forget(vm_id)
+            self._release(vm_id, prepared)
             raise
+        self._prepared[vm_id] = prepared
         expected = self._inventory.update(vm_id, transitions.announced) or machine
         self._jobs.plan(
             "overdue arrival",
@@ -85,6 +90,24 @@ class Incoming:
             second="replaces",
         )
         return short(expected)
+
+    def drop(self, vm_id: str) -> None:
+        """Release what was prepared for a machine that does not arrive any more."""
+        self._release(vm_id, self._prepared.pop(vm_id, []))
+
+    def handle(self, event: HypervisorEvent) -> None:
+        """Note what becomes of the machines that are expected."""
+        if isinstance(event, DomainLifecycle) and event.uuid in self._prepared:
+            if event.event == "stopped":
+                self._jobs.plan(
+                    "releasing disks of a machine that did not arrive",
+                    lambda: self.drop(event.uuid),
+                    of=MachineReference(event.uuid),
+                    second="not needed",
+                )
+            elif event.event == "resumed":
+                # It has arrived: its domain has the ids of its disks from now on.
+                self._prepared.pop(event.uuid, None)
 
     def _refuse_known(self, vm_id: str) -> None:
         try:
@@ -106,9 +129,10 @@ class Incoming:
                 self._inventory.forget(machine.id)
             self._inventory.add(machine)
 
-    def _see_to_disks(self, vm_id: str, devices: list[dict[str, Any]]) -> None:
+    def _see_to_disks(self, vm_id: str, devices: list[dict[str, Any]], asked: list[DiskId]) -> None:
         """Have the disks prepared, and see that they are where the machine will look for them.
 
+        :param asked: gets each disk that a plugin is asked to prepare
         :raises CannotCreateVM: one is not
         """
         for device in devices:
@@ -116,11 +140,22 @@ class Incoming:
                 continue
             path = device.get("path")
             disk = DiskId.read(device)
+            if disk:
+                asked.append(disk)
             prepared = self._hooks.run(vdsm_prepare_disk, vm_id, disk) if disk else None
             if prepared is not None and path and prepared.path != path:
                 raise CannotCreateVM(reason=f"disk {path} would be at {prepared.path} on this host")
             if isinstance(path, str) and path.startswith("/") and _is_absent(path):
                 raise CannotCreateVM(reason=f"there is no disk {path} on this host")
+
+    def _release(self, vm_id: str, disks: list[DiskId]) -> None:
+        for disk in disks:
+            try:
+                self._hooks.run(vdsm_release_disk, vm_id, disk)
+            except VdsmError as error:
+                log.warning(
+                    "Disk %s of machine %s, which did not arrive, is not released: %s", disk, vm_id, error
+                )
 
     def _overdue(self, machine: Machine) -> None:
         reason = f"It did not arrive within {self._timeout:g} s"
@@ -134,6 +169,7 @@ class Incoming:
         after = self._inventory.update(machine.id, given_up)
         if after is not None and after.exit is ended:
             log.warning("Machine %s (%s) has not arrived: %s", machine.id, machine.name, reason)
+            self.drop(machine.id)
 
 
 def _is_absent(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Final
+from typing import Final, get_args
 from xml.etree.ElementTree import Element
 
 import msgspec
@@ -13,8 +13,8 @@ from msgspec import UnsetType
 from vdsm_core.errors import InvalidArgument
 from vdsm_core.types import BLANK_UUID
 from vdsm_virt.api.kept import kept_custom, kept_device_custom, kept_members
-from vdsm_virt.api.params import KnownVmParams, VmParams
-from vdsm_virt.api.scalars import truth, whole
+from vdsm_virt.api.params import KnownVmParams, ResumeBehavior, VmParams
+from vdsm_virt.api.scalars import given, truth, whole
 from vdsm_virt.domain import metadata, run
 from vdsm_virt.domain.accelerator import AcceleratorProbe, DomainKind
 from vdsm_virt.domain.devices import device_key
@@ -174,6 +174,7 @@ def _from_members(params: VmParams, vm_id: str, kind: DomainKind) -> LaunchPlan:
                 devices=built.disks,
                 device_ids=built.device_ids,
                 device_custom=built.device_custom,
+                resume_behavior=given(known.resume_behavior, ""),
             ),
         ),
         custom=dict(known.custom),
@@ -203,13 +204,32 @@ def _from_xml(params: VmParams, domain: Element, vm_id: str, kind: DomainKind) -
         id=vm_id,
         name=name,
         domain=domain,
-        metadata=_metadata(params, Metadata(custom=custom, device_custom=device_custom, devices=disk_ids)),
+        metadata=_metadata(
+            params,
+            _foreign(known, domain, Metadata(custom=custom, device_custom=device_custom, devices=disk_ids)),
+        ),
         disks={target: ids for target, ids in disk_ids.items() if _is_unprepared(domain, target)},
         payloads=client_xml.take_payloads(domain),
         custom=custom,
         device_custom=device_custom,
-        paused=truth(known.launch_paused, False),
+        paused=truth(known.launch_paused, False)
+        or metadata.foreign_member(domain, "launchPaused").lower() == "true",
     )
+
+
+def _foreign(known: KnownVmParams, domain: Element, facts: Metadata) -> Metadata:
+    """Return the metadata with what oVirt's metadata say of the machine.
+
+    :raises InvalidArgument: a member has no value of VDSM's
+    """
+    behavior = given(known.resume_behavior, "") or metadata.foreign_member(domain, "resumeBehavior")
+    choice = get_args(ResumeBehavior)
+    if behavior and behavior not in choice:
+        raise InvalidArgument(
+            argument=client_xml.ARGUMENT,
+            reason=f"the metadata's resumeBehavior '{behavior}' is none of {', '.join(choice)}",
+        )
+    return msgspec.structs.replace(facts, resume_behavior=behavior)
 
 
 def _one_id(argument: str, known: KnownVmParams, in_xml: str) -> str:
@@ -218,8 +238,8 @@ def _one_id(argument: str, known: KnownVmParams, in_xml: str) -> str:
     :raises InvalidArgument: they do not agree
     """
     member = "" if isinstance(known.vm_id, UnsetType) else known.vm_id
-    given = {"vmID": argument.lower(), "vmParams.vmId": member.lower(), "vmParams.xml": in_xml}
-    ids = {place: text for place, text in given.items() if text and text != BLANK_UUID}
+    places = {"vmID": argument.lower(), "vmParams.vmId": member.lower(), "vmParams.xml": in_xml}
+    ids = {place: text for place, text in places.items() if text and text != BLANK_UUID}
     if len(set(ids.values())) > 1:
         first, second = list(ids.items())[:2]
         raise InvalidArgument(
@@ -228,15 +248,15 @@ def _one_id(argument: str, known: KnownVmParams, in_xml: str) -> str:
     return next(iter(ids.values()), None) or str(uuid.uuid4())
 
 
-def _metadata(params: VmParams, given: Metadata) -> Metadata:
+def _metadata(params: VmParams, known: Metadata) -> Metadata:
     """Return the metadata with every custom property, within the limits.
 
-    :param given: what is from the request
+    :param known: what is from the request
     :raises InvalidArgument: it is too large
     """
     guaranteed = whole(params.known.mem_guaranteed_size, "vmParams.memGuaranteedSize", 0, maximum=2**40)
     facts = msgspec.structs.replace(
-        given,
+        known,
         created=round(time.time(), 3),
         guaranteed_memory=guaranteed,
         kept=kept_members(params.unknown),

@@ -55,6 +55,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     `devices` are VDSM's ids of disks by libvirt's target, `kept` the parameters without a meaning here.
     `device_ids` are the ids, `device_custom` the custom properties of devices by `domain.devices.device_key`.
     `pending` are the changes of disks that have begun, by target.
+    `resume_behavior` is what becomes of a pause by an I/O error, in VDSM's words; empty is "auto_resume".
     `autostart`: the daemon starts the machine once after each boot of the host.
     `exit` is in the domains of an earlier release alone; see `run.Run`.
     """
@@ -69,6 +70,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     device_custom: dict[str, dict[str, str]] = {}
     pending: dict[str, PendingChange] = {}
     kept: dict[str, Any] = {}
+    resume_behavior: str = ""
     autostart: bool = False
     exit: Exit | None = None
 
@@ -128,6 +130,11 @@ def _read(root: Element) -> Metadata:
 def foreign_custom(domain: Element) -> dict[str, str]:
     """Return custom properties in a domain document of an engine."""
     return _properties(domain.find(_OVIRT_CUSTOM))
+
+
+def foreign_member(domain: Element, name: str) -> str:
+    """Return the text of a member in oVirt's metadata of a machine; empty if there is none."""
+    return domain.findtext(f"metadata/{{{_OVIRT}}}vm/{{{_OVIRT}}}{name}", "").strip()
 
 
 def foreign_device_custom(domain: Element) -> dict[str, dict[str, str]]:

@@ -145,6 +145,10 @@ class GuestFacts:
             self._ovirt[vm_id] = change(self.ovirt(vm_id))
             self.version += 1
 
+    def has_answered(self, vm_id: str) -> bool:
+        """Return whether an agent has answered in this run of a machine."""
+        return bool(self.qemu(vm_id).answered or self.ovirt(vm_id).received)
+
     def forget(self, vm_id: str) -> None:
         """Drop the facts of a machine whose run has ended."""
         with self._lock:

@@ -61,7 +61,10 @@ _NOT_KILLED: Final = 38
 
 
 class Control:
-    """Carries out the verbs. A verb returns when the inventory shows what it did."""
+    """Carries out the verbs. A verb returns when the inventory shows what it did.
+
+    :param dropped: is called with the id of a machine that was expected, and is not any more
+    """
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Control:
         power: Power,
         release: Callable[[str], None],
         *,
+        dropped: Callable[[str], None] = lambda _vm_id: None,
         shutdown_timeout: float,
     ) -> None:
         self._hypervisor = machines.hypervisor
@@ -76,6 +80,7 @@ class Control:
         self._watcher = machines.watcher
         self._mirror = machines.mirror
         self._power = power
+        self._dropped = dropped
         self._release = release
         self._late_ends = LateEnds(machines, self._remove)
         self._hooks = machines.machine_hooks
@@ -261,6 +266,8 @@ class Control:
         if not machine.missing:
             self._undefine(machine.id)
         self._inventory.forget(machine.id)
+        if machine.incoming:
+            self._dropped(machine.id)
         self._hooks.run_about(vdsm_after_vm_destroy, known)
         self._hooks.run_for_devices(vdsm_after_device_destroy, known)
 

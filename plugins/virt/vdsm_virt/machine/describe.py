@@ -14,13 +14,18 @@ from vdsm_virt.machine.machine import Machine
 
 def short(machine: Machine) -> VmDefinition:
     """Return id, name and status."""
-    return VmDefinition(vm_id=machine.id, vm_name=machine.name, status=machine.status)
+    return VmDefinition(
+        vm_id=machine.id,
+        vm_name=machine.name,
+        status=machine.status,
+        status_time=int(machine.since * 1000),
+    )
 
 
 def definition(machine: Machine) -> VmDefinition:
     """Return everything that is known; only the short form until libvirt has reported the rest."""
     known = machine.details.definition if machine.details is not None else short(machine)
-    return msgspec.structs.replace(known, **_standing(machine))
+    return msgspec.structs.replace(known, status_time=int(machine.since * 1000), **_standing(machine))
 
 
 def status_event(machine: Machine) -> VmStatusChanged:

@@ -336,13 +336,16 @@ def launched(machine: Machine, domain: DomainState, details: Details, elapsed: f
     if machine.asked == "destroy":
         return machine
     report = _LAUNCHED[_FOUND[domain.state] if domain.active else "found off"]
+    paused = report == "launched paused"
     return apply(
         machine,
         report,
         launching=False,
         active=domain.active,
-        pause_code="NOERR" if report == "launched paused" else "",
-        paused_at=time.time() if report == "launched paused" else 0.0,
+        # An I/O error may pause it as soon as it starts.
+        pause_code=_pause_code_of(machine, domain.reason) if paused else "",
+        paused_at=time.time() if paused else 0.0,
+        io_error=machine.io_error if paused else "",
         started=time.time() - elapsed,
         details=details,
         exit=ENDED_AT_ONCE if report == "launched off" else None,

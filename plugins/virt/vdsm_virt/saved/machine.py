@@ -27,6 +27,8 @@ REFUSED: Final[Mapping[str, str]] = {
     "restoreState": "name the volumes of the saved machine with hiberVolHandle",
     "restoreFromSnapshot": "the volume that hiberVolHandle or memoryConfVolume names has it",
     "_srcDomXML": "the volume that hiberVolHandle or memoryConfVolume names has it",
+    "_X_tpmdata": "a machine begins with a TPM of its own, without the state of another one",
+    "_X_nvramdata": "a machine begins with the variables of its firmware's template",
     "migrationDest": "call VM.migrationCreate",
 }
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from vdsm_core.errors import VdsmError
 from vdsm_core.hypervisor import DomainSample, Hypervisor, Sample
-from vdsm_virt.api.definition import VmDefinition
+from vdsm_virt.api.definition import VmDefinition, VmStatus
 from vdsm_virt.api.scalars import given
 from vdsm_virt.api.stats import BalloonInfo, BlockJob, MemoryStats, VmStats
 from vdsm_virt.domain.read.definition import Details
@@ -32,12 +32,14 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     :ivar chronicle: what happened to machines since they were started
     :ivar guests: what guest agents report
     :ivar jobs: the block jobs of a machine, by their ids
+    :ivar patience: seconds after its start in which a guest counts as powering up until its agent answers
     :ivar hashes: `nvram_hash` and `tpm_hash` of a machine, where known
     """
 
     chronicle: Chronicle
     guests: GuestFacts
     jobs: Callable[[str], Mapping[str, BlockJob]] = lambda _vm_id: {}
+    patience: Callable[[], float] = lambda: 0.0
     hashes: Callable[[str], Mapping[str, str]] = lambda _vm_id: {}
 
     @property
@@ -131,13 +133,16 @@ def stats_of(machine: Machine, sample: Sample, now: float, lost: str, sources: S
     free = sources.guests.ovirt(machine.id).mem_usage
     if not isinstance(free, UnsetType) and details.memory:
         values["mem_usage"] = min(100, max(0, round(100 - 100 * free / details.memory)))
+    # A status may be newer than the figures.
+    values["status_time"] = max(int(machine.since * 1000), values.get("status_time", 0))
+    values.setdefault("memory_stats", sources.guests.ovirt(machine.id).memory_stats)
     if lost or (read is not None and not read.responding):
         values["monitor_response"] = -1
         values["not_responding"] = lost or (read.why if read is not None else "")
     return VmStats(
         vm_id=machine.id,
         vm_name=machine.name,
-        status=machine.status,
+        status=_status(machine, details, now, sources),
         vm_type=given(details.definition.vm_type, "kvm"),
         pause_code=machine.pause_code or "NOERR",
         elapsed_time=max(0, int(now - machine.started)) if machine.started else 0,
@@ -146,6 +151,15 @@ def stats_of(machine: Machine, sample: Sample, now: float, lost: str, sources: S
         vm_jobs=dict(sources.jobs(machine.id)),
         **values,
     )
+
+
+def _status(machine: Machine, details: Details, now: float, sources: Sources) -> VmStatus:
+    """Return the status: a guest whose agent has not answered yet is still powering up, for some time."""
+    patience = sources.patience()
+    begins = machine.status == "Up" and machine.started > 0 and now - machine.started < patience
+    if begins and (details.agent_port or details.ovirt_port) and not sources.guests.has_answered(machine.id):
+        return "Powering up"
+    return machine.status
 
 
 def _down(machine: Machine, details: Details) -> VmStats:
@@ -157,6 +171,7 @@ def _down(machine: Machine, details: Details) -> VmStats:
         exit_code=0 if ended is None else ended.code,
         exit_reason=0 if ended is None else int(ended.reason),
         exit_message="" if ended is None else ended.message,
+        status_time=int(machine.since * 1000),
         time_offset=details.time_offset,
     )
 

@@ -30,6 +30,8 @@ OptionalUUID = Annotated[str, Meta(pattern=rf"{UUID_PATTERN}|^$(?!\n)", descript
 
 #: Members of VDSM's replies that have no content any more; its clients may read them.
 _OUTPUT: Final = {"output": [""]}
+#: VDSM's codes for definitions that it refused: a member is missing or wrong, or a device is not known.
+_CREATION: Final = {"vmParams": 11, "vmParams.display": 9, "vmParams.devices[].device": 9}
 _NO_MACHINES: Final = LegacyForm(constant={"vmList": {}})
 
 
@@ -59,7 +61,7 @@ class Lifecycle(Namespace, group_of=VM):
         since="1.0",
         part="create",
         legacy=(
-            LegacyMethod("create", args=("vmParams",), id_inside="vmId", reply="vmList"),
+            LegacyMethod("create", args=("vmParams",), id_inside="vmId", reply="vmList", codes=_CREATION),
             LegacyForm(order=("vmID", "vmParams")),
         ),
     )

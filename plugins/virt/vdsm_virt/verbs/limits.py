@@ -38,7 +38,7 @@ class MachineLimits(Namespace, group_of=VM):
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    @action(since="1.0", legacy=(LegacyMethod("setBalloonTarget"), _STATUS))
+    @action(since="1.0", legacy=(LegacyMethod("setBalloonTarget", codes={"target": 53}), _STATUS))
     def set_balloon_target(self, vm_id: UUID, target: Annotated[int, Meta(ge=-(2**50), le=2**50)]) -> None:
         """Set the target of the memory balloon. Returns before the guest reaches it.
 
@@ -51,7 +51,11 @@ class MachineLimits(Namespace, group_of=VM):
         """
         self._limits.set_balloon(vm_id.lower(), target)
 
-    @action(since="1.0", name="setCpuTuneQuota", legacy=(LegacyMethod("vmSetCpuTuneQuota"), _STATUS))
+    @action(
+        since="1.0",
+        name="setCpuTuneQuota",
+        legacy=(LegacyMethod("vmSetCpuTuneQuota", codes={"quota": 62}), _STATUS),
+    )
     def set_cpu_tune_quota(self, vm_id: UUID, quota: Microseconds) -> None:
         """Set the processor time that each virtual processor may use in a period.
 
@@ -62,7 +66,11 @@ class MachineLimits(Namespace, group_of=VM):
         """
         self._limits.set_scheduler(vm_id.lower(), vcpu_quota=quota)
 
-    @action(since="1.0", name="setCpuTunePeriod", legacy=(LegacyMethod("vmSetCpuTunePeriod"), _STATUS))
+    @action(
+        since="1.0",
+        name="setCpuTunePeriod",
+        legacy=(LegacyMethod("vmSetCpuTunePeriod", codes={"period": 62}), _STATUS),
+    )
     def set_cpu_tune_period(self, vm_id: UUID, period: Microseconds) -> None:
         """Set the period of the limit of processor time.
 
