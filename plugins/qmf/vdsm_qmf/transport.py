@@ -1,8 +1,8 @@
 """The transport of `vdsmsh` and other clients over the bus: `amqp://user@broker/HOST`.
 
 The password of the user is that of the URL, else `VDSM_BUS_PASSWORD`, else in the file that
-`VDSM_BUS_PASSWORD_FILE` names. `VDSM_BUS_CA`, `VDSM_BUS_CERT` and `VDSM_BUS_KEY` name files for TLS; without them
-those of the credentials are used, the certificate only where there is no password.
+`VDSM_BUS_PASSWORD_FILE` names. `VDSM_BUS_CA`, `VDSM_BUS_CERT` and `VDSM_BUS_KEY` name files for TLS;
+without them those of the credentials are used, the certificate only where there is no password.
 `VDSM_BUS_VENDOR` and `VDSM_BUS_PRODUCT` are those of the hosts' agents, if they are not the default ones.
 """
 
