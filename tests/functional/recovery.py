@@ -202,7 +202,12 @@ class Subject:
     def _finish(self) -> tuple[Any, ...]:
         _, vm_id, source, target = self._replicate()
         self.now("diskReplicateStart", vm_id, source, target)
+        until(self._has_mirrored, BOOT, every=0.1)
         return "diskReplicateFinish", vm_id, source, target
+
+    def _has_mirrored(self) -> bool:
+        document = self.document(self.id)
+        return document is not None and document.find("devices/disk/mirror[@ready='yes']") is not None
 
     def _cont(self) -> tuple[Any, ...]:
         self.now("pause", self.id)
