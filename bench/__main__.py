@@ -19,6 +19,7 @@ BENCHES = (
     "tls",
     "inventory",
     "stuck",
+    "frozen",
     "events",
     "bus",
     "cluster",

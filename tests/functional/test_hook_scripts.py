@@ -141,5 +141,5 @@ def test_a_machine_without_an_owner(site: Site, installed: str) -> None:
     assert "custom property 'owner'" in message
     assert refused not in site.host.virsh("list", "--uuid")
     start(site, "somebodys", custom={"owner": "joe@example"})
-    shown = site.daemon.vdsmsh("host", "hook-runs", "--vm-id", refused)
+    shown = site.daemon.vdsmsh("hook", "runs", "--vm-id", refused)
     assert "10_policy" in shown

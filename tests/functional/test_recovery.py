@@ -27,7 +27,7 @@ def site(lab: None, boot: BootFiles, tmp_path: Path) -> Iterator[LiveSite]:
 
 
 def test_random_kills(site: LiveSite, capsys: pytest.CaptureFixture[str]) -> None:
-    """The guest runs on and is found with its metadata; work ends, and nothing is prepared that is not used."""
+    """The guest runs on and is found with its metadata; work ends, and nothing unused stays prepared."""
     subject = Subject(site, soak.chance("recovery"))
     for number in range(2 * ROUNDS):
         if subject.kills == ROUNDS:

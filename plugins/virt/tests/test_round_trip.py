@@ -37,6 +37,9 @@ _rates = st.fixed_dictionaries(
     optional={"peak": st.integers(1, 10**6), "burst": st.integers(1, 10**6)},
 )
 
+#: One of each kind: libvirt has no limit in all beside those of reads and writes.
+_LIMITS = ("total_bytes_sec", "total_iops_sec")
+
 NICS = st.fixed_dictionaries(
     {"type": st.just("interface"), "network": st.one_of(st.just(""), _names), "macAddr": _macs},
     optional={
@@ -161,8 +164,71 @@ OTHERS: dict[str, tuple[st.SearchStrategy[dict[str, Any]], tuple[str, ...]]] = {
         ),
         ("device", "model"),
     ),
+    "graphics": (
+        st.one_of(
+            st.fixed_dictionaries(
+                {
+                    "type": st.just("graphics"),
+                    "device": st.just("vnc"),
+                    "specParams": st.fixed_dictionaries(
+                        {}, optional={"keyMap": st.sampled_from(["de", "en-us"])}
+                    ),
+                }
+            ),
+            st.fixed_dictionaries(
+                {
+                    "type": st.just("graphics"),
+                    "device": st.just("spice"),
+                    "specParams": st.fixed_dictionaries(
+                        {},
+                        optional={
+                            "copyPasteEnable": st.just(False),
+                            "fileTransferEnable": st.just(False),
+                            "spiceSecureChannels": st.sampled_from(["smain", "smain,sinputs", "sdisplay"]),
+                        },
+                    ),
+                }
+            ),
+        ),
+        ("device",),
+    ),
     "redir": (st.just({"type": "redir", "device": "spicevmc"}), ("device",)),
 }
+_images = _names.map(lambda name: f"/images/{name}")
+DISKS = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "type": st.just("disk"),
+            "device": st.just("disk"),
+            "iface": st.sampled_from(["virtio", "ide", "scsi", "sata", "usb"]),
+            "format": st.sampled_from(["raw", "cow"]),
+            "path": _images,
+            "diskType": st.sampled_from(["file", "block"]),
+        },
+        optional={
+            "serial": st.from_regex(r"\A[A-Za-z0-9-]{1,20}\Z"),
+            "bootOrder": st.integers(1, 9),
+            "propagateErrors": st.sampled_from(["on", "off", "report"]),
+            "specParams": st.fixed_dictionaries(
+                {
+                    "ioTune": st.dictionaries(
+                        st.sampled_from(_LIMITS), st.integers(1, 10**9), min_size=1, max_size=2
+                    )
+                }
+            ),
+        },
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("disk"),
+            "device": st.just("cdrom"),
+            "iface": st.sampled_from(["ide", "scsi", "sata"]),
+            "path": st.one_of(st.just(""), _images),
+            "readonly": st.just(True),
+        }
+    ),
+    st.fixed_dictionaries({"type": st.just("disk"), "device": st.just("floppy"), "path": _images}),
+)
 KINDS = st.one_of(*(devices for devices, _ in OTHERS.values()))
 #: Devices beside which a kind needs others.
 BESIDE = {"redir": [{"type": "controller", "device": "usb"}]}
@@ -222,6 +288,24 @@ def test_other_devices(connection: Any, device: dict[str, Any]) -> None:
     assert {name: shown.get(name) for name in members} == {name: device[name] for name in members}
 
 
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(device=DISKS)
+def test_disks(connection: Any, device: dict[str, Any]) -> None:
+    """Every member of a disk, a CD-ROM and a floppy comes back."""
+    device = {**device, "deviceId": str(uuid.uuid4())}
+    shown = _reported(connection, device, "disk")
+    assert {name: shown.get(name) for name in device} == device
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(device=OTHERS["graphics"][0])
+def test_displays(connection: Any, device: dict[str, Any]) -> None:
+    """What was asked for beyond the defaults comes back, beside the address."""
+    device = {**device, "deviceId": str(uuid.uuid4())}
+    shown = _reported(connection, device, "graphics")["specParams"]
+    assert {name: value for name, value in shown.items() if name != "displayIp"} == device["specParams"]
+
+
 @pytest.fixture(scope="module")
 def schema() -> Any:
     """libvirt's schema of domains."""
@@ -232,7 +316,7 @@ def schema() -> Any:
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(device=st.one_of(KINDS, NICS))
+@given(device=st.one_of(KINDS, NICS, DISKS))
 def test_the_schema(schema: Any, device: dict[str, Any]) -> None:
     """A document is valid by libvirt's schema. That has no bridge named as VDSM's of unplugged NICs is, which
     libvirt itself accepts."""

@@ -18,7 +18,11 @@ BUILTIN: Final[Mapping[str, str]] = {
     "task wait": "Wait until a task has ended and show its progress.",
 }
 #: Second names of commands, where people look for them.
-_ALSO: Final[Mapping[str, str]] = {"plugin list": "Host.getPlugins", "verb list": "Host.getVerbs"}
+_ALSO: Final[Mapping[str, str]] = {
+    "hook runs": "Host.getHookRuns",
+    "plugin list": "Host.getPlugins",
+    "verb list": "Host.getVerbs",
+}
 #: Commands of one word that stand for a verb.
 _ONE_WORD: Final[Mapping[str, str]] = {"whoami": "host who-am-i"}
 

@@ -216,8 +216,21 @@ def _graphics(element: Element) -> dict[str, Any]:
     return {
         "port": port("port"),
         "tls_port": port("tlsPort"),
-        "spec_params": {"displayIp": _get(element, "listen", "address")},
+        "spec_params": {"displayIp": _get(element, "listen", "address"), **_display_options(element)},
     }
+
+
+def _display_options(element: Element) -> dict[str, Any]:
+    """What was asked for beyond libvirt's defaults, in the words of `specParams`."""
+    found: dict[str, Any] = {"keyMap": keymap} if (keymap := element.get("keymap")) else {}
+    secure = [f"s{each.get('name', '')}" for each in element.findall("channel[@mode='secure']")]
+    if secure:
+        found["spiceSecureChannels"] = ",".join(secure)
+    if _get(element, "clipboard", "copypaste") == "no":
+        found["copyPasteEnable"] = False
+    if _get(element, "filetransfer", "enable") == "no":
+        found["fileTransferEnable"] = False
+    return found
 
 
 def _video(element: Element) -> dict[str, Any]:
