@@ -40,6 +40,7 @@ MEMBERS: dict[str, tuple[list, list]] = {
     "vmType": (["kvm"], []),
     "xml": ([], [XML]),
     "launchPaused": ([True], []),
+    "resumeBehavior": (["kill", "auto_resume"], []),
     # The document that the volumes hold is checked once it has been read (tests/saved).
     "hiberVolHandle": ([], []),
     "memoryDumpVolume": ([], []),
