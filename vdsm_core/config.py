@@ -265,7 +265,7 @@ class TlsOptions(Options, frozen=True):
     key: str = msgspec.field(default_factory=default_key)
     #: File with the certificates of the CAs that sign client certificates.
     ca: str = msgspec.field(default_factory=default_ca)
-    #: File with revocation lists in PEM form, one of each CA in the chains of client certificates; empty: none.
+    #: File with revocation lists (PEM), one of each CA in the chains of client certificates; empty: none.
     crl: str = ""
     #: Callers that need a client certificate: "remote" (those on other machines), "required" (all),
     #: or "optional" (none). A certificate that is sent is always verified.

@@ -22,6 +22,7 @@ from typing import Any
 from vdsm_bridge.daemon import status_file
 from vdsm_bridge.daemon.status_file import Outcome
 from vdsm_bridge.testing.polling import until
+from vdsm_bridge.testing.ports import free_ports
 
 CONFIG = """
 [daemon]
@@ -82,7 +83,7 @@ class Daemon:
         for each in (folder / "conf.d", self.late):
             each.mkdir(parents=True)
         (folder / "vdsm.toml").write_text(CONFIG.format(folder=folder, grace=grace))
-        self.configure("xmlrpc", f"port = {free_port()}")
+        self.configure("xmlrpc", f"port = {free_ports(1)[0]}")
         self.install("snail", "vdsm.verbs", SNAIL)
 
     def start(self) -> None:
@@ -194,12 +195,6 @@ def daemon(folder: Path, grace: float = 4.0) -> Iterator[Daemon]:
         yield made
     finally:
         made.stop()
-
-
-def free_port() -> int:
-    """Return a port without a listener."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @dataclass

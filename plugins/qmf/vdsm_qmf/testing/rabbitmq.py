@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Self
 
 import msgspec
 
+from vdsm_bridge.testing.ports import free_ports
 from vdsm_qmf.topology import definitions
 
 #: Folders of the programs in Debian and elsewhere; the wrapper of that name requires root or its own user.
@@ -100,7 +101,7 @@ class RabbitMQ:
     def prepare(self) -> None:
         """Choose the ports and write the files, which may be changed before `start`."""
         if not self.port:
-            self.port, self.secure_port, self._mapper_port, self._dist_port = _free_ports(4)
+            self.port, self.secure_port, self._mapper_port, self._dist_port = free_ports(4)
             self._write_files()
 
     def kill(self) -> None:
@@ -237,14 +238,3 @@ def _until_silent(port: int) -> None:
         except OSError:
             return
         time.sleep(0.01)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
