@@ -1,11 +1,16 @@
 """What clients that behave badly cost one that behaves: its times of reply, beside those without them.
 
+Windows without and with an attack alternate within one run, so that other work on the machine falls on both.
+The note of each row has the ratio of each pair of windows, and that of the quiet windows among themselves:
+what is within the latter is noise.
+
 The daemon, the client and the attackers are processes of their own. The daemon has the usual limit of 1,024
 open files. Attackers have an address of their own, 127.0.0.2. As root, they are user nobody, so that they
 are another party than the client; else they share the client's part of the connections, which the note of
 each row says. VDSM_BENCH_ATTACKS selects attacks by parts of their names, separated by `|`;
-VDSM_BENCH_ATTACK_ROUNDS repeats each, and the medians count. On a machine of few cores, an attack that
-keeps the daemon or its own processes computing takes processor time from all: the figures include that.
+VDSM_BENCH_ATTACK_SECONDS and VDSM_BENCH_ATTACK_ROUNDS are length and number of the windows. On a machine of
+few cores, an attack that keeps the daemon or its own processes computing takes processor time from all: the
+figures include that.
 """
 
 from __future__ import annotations
@@ -17,7 +22,6 @@ import multiprocessing
 import os
 import resource
 import socket
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,10 +34,12 @@ from bench.attackers import ATTACKS, PING, REST_PING, Attack, Ports
 from bench.load import TRUSTING
 from bench.measure import Row
 
-SECONDS: Final = float(os.environ.get("VDSM_BENCH_ATTACK_SECONDS", "8"))
-ROUNDS: Final = int(os.environ.get("VDSM_BENCH_ATTACK_ROUNDS", "1"))
+SECONDS: Final = float(os.environ.get("VDSM_BENCH_ATTACK_SECONDS", "3"))
+ROUNDS: Final = int(os.environ.get("VDSM_BENCH_ATTACK_ROUNDS", "4"))
 _NOBODY: Final = 65_534
 _USUAL_FILES: Final = 1_024
+#: Seconds from the end of an attack to the next quiet window.
+_REST: Final = 1.0
 #: Seconds between two calls of the client.
 _PACE: Final = 0.01
 
@@ -51,54 +57,66 @@ class Times(NamedTuple):
 
 
 def run(seconds: float = SECONDS) -> list[Row]:
-    """Each attack, one after the other, between two looks at the times without any."""
+    """Each attack, one after the other, in windows between others without any."""
     rows = []
     with _process(_daemon) as daemon:
         ports = Ports(*daemon.recv())
         _measure(ports, 1.0)
         wanted = os.environ.get("VDSM_BENCH_ATTACKS", "").split("|")
         for name, attack in ATTACKS.items():
-            if not any(part in name for part in wanted):
-                continue
-            rows += _rows(name, [_round(attack, ports, seconds) for _ in range(ROUNDS)])
+            if any(part in name for part in wanted):
+                rows += _rows(name, [_pair(attack, ports, seconds) for _ in range(ROUNDS)])
     return rows
 
 
-class Round(NamedTuple):
-    """The client's results under an attack, and just before and after it."""
+class Pair(NamedTuple):
+    """The client's results in a quiet window, and in the one under an attack that follows."""
 
-    attacked: Times
     calm: Times
+    attacked: Times
+
+    def ratio(self, part: float) -> float:
+        """How many times as long this part of the calls took under the attack."""
+        return self.attacked.share(part) / self.calm.share(part)
 
 
-def _round(attack: Attack, ports: Ports, seconds: float) -> Round:
-    calm = _measure(ports, seconds / 2)
+def _pair(attack: Attack, ports: Ports, seconds: float) -> Pair:
+    calm = _measure(ports, seconds)
     with _process(_attacker, attack, ports) as attacker:
         attacker.recv()
-        times = _measure(ports, seconds)
-    time.sleep(1.0)
-    after = _measure(ports, seconds / 2)
-    return Round(times, Times(calm.seconds + after.seconds, calm.errors + after.errors))
+        attacked = _measure(ports, seconds)
+    time.sleep(_REST)
+    return Pair(calm, attacked)
 
 
-def _rows(name: str, rounds: list[Round]) -> list[Row]:
+def _rows(name: str, pairs: list[Pair]) -> list[Row]:
     party = "" if os.geteuid() == 0 else ", attackers of the same user"
-    calls = sum(len(each.attacked.seconds) for each in rounds)
-    errors = sum(each.attacked.errors for each in rounds)
-    longest = max(max(each.attacked.seconds) for each in rounds) * 1e3
-    note = f"{calls} calls, {errors} failed, longest {longest:.0f} ms, load {os.getloadavg()[0]:.1f}{party}"
-    return [
-        Row(
+    calm, attacked = (_together([pair[side] for pair in pairs]) for side in (0, 1))
+    rows = []
+    for unit, part in (("p50", 0.5), ("p99", 0.99)):
+        ratios = " ".join(f"{pair.ratio(part):.1f}" for pair in pairs)
+        quiet = [pair.calm.share(part) for pair in pairs]
+        note = (
+            f"pairs {ratios}, quiet among themselves up to {max(quiet) / min(quiet):.1f}, "
+            f"{len(attacked.seconds)} calls, {attacked.errors} failed, "
+            f"longest {max(attacked.seconds) * 1e3:.0f} ms, load {os.getloadavg()[0]:.1f}{party}"
+        )
+        row = Row(
             bench="good client under attack",
             case=name,
             unit=f"ms {unit}",
-            value=statistics.median(each.attacked.share(part) for each in rounds) * 1e3,
-            yardstick=statistics.median(each.calm.share(part) for each in rounds) * 1e3,
-            yardstick_name="the same client just before and after",
+            value=attacked.share(part) * 1e3,
+            yardstick=calm.share(part) * 1e3,
+            yardstick_name="the same client in windows between",
             note=note,
         )
-        for unit, part in (("p50", 0.5), ("p99", 0.99))
-    ]
+        rows.append(row)
+    return rows
+
+
+def _together(several: list[Times]) -> Times:
+    seconds = [each for times in several for each in times.seconds]
+    return Times(seconds, sum(times.errors for times in several))
 
 
 @contextmanager
@@ -120,7 +138,8 @@ def _process(target: Callable[..., None], *arguments: Any) -> Iterator[Connectio
 
 
 def _daemon(pipe: Connection) -> None:
-    from vdsm_bridge.daemon.main import spare_the_heap  # noqa: PLC0415 - only this process needs them
+    # Only this process needs them.
+    from vdsm_bridge.daemon.main import share_the_interpreter, spare_the_heap  # noqa: PLC0415
     from vdsm_bridge.testing import TestHost  # noqa: PLC0415
     from vdsm_bridge.testing.certificates import TestPki  # noqa: PLC0415
 
@@ -128,7 +147,7 @@ def _daemon(pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_USUAL_FILES, hard))
     folder = contextlib.ExitStack()
     config = {
-        "daemon": {"log_level": "ERROR"},
+        "daemon": {"log_level": "CRITICAL"},
         "plugin": {"xmlrpc": {"port": 0, "tls": "optional"}, "rest": {"port": 0, "tls": "optional"}},
         "tls": TestPki(Path(folder.enter_context(tempfile.TemporaryDirectory()))).options,
     }
@@ -139,6 +158,7 @@ def _daemon(pipe: Connection) -> None:
             if plugin.name in {"xmlrpc", "rest"}
         }
         spare_the_heap()
+        share_the_interpreter()
         pipe.send((ports["xmlrpc"], ports["rest"]))
         pipe.recv()
 

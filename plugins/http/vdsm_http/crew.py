@@ -69,7 +69,8 @@ class Crew:
         with self.lock:
             self._closed = True
             self._leader = 0
-            for _ in self._threads:
+            # A thread that ends meanwhile leaves the set.
+            for _ in list(self._threads):
                 self._jobs.put(None)
         self._alarm.release()
 

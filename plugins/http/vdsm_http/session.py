@@ -31,8 +31,9 @@ _CHUNK: Final = 65_536
 _JOIN: Final = 262_144
 #: Pieces in one system call; the system takes up to 1,024 (sysconf(3), IOV_MAX).
 _PIECES: Final = 512
-#: Requests of one client, sent together, that run before those of other clients.
+#: Requests of one client, sent together, that run before those of other clients; seconds to begin them in.
 _BATCH: Final = 16
+_SLICE: Final = 0.002
 #: Bytes per second that a body or a reply may take, beyond the timeout.
 _RATE: Final = 65_536.0
 #: Bytes and seconds that a refused sender may keep sending, so that it reads the reply.
@@ -250,8 +251,9 @@ class Session:
         """Run the requests that are whole, one after the other."""
         parser = self._parser
         assert parser is not None
+        end = time.monotonic() + _SLICE
         for _ in range(_BATCH):
-            if not parser.requests:
+            if not parser.requests or time.monotonic() > end:
                 break
             if not self._listener.may_run(self):
                 self._pause()

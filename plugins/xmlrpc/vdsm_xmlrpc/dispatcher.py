@@ -16,6 +16,7 @@ from vdsm_xmlrpc.marshal import Marshaller
 from vdsm_xmlrpc.methods import Canonical, Method, Methods
 from vdsm_xmlrpc.parser import Request
 from vdsm_xmlrpc.source import ARRAY, ARRAY_END
+from vdsm_xmlrpc.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Dispatcher:
         self._max_reply = max_reply
         self._marshaller = Marshaller()
         self._methods = Methods(bridge, self._marshaller)
+        self._turns = Turns()
         self._system: dict[str, Callable[[list[Any], Context], list[bytes]]] = {
             "system.listMethods": self._list_methods,
             "system.methodHelp": self._method_help,
@@ -120,13 +122,15 @@ class Dispatcher:
             )
         pieces = [ARRAY.encode()]
         size = 0
+        turn = self._turns.of(context.identity.client)
         for number, call in enumerate(calls):
             if size > self._max_reply:
                 # A small request must not cause a reply that fills the memory of the host.
                 reason = f"the results before this one exceed {self._max_reply} bytes"
                 one = [fault(NOT_XMLRPC, f"Not called: {reason} ([plugin.xmlrpc] max_reply)")]
             else:
-                one = self._one_of_many(call, _numbered(context, number))
+                with self._turns.wait(turn):
+                    one = self._one_of_many(call, _numbered(context, number))
                 size += sum(map(len, one))
             pieces += one
         pieces.append(ARRAY_END.encode())

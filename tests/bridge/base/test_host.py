@@ -32,6 +32,14 @@ def test_get_plugins(vdsm_host: TestHost) -> None:
     assert plugins == {("base", "vdsm.verbs"): "running", ("sample", "vdsm.verbs"): "running"}
 
 
+def test_descriptions_follow_the_verbs(vdsm_host: TestHost) -> None:
+    """A description is made once, and again where a reload has replaced the verb."""
+    first = {verb.name: verb for verb in vdsm_host.call("Host.getVerbs")}
+    again = {verb.name: verb for verb in vdsm_host.call("Host.getVerbs")}
+    assert all(again[name] is verb for name, verb in first.items())
+    assert set(again) == set(vdsm_host.host.runtime.registry.verbs)
+
+
 def test_get_verbs(vdsm_host: TestHost) -> None:
     """The API describes itself: every verb, itself included, with its parameters, result and errors."""
     verbs = {verb.name: verb for verb in vdsm_host.call("Host.getVerbs")}
