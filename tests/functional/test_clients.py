@@ -1,6 +1,6 @@
 """The calls of VDSM's clients, with the arguments that they send: vdsClient of 3.1 and 3.6, and MOM.
 
-One machine with a real guest has them all, in this order; codes and members of the replies are those of VDSM 3.6.
+One machine with a real guest has them all, in this order. Codes and members of the replies are as in VDSM.
 """
 
 from __future__ import annotations
