@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import vdsmsh
 from bench.measure import Row
 from vdsm_bridge.testing import TestHost
 
 _SHELL = str(Path(sys.executable).parent / "vdsmsh")
+_URI = "qemu:///system"
+_SOCKET = "/run/libvirt/libvirt-sock"
 _BARE = """
 import http.client, json, socket, sys
 connection = http.client.HTTPConnection("localhost")
@@ -28,6 +32,14 @@ _CASES = {
     "one list": [_SHELL, "lamp", "list"],
     "completing a name": [_SHELL, "__complete", "bash", "vdsmsh lamp info "],
 }
+#: Quick lines, beside virsh where it is installed; without `site`, which takes as long as all the rest in an
+#: environment of editable packages.
+_QUICK = "import sys; sys.path.insert(0, {path!r}); from vdsmsh.main import main; sys.exit(main({words!r}))"
+_QUICK_CASES = {
+    "vm list": ["vm", "list"],
+    "completing a command of vm": ["__complete", "bash", "vdsmsh vm st"],
+    "completing a machine": ["__complete", "bash", "vdsmsh vm start "],
+}
 
 
 def run(rounds: int = 15) -> list[Row]:
@@ -37,12 +49,42 @@ def run(rounds: int = 15) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/api.sock"
         config = {"plugin": {"rest": {"socket": path, "address": "127.0.0.1", "port": 0}}}
-        with TestHost(bindings={"rest": RestBinding}, config=config) as host:
+        from vdsm_virt import Virt  # noqa: PLC0415 - as above
+
+        with TestHost(bindings={"rest": RestBinding}, verbs={"virt": Virt}, config=config) as host:
             for number in range(2):
                 name = f"00000000-0000-4000-8000-{number:012d}"
                 host.call("Lamp.create", lamp={"lampID": name, "name": f"lamp {number}"})
             variables = {**os.environ, "VDSM_URL": f"unix://{path}", "XDG_CACHE_HOME": folder, "HOME": folder}
-            return [_row(case, command, path, variables, rounds) for case, command in _CASES.items()]
+            rows = [_row(case, command, path, variables, rounds) for case, command in _CASES.items()]
+            return [*rows, *_quick_rows(variables, rounds)]
+
+
+def _quick_rows(variables: dict[str, str], rounds: int) -> list[Row]:
+    """Rows of the quick lines, against `virsh list` of the same machine; none without virsh."""
+    virsh = shutil.which("virsh")
+    if virsh is None:
+        return []
+    yardstick = [virsh, "-c", _URI if Path(_SOCKET).exists() else "test:///default", "list"]
+    # What the first line of a user reads once.
+    subprocess.run([_SHELL, "vm", "--help"], check=True, capture_output=True, timeout=60, env=variables)
+    packages = str(Path(vdsmsh.__file__).parents[1])
+    rows = []
+    for case, words in _QUICK_CASES.items():
+        command = [sys.executable, "-I", "-S", "-c", _QUICK.format(path=packages, words=words)]
+        costs = [(_cost(command, variables), _cost(yardstick, variables)) for _ in range(rounds)]
+        rows.append(
+            Row(
+                bench="vdsmsh",
+                case=case,
+                unit="s of CPU",
+                value=min(cost for cost, _ in costs),
+                yardstick=min(cost for _, cost in costs),
+                yardstick_name="virsh list",
+                note="Python without site",
+            )
+        )
+    return rows
 
 
 def _row(case: str, command: list[str], path: str, variables: dict[str, str], rounds: int) -> Row:

@@ -66,6 +66,23 @@ def host(home: Path, make_vdsm_host: Callable[..., TestHost], monkeypatch: pytes
 
 
 @pytest.fixture
+def machines(
+    home: Path, make_vdsm_host: Callable[..., TestHost], monkeypatch: pytest.MonkeyPatch
+) -> TestHost:
+    """A host with the verbs of machines, on libvirt's test driver; `VDSM_URL` means it."""
+    rest = pytest.importorskip("vdsm_rest")
+    virt = pytest.importorskip("vdsm_virt")
+    socket = home / "api.sock"
+    options = {"socket": str(socket), "address": ""}
+    monkeypatch.setenv("VDSM_URL", f"unix://{socket}")
+    return make_vdsm_host(
+        verbs={"virt": virt.Virt},
+        bindings={"rest": rest.RestBinding},
+        config={"plugin": {"rest": options, "virt": {"kept_custom": ["a", "b"]}}},
+    )
+
+
+@pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """A function that runs one command in this process."""
 

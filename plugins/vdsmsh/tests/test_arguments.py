@@ -125,7 +125,7 @@ def test_repetition() -> None:
     ("given", "message"),
     [
         ({"memory": "1"}, "--name is required"),
-        ({"name": "a", "memory": "512M"}, "--memory: '512M' is not a whole number (Memory, in MiB)"),
+        ({"name": "a", "memory": "512X"}, "--memory: '512X' is not a whole number (Memory, in MiB)"),
         ({"name": "a", "tags": "[1"}, "--tags: '[1' is not JSON"),
     ],
 )

@@ -69,9 +69,13 @@ def test_overview(host: TestHost, run: Run) -> None:
     """The help of the whole has the commands of the host and the exit codes."""
     outcome = run("--help")
     assert outcome.code == 0
-    assert "burn, create" in outcome.out
+    assert "groups of commands: " in outcome.out
     assert "exit codes: 0 done" in outcome.out
+    assert "burn, create" not in outcome.out
     assert run("help").out == outcome.out
+    every = run("--help", "--all-verbs")
+    assert "burn, create" in every.out
+    assert run("help", "--all-verbs").out == every.out
 
 
 @pytest.mark.parametrize("word", ["hall", HALL])

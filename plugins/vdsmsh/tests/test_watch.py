@@ -18,7 +18,7 @@ import pytest
 
 from vdsm_bridge.testing import TestHost
 from vdsm_bridge.transport import CallRefused, Unreachable
-from vdsmsh import main
+from vdsmsh import program
 from vdsmsh.commands.watch import watch
 from vdsmsh.connection.session import Streams
 from vdsmsh.settings import Settings
@@ -183,7 +183,7 @@ def test_a_list_that_cannot_be_had_now(host: TestHost, home: Path, monkeypatch: 
             raise answer
         return answer
 
-    with closing(main.open_session({}, Streams())) as session, pytest.raises(CallRefused, match="no"):
+    with closing(program.open_session({}, Streams())) as session, pytest.raises(CallRefused, match="no"):
         watch(session, Settings(), ["sample"], ask, shown)
     assert shown == [["first"], ["second"]]
 

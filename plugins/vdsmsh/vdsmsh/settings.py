@@ -24,6 +24,8 @@ CONNECTION: Final = {
     BUS: "bus of many hosts: amqp://USER@BROKER (password: VDSM_BUS_PASSWORD); needs --host or --all",
     HOST: "the host of the bus, by id or name",
 }
+#: Beside `--help`: list every verb, also those that have a better command.
+ALL_VERBS: Final = "--all-verbs"
 #: Those without a value.
 CONNECTION_FLAGS: Final = {ALL: "every host of the bus, as one table"}
 
@@ -145,6 +147,9 @@ def front_parser() -> Parser:
         prog="vdsmsh", add_help=False, allow_abbrev=False, usage="vdsmsh [options] [COMMAND [arguments]]"
     )
     parser.add_argument("-h", "--help", action="store_true", help="list the commands of the host, and exit")
+    parser.add_argument(
+        ALL_VERBS, action="store_true", help="with --help: list every verb, also those with a better command"
+    )
     parser.add_argument("--version", action="store_true", help="print the version, and exit")
     parser.add_argument(
         "command", nargs="...", metavar="COMMAND", help="a command and its arguments; a shell, if left out"

@@ -8,6 +8,7 @@ from typing import Final
 
 from vdsmsh.api.catalogue import Catalogue, Verb
 from vdsmsh.api.naming import kebab, long, short
+from vdsmsh.quick.helptext import BETTER, NAMES, about
 
 #: The commands of vdsmsh itself, with one line of help.
 BUILTIN: Final[Mapping[str, str]] = {
@@ -17,6 +18,8 @@ BUILTIN: Final[Mapping[str, str]] = {
     "whoami": "Show the identity of the caller: name, role, credentials, limits.",
     "task wait": "Wait until a task has ended and show its progress.",
 }
+#: The commands on machines, which are not derived from a verb.
+PEOPLE: Final = frozenset(f"vm {name}" for name in NAMES)
 #: Second names of commands, where people look for them.
 _ALSO: Final[Mapping[str, str]] = {
     "hook runs": "Host.getHookRuns",
@@ -65,16 +68,31 @@ class Commands:
             return Found(words[0], None, words[1:])
         return None
 
-    def groups(self) -> dict[str, list[str]]:
-        """Return the second words of each first word."""
+    def groups(self, *, every: bool = True) -> dict[str, list[str]]:
+        """Return the second words of each first word.
+
+        :param every: also those of verbs that have a better command
+        """
         groups: dict[str, list[str]] = {}
-        for name in sorted({*self._verbs, *(name for name in BUILTIN if " " in name)}):
+        shown = {
+            name for name, verb in self._verbs.items() if every or name in PEOPLE or verb.name not in BETTER
+        }
+        if any(name.startswith("vm ") for name in shown):
+            shown |= PEOPLE
+        for name in sorted({*shown, *(name for name in BUILTIN if " " in name)}):
             first, second = name.split(" ", 1)
             groups.setdefault(first, []).append(second)
         return groups
 
+    def words(self) -> dict[str, list[str]]:
+        """Return the second words of each first word; none of the commands of one word."""
+        # What follows a command of one word, the program completes: `events` is one and has verbs as well.
+        return {**self.groups(), **{name: [] for name in BUILTIN if " " not in name}}
+
     def summary(self, name: str) -> str:
         """Return one line of help."""
+        if name in PEOPLE:
+            return about(name.partition(" ")[2])
         return BUILTIN[name] if name in BUILTIN else self._verbs[name].summary
 
 

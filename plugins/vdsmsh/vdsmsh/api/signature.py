@@ -16,7 +16,7 @@ from typing import Any
 from vdsmsh.api.catalogue import Catalogue, Parameter, Verb
 from vdsmsh.api.naming import kebab, stem
 from vdsmsh.api.schema import Schema
-from vdsmsh.api.values import merge, parse, read
+from vdsmsh.api.values import in_unit, merge, parse, read
 from vdsmsh.errors import UsageError
 from vdsmsh.settings import CONNECTION, CONNECTION_FLAGS
 
@@ -99,11 +99,19 @@ class Option:
                 for word in words:
                     merged = merge(merged, parse(word, self.schema))
                 return merged
-            return parse(words[-1], self.schema)
+            return parse(self._without_unit(words[-1]), self.schema)
         except ValueError as error:
             numbers = self.schema.kind in ("integer", "number")
             about = f" ({self.doc.rstrip('.')})" if numbers and self.doc else ""
             raise UsageError(f"{self.spelled()}: {error}{about}") from None
+
+    def _without_unit(self, word: str) -> str:
+        """Return a size such as `1G` as a number in the unit of the parameter; other words unchanged.
+
+        :raises ValueError: it is no whole number of that unit
+        """
+        kinds = {choice.kind for choice in (self.schema, *self.schema.alternatives)}
+        return in_unit(word, f"{self.doc} {self.schema.description}") if "integer" in kinds else word
 
     def _items(self, word: str) -> list[Any]:
         """Return the item that a word is, or all items of a word that is a JSON list."""
@@ -142,8 +150,18 @@ class Signature:
         for parameter in verb.parameters:
             self._add(parameter)
         self.positionals.sort(key=lambda option: verb.keys.index(option.path[0]))
+        #: The option whose value may stand as a word after those; None if there is not exactly one.
+        self.lone = self._lone()
         if self.structure is not None:
             self._add_members(self.structure)
+
+    def _lone(self) -> Option | None:
+        """Return the only required parameter of a verb on an object, if it is a number or a text."""
+        required = [option for option in self.options if option.required]
+        if not self.positionals or len(required) != 1 or required[0].secret:
+            return None
+        kinds = ("string", "integer", "number", "choice", "boolean")
+        return required[0] if required[0].schema.kind in kinds else None
 
     def _add(self, parameter: Parameter) -> None:
         schema = Schema(parameter.schema).single

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from vdsmsh.api.schema import Schema
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+#: Sizes with a suffix, and the units that descriptions name.
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kmgtKMGT])(?:i?[bB])?")
+_UNIT: Final = re.compile(r"\b(?:bytes|[KMGT]iB)\b")
+_UNITS: Final = "bkmgt"
 #: How a message names the type of a value.
 _EXPECTED = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
 
@@ -33,6 +38,25 @@ def parse(text: str, schema: Schema) -> Any:
     if schema.kind in ("choice", "any"):
         return _first_match(text, schema)
     return _PARSERS.get(schema.kind, _json)(text, schema)
+
+
+def in_unit(text: str, about: str) -> str:
+    """Return a size with a suffix, `1G`, as the number in the unit that a description names.
+
+    :param about: the description, such as "Memory, in MiB"
+    :raises ValueError: it is no whole number of that unit, or the description names none
+    """
+    size = _SIZE.fullmatch(text)
+    if size is None:
+        return text
+    unit = _UNIT.search(about)
+    if unit is None:
+        raise ValueError(f"'{text}' has a suffix, and the value is not known to be a size: give a number")
+    bytes_of = float(size[1]) * 1024.0 ** ("bkmgt".index(size[2].lower()))
+    value = bytes_of / 1024.0 ** _UNITS.index(unit[0].lower()[0])
+    if not value.is_integer():
+        raise ValueError(f"'{text}' is no whole number of {unit[0]}")
+    return str(int(value))
 
 
 def read(path: str) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from vdsmsh.api.command_names import Commands, Found
 from vdsmsh.commands import help as helptext
+from vdsmsh.commands import people
 from vdsmsh.connection.session import Session
 from vdsmsh.errors import UsageError
-from vdsmsh.settings import Settings
+from vdsmsh.settings import ALL_VERBS, Settings
 
 _HELP = frozenset({"-h", "--help"})
 
@@ -21,6 +22,8 @@ def dispatch(session: Session, settings: Settings, words: Sequence[str]) -> None
     :raises ClientError: the line is not valid, or the command failed
     :raises TransportError: the host refused, or did not answer
     """
+    if people.run(session, settings, words):
+        return
     found = find(session, settings, words)
     if found is None:
         _explain(session, settings, words)
@@ -50,18 +53,20 @@ def find(session: Session, settings: Settings, words: Sequence[str]) -> Found | 
 
 def _help(session: Session, settings: Settings, words: Sequence[str]) -> None:
     """Carry out `help`, `help vm`, `help vm create`."""
+    every = ALL_VERBS in words
+    words = [word for word in words if word != ALL_VERBS]
     if words:
-        dispatch(session, settings, [*words, "--help"])
+        dispatch(session, settings, [*words, "--help", *([ALL_VERBS] if every else [])])
     else:
-        print(helptext.overview(session.commands(settings.reading)), file=session.streams.stdout)
+        print(helptext.overview(session.commands(settings.reading), every=every), file=session.streams.stdout)
 
 
 def _explain(session: Session, settings: Settings, words: Sequence[str]) -> None:
     """Print the help of a group of commands, or say why the words are no command."""
     commands = session.commands(settings.reading)
     group = words[0]
-    if group in commands.groups() and _HELP & set(words[1:2]):
-        print(helptext.group(commands, group), file=session.streams.stdout)
+    if group in commands.groups() and _HELP & set(words[1:3]) and set(words[1:]) <= {*_HELP, ALL_VERBS}:
+        print(helptext.group(commands, group, every=ALL_VERBS in words), file=session.streams.stdout)
         return
     raise UsageError(_unknown_command(commands, group, words[1] if len(words) > 1 else ""))
 

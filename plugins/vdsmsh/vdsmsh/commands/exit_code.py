@@ -40,5 +40,6 @@ def _report(error: Exception, streams: Streams) -> int:
     elif isinstance(error, ClientError):
         code = error.code
     streams.stdout.flush()
-    print(f"vdsmsh: {text}", file=streams.stderr)
+    if text:
+        print(f"vdsmsh: {text}", file=streams.stderr)
     return code

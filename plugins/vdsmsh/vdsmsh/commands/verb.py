@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vdsm_bridge.transport import CallRefused
+from vdsm_bridge.transport import CallOptions, CallRefused
 from vdsmsh.api.catalogue import Catalogue, Verb
 from vdsmsh.api.listing import lists, patterns_of
 from vdsmsh.api.objects import Resolver
 from vdsmsh.api.schema import Schema
 from vdsmsh.api.signature import Option, Signature
+from vdsmsh.commands.machine_wait import CREATE, WAITED, await_machine
 from vdsmsh.commands.secrets import read_secrets
 from vdsmsh.connection.fleet import FleetSession
 from vdsmsh.connection.session import Session
@@ -66,9 +67,33 @@ def run_verb(session: Session, settings: Settings, name: str, verb: Verb, words:
         _module("commands.watch").watch(session, settings, patterns_of(verb, catalogue), ask, view)
         return
     result = ask()
+    if verb.name in WAITED and _shown_as_machine(
+        session, options, verb, arguments=arguments, result=result, parsed=parsed
+    ):
+        return
     if getattr(parsed, "wait", False):
         result, schema = _module("commands.task").wait_for(session, settings, result["taskID"]), Schema({})
     display.show(result, schema, keys, parsed, single=bool(verb.key))
+
+
+def _shown_as_machine(
+    session: Session,
+    options: CallOptions,
+    verb: Verb,
+    *,
+    arguments: Mapping[str, Any],
+    result: Any,
+    parsed: argparse.Namespace,
+) -> bool:
+    """Print what became of a machine in a line; return False if the result is to be printed instead."""
+    vm_id = str(result["vmId"] if verb.name == CREATE else arguments["vmID"])
+    if getattr(parsed, "wait", False):
+        await_machine(session, options, verb.name, vm_id)
+    elif verb.name == CREATE and parsed.formatter == "table" and not parsed.columns:
+        print(f"{result['vmName']} ({vm_id}) is in status {result['status']}", file=session.streams.stdout)
+    else:
+        return False
+    return True
 
 
 def _module(name: str) -> Any:
@@ -113,6 +138,12 @@ def verb_parser(display: Display, name: str, signature: Signature, catalogue: Ca
         parser.add_argument(
             "--wait", action="store_true", help="wait until the task has ended, and print its result"
         )
+    elif signature.verb.name in WAITED:
+        parser.add_argument(
+            "--wait",
+            action="store_true",
+            help="wait until it is done; exit code 4 if it comes to nothing; --timeout does not end it",
+        )
     if lists(signature.verb, catalogue):
         parser.add_argument(
             "--watch", action="store_true", help="print the list again after each event that may change it"
@@ -120,6 +151,15 @@ def verb_parser(display: Display, name: str, signature: Signature, catalogue: Ca
     group = display.parameters
     for option in signature.all:
         _add(group, option)
+    if signature.lone is not None:
+        # After the words that name the object: `vm set-balloon-target web 1G`.
+        group.add_argument(
+            _lone_dest(signature.lone),
+            nargs="?",
+            default=argparse.SUPPRESS,
+            metavar=signature.lone.metavar,
+            help=f"the same as {signature.lone.flags[0]}",
+        )
     if signature.structure is not None:
         group.add_argument(
             "--file",
@@ -196,4 +236,13 @@ def _given(signature: Signature, parsed: argparse.Namespace) -> dict[str, list[s
             given[option.dest] = ["true" if value else "false"]
         elif value is not None:
             given[option.dest] = value if isinstance(value, list) else [value]
+    word = getattr(parsed, _lone_dest(signature.lone), None) if signature.lone is not None else None
+    if signature.lone is not None and word is not None:
+        if signature.lone.dest in given:
+            raise UsageError(f"{signature.lone.flags[0]} is given twice, once as the word '{word}'")
+        given[signature.lone.dest] = [word]
     return given
+
+
+def _lone_dest(option: Option) -> str:
+    return f"word.{option.dest}"

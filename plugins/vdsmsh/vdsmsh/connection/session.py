@@ -9,6 +9,7 @@ from typing import Any
 from vdsm_bridge.transport import CallOptions, Transport, TransportError
 from vdsmsh.api.catalogue import Catalogue, CatalogueCache
 from vdsmsh.api.command_names import Commands
+from vdsmsh.quick import complete
 from vdsmsh.streams import Streams
 
 
@@ -46,6 +47,7 @@ class Session:
         self._cache.save(revision, described)
         self._catalogue = Catalogue(revision, described)
         self._fresh = True
+        complete.keep(self.transport.url, revision, Commands(self._catalogue).words())
         return self._catalogue
 
     def close(self) -> None:

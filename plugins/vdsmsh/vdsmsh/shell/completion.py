@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vdsm_bridge.transport import TransportError
-from vdsmsh.api.command_names import BUILTIN, Commands, Found
+from vdsmsh.api.command_names import BUILTIN, PEOPLE, Commands, Found
 from vdsmsh.api.objects import Resolver
 from vdsmsh.api.signature import Option, Signature
+from vdsmsh.commands.people import is_for_people
 from vdsmsh.connection.session import Session
 from vdsmsh.errors import ClientError, Exit
+from vdsmsh.quick.helptext import flags_of
 from vdsmsh.settings import Settings, front_parser, take_connection
 from vdsmsh.streams import Streams
 
@@ -59,6 +61,8 @@ class Completer:
         if line is None:
             return []
         commands = self._session.commands(self._settings.reading)
+        if is_for_people(line) and line[1] != "list" and f"vm {line[1]}" in PEOPLE:
+            return self._for_people(line, current)
         found = commands.find(line)
         if found is None or (found.name == "help" and found.rest):
             return self._names(commands, found.rest if found else line, current)
@@ -66,6 +70,13 @@ class Completer:
             return self._of_builtin(commands, found, current)
         signature = Signature(found.verb, self._session.catalogue(self._settings.reading))
         return self._of_verb(signature, found, current)
+
+    def _for_people(self, line: Sequence[str], current: str) -> list[Candidate]:
+        """Return the options of a command on machines, or the names of machines."""
+        if current.startswith("-"):
+            return [Candidate(flag) for flag in flags_of(line[1])]
+        lister = self._session.catalogue(self._settings.reading).keys().get("vmID", "")
+        return self._objects(lister, {}, current) if lister and line[1] != "top" else []
 
     @staticmethod
     def _names(commands: Commands, words: Sequence[str], current: str) -> list[Candidate]:

@@ -202,12 +202,16 @@ class Settler:
                 self._release_all(machine.id, known or Metadata())
 
         reference = MachineReference(machine.id)
-        self._jobs.plan(
-            "releasing disks",
-            lambda: self._work.when_free([exclusive(reference)], "releasing disks", release),
-            of=reference,
-            second="replaces",
-        )
+
+        def release_in_turn() -> None:
+            try:
+                # After a start that is under way, before one that follows.
+                self._work.when_free([exclusive(reference)], "releasing disks", release)
+            except VdsmError:
+                # Long work on the machine, such as the migration that ended it here, starts nothing here.
+                release()
+
+        self._jobs.plan("releasing disks", release_in_turn, of=reference, second="replaces")
 
     def _release_all(self, vm_id: str, known: Metadata) -> None:
         for ids in [*known.devices.values(), *(change.ids for change in known.pending.values())]:
