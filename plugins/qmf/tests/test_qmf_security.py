@@ -16,11 +16,14 @@ import pytest
 from proton import Message
 
 from vdsm_bridge.testing.polling import until
+from vdsm_bridge.transport import CallOptions, Credentials
+from vdsm_bridge.transport import Unreachable as TransportUnreachable
 from vdsm_qmf.bus import BadBroker, Broker, Security, parse_url, read_password
 from vdsm_qmf.bus.security import choose_mechanisms
 from vdsm_qmf.console import CallRefused, Cluster, Unreachable
 from vdsm_qmf.protocol.message import Address
 from vdsm_qmf.testing import PASSWORD, USER, RabbitMQ, TlsFiles
+from vdsm_qmf.transport import BusTransport
 
 from .amqp_bytes import plain
 from .certificates import Authority, Pair
@@ -216,6 +219,24 @@ def test_certificates_are_identities(safe: Safe, on_bus: MakeHost) -> None:
         with pytest.raises(CallRefused, match="engine") as caught:
             cluster.call("h", "Room.whisper")
     assert caught.value.slug == "forbidden"
+
+
+def test_a_transport_shows_the_certificate_of_its_credentials(safe: Safe, on_bus: MakeHost) -> None:
+    """A host that calls another one in a migration shows its own; an unknown broker is sent nothing."""
+    access = {"bus_users": {"engine": "operator"}}
+    node = safe.options(safe.client["node"])
+    on_bus("h", url=safe.url("node"), access=access, mechanisms=["EXTERNAL"], password_file="", **node)
+    pair = safe.client["engine"]
+    files = {"certificate": str(pair.cert), "key": str(pair.key)}
+    transport = BusTransport(f"{safe.url('engine')}/h", Credentials(ca=str(safe.authority.cert), **files), {})
+    try:
+        assert transport.call("Room.add", {"left": 1}, CallOptions(timeout=60)) == 2
+    finally:
+        transport.close()
+    transport = BusTransport(f"{safe.url('engine')}/h", Credentials(ca=str(safe.stranger.cert), **files), {})
+    with pytest.raises(TransportUnreachable, match="certificate verify failed"):
+        transport.call("Room.add", {"left": 1}, CallOptions(timeout=60))
+    transport.close()
 
 
 def test_a_certificate_of_a_stranger(safe: Safe) -> None:

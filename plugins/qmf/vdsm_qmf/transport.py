@@ -1,7 +1,8 @@
 """The transport of `vdsmsh` and other clients over the bus: `amqp://user@broker/HOST`.
 
 The password of the user is that of the URL, else `VDSM_BUS_PASSWORD`, else in the file that
-`VDSM_BUS_PASSWORD_FILE` names. `VDSM_BUS_CA`, `VDSM_BUS_CERT` and `VDSM_BUS_KEY` name files for TLS.
+`VDSM_BUS_PASSWORD_FILE` names. `VDSM_BUS_CA`, `VDSM_BUS_CERT` and `VDSM_BUS_KEY` name files for TLS;
+without them those of the credentials are used, the certificate only where there is no password.
 `VDSM_BUS_VENDOR` and `VDSM_BUS_PRODUCT` are those of the hosts' agents, if they are not the default ones.
 """
 
@@ -109,15 +110,21 @@ class BusTransport(Fleet):
             get = self._environment.get
             try:
                 broker, password, _ = parse_url(self.url)
-                security = Security(
-                    password=password
+                password = (
+                    password
                     or get(f"{_ENVIRONMENT}PASSWORD", "")
-                    or read_password(get(f"{_ENVIRONMENT}PASSWORD_FILE", "")),
+                    or read_password(get(f"{_ENVIRONMENT}PASSWORD_FILE", ""))
+                )
+                # A password is of another user than the certificate may be.
+                own = self.credentials if broker.tls and not password else Credentials()
+                certificate = get(f"{_ENVIRONMENT}CERT", "")
+                security = Security(
+                    password=password,
                     # Without a user there are no credentials, which is allowed on loopback only.
                     anonymous=not broker.user and broker.on_loopback,
-                    ca_file=get(f"{_ENVIRONMENT}CA", ""),
-                    cert_file=get(f"{_ENVIRONMENT}CERT", ""),
-                    key_file=get(f"{_ENVIRONMENT}KEY", ""),
+                    ca_file=get(f"{_ENVIRONMENT}CA", "") or (self.credentials.ca if broker.tls else ""),
+                    cert_file=certificate or own.certificate,
+                    key_file=get(f"{_ENVIRONMENT}KEY", "") if certificate else own.key,
                 )
             except VdsmError as error:
                 raise Unreachable(str(error)) from None

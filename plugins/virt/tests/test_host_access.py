@@ -40,7 +40,7 @@ MEMBERS: dict[str, tuple[list, list]] = {
     "vmType": (["kvm"], []),
     "xml": ([], [XML]),
     "launchPaused": ([True], []),
-    "resumeBehavior": (["kill", "auto_resume"], []),
+    "resumeBehavior": (["auto_resume", "leave_paused", "kill"], []),
     # The document that the volumes hold is checked once it has been read (tests/saved).
     "hiberVolHandle": ([], []),
     "memoryDumpVolume": ([], []),
@@ -340,6 +340,8 @@ def test_every_path_of_every_verb_is_classified(vms):
         *(f"VM.{verb}.path" for verb in _COMPARED),
         "VM.setIoTune tunables.path",
         "VM.updateVmPolicy params.ioTune.path",
+        # For admins only.
+        "VM.setXML xml",
         # For admins only, and beneath configured folders.
         "Host.getExternalVmFromOva ova_path",
         "Host.convertExternalVmFromOva ova_path",

@@ -109,6 +109,8 @@ class LabHost:
     def __init__(self, root: Path, keeper: subprocess.Popen[str]) -> None:
         self.root = root
         self._keeper = keeper
+        #: The network namespace, by the name that the kernel gives it; known once it is made.
+        self._network = Path()
 
     @classmethod
     def open(cls) -> Self:
@@ -155,6 +157,7 @@ class LabHost:
         host = cls(root, keeper)
         try:
             host._expect("ready")
+            host._network = Path(f"/proc/{keeper.pid}/ns/net").readlink()
         except BaseException:
             host.close()
             raise
@@ -286,7 +289,6 @@ class LabHost:
 
         :raises LookupError: none does
         """
-        own = Path(f"/proc/{self.namespaces}/ns/net").readlink()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
@@ -294,7 +296,7 @@ class LabHost:
                     network = (entry / "ns" / "net").readlink()
                 except OSError:
                     continue  # it has just ended
-                if b"-uuid" in arguments and domain_uuid.encode() in arguments and network == own:
+                if b"-uuid" in arguments and domain_uuid.encode() in arguments and network == self._network:
                     return int(entry.name)
         raise LookupError(domain_uuid)
 
