@@ -282,9 +282,16 @@ class Subject:
             expected = {"running": ("Up", "Powering up"), "paused": ("Paused",)}.get(state, ("Down",))
             if found["status"] not in expected:
                 yield f"{vm_id} is {state} and shown as {found['status']}"
-            yield from self._devices(found, document)
+            if state in ("running", "paused"):
+                # A start that failed leaves a definition whose disks no storage has prepared.
+                yield from self._devices(found, document)
         if vm_id == self.id and site.host.qemu_pid(vm_id) != self.pid:
             yield f"another process runs {vm_id}"
+        yield from self._leftovers(vm_id, document, state)
+
+    def _leftovers(self, vm_id: str, document: ET.Element | None, state: str) -> Iterator[str]:
+        """What is prepared or works for a machine, and should not."""
+        site = self.site
         prepared, used = site.storage.prepared(vm_id), self.used(vm_id)
         if prepared != used:
             yield f"{vm_id} uses {used}, and prepared is {prepared}"

@@ -40,7 +40,9 @@ class Chain:
             check=True,
             capture_output=True,
         )
-        self.id = site.create(name, self.leaf, launchPaused="true")
+        disk = {"type": "disk", "device": "disk", "iface": "virtio", "format": "cow", **ids(self.leaf)}
+        drive = {"type": "disk", "device": "cdrom", "iface": "sata", "path": ""}
+        self.id = site.create(name, launchPaused="true", devices=[disk, drive])
 
     def restart(self) -> None:
         """Kill the daemon and start it again."""
@@ -167,6 +169,41 @@ def merged(chain: Chain, leaf: VolumeId) -> None:
         check=True,
     )
     assert "verification failed" not in compared.stdout
+
+
+@pytest.mark.parametrize("held", ["prepare", "release"])
+def test_a_medium_that_is_changed(site: LiveSite, chain: Chain, held: Operation) -> None:
+    """The drive has the old medium, the new one or none, and storage has no other one prepared."""
+    media = [site.storage.add(MIB) for _ in range(2)]
+    requests = [{"iface": "sata", "drive_spec": ids(medium)} for medium in media]
+    site.daemon.xmlrpc("changeCD", chain.id, requests[0])
+    call_and_kill(chain, held, "changeCD", chain.id, requests[1])
+    # A later daemon has the name of the drive from the machine.
+    until(
+        lambda: site.storage.prepared(chain.id) == {chain.leaf.volume_id, *site.chain(chain.id, "sda")},
+        60.0,
+        every=0.1,
+        detail=lambda: (site.storage.prepared(chain.id), site.daemon.log()),
+    )
+    chain.wait()
+
+
+def test_a_machine_that_is_destroyed(site: LiveSite) -> None:
+    """Its images are released before it is forgotten: the next daemon ends what this one had begun."""
+    chain = Chain(site, "destroyed")
+    with site.storage.holding("release"):
+        caller = subprocess.Popen(
+            ["python3", "-c", CALL, site.daemon.xmlrpc_url, "destroy", repr((chain.id,))],
+            stderr=subprocess.DEVNULL,
+        )
+        until(lambda: site.storage.calls("release"), 60.0, every=0.05, detail=site.daemon.log)
+        site.daemon.kill()
+        caller.wait(30)
+    site.daemon.start()
+    until(lambda: not site.storage.prepared(chain.id), 60.0, every=0.1, detail=site.daemon.log)
+    if site.daemon.xmlrpc("list", True, [chain.id])["vmList"]:
+        site.daemon.xmlrpc("destroy", chain.id)
+    assert chain.id not in site.host.virsh("list", "--all", "--uuid")
 
 
 def test_a_merge_in_progress(site: LiveSite, chain: Chain) -> None:

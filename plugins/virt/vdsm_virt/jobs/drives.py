@@ -136,6 +136,9 @@ class Drives:
         A machine that another client of libvirt defined has no metadata of ours, and gets none.
         """
         machine = self._machines.inventory.find(vm_id)
+        if machine is not None and machine.ours is None:
+            # The daemon has just started, and has not read its domain yet.
+            machine = self._machines.mirror.refresh(vm_id)
         if machine is None or not machine.ours:
             return
 
