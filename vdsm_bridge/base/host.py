@@ -20,6 +20,8 @@ from vdsm_core.work.locks import WaitingCall
 
 LoggingLevel = Literal["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL", "CRIT"]
 _NO_IDS: Final[list[str]] = []
+#: Python's number of a level: 10 is DEBUG, 50 is CRITICAL. VDSM's clients send numbers, too.
+LoggingNumber = Annotated[int, Meta(ge=1, le=50)]
 _LEVELS = {"WARN": "WARNING", "CRIT": "CRITICAL"}
 
 
@@ -131,13 +133,15 @@ class BaseHost(Namespace, name="Host", plural="host"):
         )
 
     @action(access="admin", since="1.0", legacy=LegacyMethod("setLogLevel", args=("level",)))
-    def set_log_level(self, level: LoggingLevel, name: str = "") -> None:
+    def set_log_level(self, level: LoggingLevel | LoggingNumber, name: str = "") -> None:
         """Set the log level, until the daemon is restarted.
 
-        :param level: the lowest level that is logged
+        :param level: the lowest level that is logged, or its number
         :param name: a logger, with those below it; empty means all
         """
-        logging.getLogger(name or None).setLevel(_LEVELS.get(level, level))
+        logging.getLogger(name or None).setLevel(
+            _LEVELS.get(level, level) if isinstance(level, str) else level
+        )
 
     @query(since="1.0")
     def get_plugins(self) -> list[PluginInfo]:

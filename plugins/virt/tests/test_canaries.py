@@ -23,7 +23,7 @@ PLACES = {
     "unknown member": {"apiKey": MARK},
     "nested member": {"auth": {"passwd": MARK, "list": [{"privateKey": MARK}]}},
     "member with a known name": {"serial": {"x": MARK}, "guestIPs": MARK, "clientIp": [MARK]},
-    "internal member": {"_X_tpmdata": MARK, "sysprepInf": MARK},
+    "internal member": {"_X_notes": MARK, "sysprepInf": MARK},
     "custom property": {"custom": {"password": MARK, "viodiskcache": MARK}},
     "unknown device member": {
         "devices": [{"type": "disk", "device": "cdrom", "path": "", "auth": {"password": MARK}}]

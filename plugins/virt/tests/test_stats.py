@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from vdsm_core.hypervisor import DomainSample, Sample
 from vdsm_core.types import builtins
+from vdsm_virt.api.stats import MemoryStats
 from vdsm_virt.guest.facts import GuestFacts
 from vdsm_virt.machine.machine import Machine
 from vdsm_virt.stats import statistics as module
@@ -209,3 +211,73 @@ def test_the_answer_for_all_is_given_again(vms):
     assert {stats.vm_id: stats.status for stats in changed}[vm_id] == "Paused"
     (mine,) = (stats for stats in changed if stats.vm_id == vm_id)
     assert (mine.vcpu_count, mine.display_type, mine.display_info[0].type) == (2, "vnc", "vnc")
+
+
+@pytest.mark.parametrize(
+    ("patience", "port", "agent", "status"),
+    [
+        (60.0, "org.qemu.guest_agent.0", "", "Powering up"),
+        (60.0, "com.redhat.rhevm.vdsm", "", "Powering up"),
+        (60.0, "com.redhat.rhevm.vdsm", "qemu", "Up"),
+        (60.0, "com.redhat.rhevm.vdsm", "ovirt", "Up"),
+        (60.0, "", "", "Up"),
+        (5.0, "org.qemu.guest_agent.0", "", "Up"),
+        (0.0, "org.qemu.guest_agent.0", "", "Up"),
+    ],
+)
+def test_a_guest_powers_up_until_its_agent_answers(patience, port, agent, status):
+    """If it has a channel for one; ten seconds after its start, and only for so long."""
+    known = module.Sources(chronicle=Chronicle(), guests=GuestFacts(), patience=lambda: patience)
+    details = msgspec.structs.replace(
+        module._UNKNOWN, agent_port="qemu" in port, ovirt_port=port if "redhat" in port else ""
+    )
+    if agent == "qemu":
+        known.guests.change_qemu(ID, lambda facts: msgspec.structs.replace(facts, answered=1.0))
+    elif agent == "ovirt":
+        known.guests.change_ovirt(ID, lambda facts: msgspec.structs.replace(facts, received=1.0))
+    empty = Sample(taken_at=1.0, monotonic=1.0, domains={})
+    assert module.stats_of(machine(details=details), empty, 100.0, "", known).status == status
+    paused = msgspec.structs.replace(machine(details=details), status="Paused")
+    assert module.stats_of(paused, empty, 100.0, "", known).status == "Paused"
+
+
+def test_memory_is_what_ovirts_agent_says():
+    """Where the balloon's driver says nothing."""
+    known = sources()
+    memory = MemoryStats(
+        mem_total=9,
+        mem_free=8,
+        mem_unused=7,
+        mem_cached=0,
+        swap_in=0,
+        swap_out=0,
+        majflt=0,
+        minflt=0,
+        pageflt=0,
+    )
+    known.guests.change_ovirt(ID, lambda facts: msgspec.structs.replace(facts, memory_stats=memory))
+    empty = Sample(taken_at=1.0, monotonic=1.0, domains={})
+    assert module.stats_of(machine(), empty, 100.0, "", known).memory_stats == memory
+
+
+def test_times_of_statuses(vms):
+    """Lists and statistics have when the status began, of machines that are down, too; it grows."""
+    vm_id = vms.create()
+
+    def times():
+        (listed,) = (each for each in vms.call("Host.getVMList") if each.vm_id == vm_id)
+        return (
+            listed.status_time,
+            vms.call("VM.getInfo", vmID=vm_id).status_time,
+            vms.stats(vm_id).status_time,
+        )
+
+    first = times()
+    assert first[0] == first[1] <= first[2]
+    vms.call("VM.pause", vmID=vm_id)
+    second = times()
+    assert second[0] == second[1] > first[0]
+    vms.hypervisor.domains.destroy(vm_id)
+    vms.wait(vm_id, lambda stats: stats.status == "Down")
+    third = times()
+    assert third[0] == third[1] == third[2] > second[0]

@@ -15,8 +15,10 @@ def logger() -> logging.Logger:
     return logging.getLogger("vdsm.test.levels")
 
 
-@pytest.mark.parametrize(("level", "number"), [("DEBUG", 10), ("WARN", 30), ("WARNING", 30), ("CRIT", 50)])
-def test_set_log_level(vdsm_host: TestHost, logger: logging.Logger, level: str, number: int) -> None:
+@pytest.mark.parametrize(
+    ("level", "number"), [(10, 10), ("DEBUG", 10), ("WARN", 30), ("WARNING", 30), ("CRIT", 50)]
+)
+def test_set_log_level(vdsm_host: TestHost, logger: logging.Logger, level: str | int, number: int) -> None:
     """VDSM's short names are taken, too; other loggers stay as they are."""
     before = logging.getLogger().level
     vdsm_host.call("Host.setLogLevel", level=level, name=logger.name)
