@@ -490,9 +490,8 @@ def test_each_member_of_the_machine_is_touched():
     seen = " ".join(str(params) for params, *_ in MACHINE)
     # What a launch is about, and what the tests of VM.create are about.
     elsewhere = {
-        "vmId", "vmName", "vmType", "xml", "launchPaused", "memGuaranteedSize", "kvmEnable",
+        "vmId", "vmName", "vmType", "xml", "launchPaused", "memGuaranteedSize", "kvmEnable", "resumeBehavior",
         "emulatedMachine", "custom", "devices", "hiberVolHandle", "memoryDumpVolume", "memoryConfVolume",
-        "resumeBehavior",
     }  # fmt: skip
     wanted = {field.encode_name for field in msgspec.structs.fields(KnownVmParams)} - elsewhere
     for struct in (param_types.NumaNode, param_types.NumaTune):
