@@ -492,6 +492,7 @@ def test_each_member_of_the_machine_is_touched():
     elsewhere = {
         "vmId", "vmName", "vmType", "xml", "launchPaused", "memGuaranteedSize", "kvmEnable",
         "emulatedMachine", "custom", "devices", "hiberVolHandle", "memoryDumpVolume", "memoryConfVolume",
+        "resumeBehavior",
     }  # fmt: skip
     wanted = {field.encode_name for field in msgspec.structs.fields(KnownVmParams)} - elsewhere
     for struct in (param_types.NumaNode, param_types.NumaTune):
