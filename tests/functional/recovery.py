@@ -378,8 +378,12 @@ class Subject:
 
     def _is_back(self) -> bool:
         with contextlib.suppress(Refused, OSError):
-            return self.site.stats(self.id)["status"] in ("Up", "Powering up", "Paused")
-        return False
+            if self.site.stats(self.id)["status"] not in ("Up", "Powering up", "Paused"):
+                return False
+        # The daemon shows what it knows of the machine; what changes it needs libvirt.
+        call = Call(self.site.daemon, *self._tune())
+        call.run()
+        return call.code is not None and "cannot be reached" not in call.message
 
     def round(self) -> None:
         """Carry out one operation, kill one of the two at some moment, and look at everything."""
