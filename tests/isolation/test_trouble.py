@@ -141,7 +141,8 @@ def test_the_end_waits_for_no_start(tmp_path: Path, moment: str) -> None:
         assert time.monotonic() - began < 20
     finally:
         daemon.stop()
-    assert list((daemon.folder / "run").iterdir()) == []
+    # The mark that machines were started in this boot of the host stays.
+    assert {path.name for path in (daemon.folder / "run").iterdir()} <= {"autostart.boot"}
 
 
 @pytest.mark.parametrize(

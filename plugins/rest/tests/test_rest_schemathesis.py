@@ -46,6 +46,7 @@ REFUSING = {
         DEVICES, "VDSM's structs have several forms, of which one is given, for a device that the machine has"
     ),
     "VM.hibernate": "six ids in one text",
+    "VM.setXML": "the text is a document of libvirt",
     "VM.sendKeys": "the names of keys in one text",
 }
 #: Verbs that the test driver of libvirt, or a host without the service, fails to carry out: a 500, for what
@@ -54,7 +55,8 @@ FAILING = [
     *DEVICES, "VM.migrate", "VM.setTicket", "VM.hotplugLease", "VM.hotunplugLease", "VM.monitorCommand",
     "VM.setBalloonTarget", "VM.setCpuTunePeriod", "VM.setCpuTuneQuota", "VM.hibernate", "VM.sendKeys",
     "Host.registerSecrets", "Host.unregisterSecrets", "Host.setHaMaintenanceMode", "Host.setKsmTune",
-    "Host.setMOMPolicy", "Host.setMOMPolicyParameters",
+    "Host.setMOMPolicy", "Host.setMOMPolicyParameters", "VM.desktopLogin", "VM.desktopLogoff", "VM.desktopLock",
+    "VM.desktopSendHcCommand",
 ]  # fmt: skip
 CONFIG = f"""
 [[operations]]

@@ -41,6 +41,7 @@ FACTS: dict[str, Any] = {
     "caps": {},
     "devices": {},
     "disk": DiskId(guid="1"),
+    "domain_id": "d",
     "lease": LeaseId(sd_id="d", lease_id="l"),
     "volume": VOLUME,
     "extension": Extension(VOLUME, 1, lambda answer: None),
