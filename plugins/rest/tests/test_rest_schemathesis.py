@@ -55,8 +55,8 @@ FAILING = [
     *DEVICES, "VM.migrate", "VM.setTicket", "VM.hotplugLease", "VM.hotunplugLease", "VM.monitorCommand",
     "VM.setBalloonTarget", "VM.setCpuTunePeriod", "VM.setCpuTuneQuota", "VM.hibernate", "VM.sendKeys",
     "Host.registerSecrets", "Host.unregisterSecrets", "Host.setHaMaintenanceMode", "Host.setKsmTune",
-    "Host.setMOMPolicy", "Host.setMOMPolicyParameters", "VM.desktopLogin", "VM.desktopLogoff", "VM.desktopLock",
-    "VM.desktopSendHcCommand",
+    "Host.setMOMPolicy", "Host.setMOMPolicyParameters", "VM.desktopLogin", "VM.desktopLogoff",
+    "VM.desktopLock", "VM.desktopSendHcCommand",
 ]  # fmt: skip
 CONFIG = f"""
 [[operations]]

@@ -43,6 +43,7 @@ def test_lists_in_their_three_forms(vms):
     vm_id = vms.create(vmName="a", memSize=64)
     assert set(vms.call("Host.getVMList", onlyUUID=True)) == {vm_id, vms.born_with}
     shorts = {vm.vm_id: builtins(vm) for vm in vms.call("Host.getVMList")}
+    assert shorts[vm_id].pop("statusTime") > 0
     assert shorts[vm_id] == {"vmId": vm_id, "vmName": "a", "status": "Up"}
     for verb, arguments in (("Host.getVMList", {"fullStatus": True}), ("Host.getVMFullList", {})):
         full = {vm.vm_id: vm for vm in vms.call(verb, **arguments)}
