@@ -46,6 +46,12 @@ ARGUMENTS: dict[str, Any] = {
     "sp_id": BLANK_UUID,
     "images": [{"sd_id": BLANK_UUID, "img_id": BLANK_UUID, "vol_id": BLANK_UUID}],
     "devices": ["pci_0000_05_00_0"],
+    "domain": "",
+    "username": "joe",
+    "message": "echo",
+    "enabled": True,
+    "xml": "<domain/>",
+    "name": "x",
     "VM.migrate": {"dst": "192.0.2.1", "mode": "remote"},
     "VM.migrateChangeParams": {"maxBandwidth": 5},
 }
