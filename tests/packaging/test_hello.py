@@ -129,7 +129,10 @@ def offered(site: Site) -> dict[str, set[str]]:
     operations = [operation for item in document["paths"].values() for operation in item.values()]
     completed = site.run("vdsmsh", "__complete", "bash", "vdsmsh greeting ").split()
     helped: list[str] = []
-    if "  greeting" in site.run("vdsmsh", "--help"):
+    # The short help has the names of such groups only.
+    if "greeting" in site.run("vdsmsh", "--help") and "  greeting" in site.run(
+        "vdsmsh", "--help", "--all-verbs"
+    ):
         helped = re.findall(r"^  (\S+)  +\S", site.run("vdsmsh", "help", "greeting"), re.MULTILINE)
     return {
         "xmlrpc": {name for name in methods if name.startswith("Greeting.")},
