@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, Literal
 
 from vdsm_core.errors import VdsmError
@@ -198,18 +199,31 @@ class Watcher:
 
         :raises VdsmError: libvirt does not answer
         """
-        self._settle(vm_id)
+        self._settle(vm_id, partial(self._hypervisor.domains.get, vm_id))
 
-    def _settle(self, vm_id: str) -> bool:
+    def _settle(self, vm_id: str, read: Callable[[], DomainState | None]) -> bool:
+        """Take over what is read of one machine; whether that changed anything.
+
+        :param read: returns None if libvirt has no such machine: it is given up
+        """
         for _ in range(_MAX_READINGS):
             seen = self._seen
-            domain = self._hypervisor.domains.get(vm_id)
+            domain = read()
             with self._lock:
                 if seen == self._seen:
-                    return self._compare_one(domain)
+                    return self._take_over(vm_id, domain)
         # In such a storm of events, they have to wait for once.
         with self._lock:
-            return self._compare_one(self._hypervisor.domains.get(vm_id))
+            return self._take_over(vm_id, read())
+
+    def _take_over(self, vm_id: str, domain: DomainState | None) -> bool:
+        return bool(self._drop([vm_id])) if domain is None else self._compare_one(domain)
+
+    def _find(self, vm_id: str) -> DomainState | None:
+        try:
+            return self._hypervisor.domains.get(vm_id)
+        except NoSuchDomain:
+            return None
 
     def _publish(self, event: DomainEvent) -> None:
         machine = self._inventory.find(event.uuid)
@@ -234,7 +248,9 @@ class Watcher:
                 if domain.uuid not in touched and self._compare_one(domain)
             ]
             changed += self._drop(before - domains.keys() - touched)
-        changed += [vm_id for vm_id in sorted(touched) if self._settle_if_there(vm_id)]
+        # Their events do not suffice: of a machine that ended and was undefined while events were lost, only
+        # the second one may have arrived.
+        changed += [vm_id for vm_id in sorted(touched) if self._settle(vm_id, partial(self._find, vm_id))]
         self._inventory.complete()
         return Reconciled(
             cause=cause or "connection back",
@@ -251,26 +267,6 @@ class Watcher:
                 self._gone(machine)
                 dropped.append(machine.id)
         return dropped
-
-    def _settle_if_there(self, vm_id: str) -> bool:
-        """Read the state of one machine, and give it up if libvirt has none; whether that changed anything.
-
-        Its events do not suffice: one that ended and was undefined when libvirt was away had only the second.
-        """
-        for _ in range(_MAX_READINGS):
-            seen = self._seen
-            try:
-                return self._settle(vm_id)
-            except NoSuchDomain:
-                with self._lock:
-                    if seen == self._seen:
-                        return bool(self._drop([vm_id]))
-        # In such a storm of events, they have to wait for once.
-        with self._lock:
-            try:
-                return self._compare_one(self._hypervisor.domains.get(vm_id))
-            except NoSuchDomain:
-                return bool(self._drop([vm_id]))
 
     def _compare_one(self, domain: DomainState) -> bool:
         """Take over one domain; whether that changed anything."""
